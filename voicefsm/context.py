@@ -1,0 +1,204 @@
+"""The model of one session: everything `step` reads and writes, and nothing else.
+
+A context is never registered with the `transitions` machine (see machine.py), compares by identity and costs a slot per field. It
+holds numbers, short texts and settings; no audio, no tasks, no clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from voicefsm.effects import Effect
+from voicefsm.events import Evidence, Timer
+from voicefsm.values import NO_EPOCH, Epoch, setting
+
+
+class State(enum.Enum):
+    """The states of the turn machine."""
+
+    IDLE = "idle"
+    LISTENING = "listening"
+    PROCESSING = "processing"
+    SPEAKING = "speaking"
+    INTERRUPTING = "interrupting"
+    CLOSED = "closed"
+
+
+class NearEnd(enum.Enum):
+    """What the voice detector says."""
+
+    QUIET = "quiet"
+    SPEECH = "speech"
+
+
+class Recognition(enum.Enum):
+    """The ASR stream."""
+
+    CLOSED = "closed"
+    OPENING = "opening"
+    OPEN = "open"
+    WAITING = "waiting"
+    """Failed; waits before the next attempt."""
+    FAILED = "failed"
+    """Given up."""
+
+
+class Generation(enum.Enum):
+    """The model's part in the live reply."""
+
+    NONE = "none"
+    WAITING = "waiting"
+    """Asked, nothing came yet."""
+    WRITING = "writing"
+    DONE = "done"
+
+
+class Playout(enum.Enum):
+    """The client's part in the live reply."""
+
+    SILENT = "silent"
+    """Nothing of the live reply was heard yet, and nothing holds it back."""
+    HELD = "held"
+    """Nothing was heard yet, and near-end speech holds unsent audio back."""
+    AUDIBLE = "audible"
+    PAUSED = "paused"
+
+
+class Interruption(enum.StrEnum):
+    """When near-end speech may cut a reply off."""
+
+    ENABLED = "enabled"
+    CLIENT_ONLY = "client_only"
+    DISABLED = "disabled"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TurnSettings:
+    """How turns are taken. Every wait of the machine is bounded by one of these."""
+
+    interruption: Interruption = setting(
+        Interruption.ENABLED,
+        unit="",
+        doc="When near-end speech may cut a reply off: enabled, client_only (only CancelTts and text), disabled (deaf while speaking).",
+    )
+    push_to_talk: bool = setting(False, unit="", doc="Only EndOfSpeech ends the user's turn; silence does not.")
+    silence_ms: int = setting(500, unit="ms", ge=100, le=3000, doc="Silence after which the user's turn is over.")
+    words_ms_max: int = setting(
+        4000,
+        unit="ms",
+        ge=500,
+        le=30000,
+        doc="How long LISTENING may last without a recognised word before the floor is free again.",
+    )
+    final_ms_max: int = setting(
+        1000, unit="ms", ge=100, le=10000, doc="How long to wait for the recogniser's final before the partial is taken instead."
+    )
+    utterance_ms_max: int = setting(
+        60000, unit="ms", ge=5000, le=600000, doc="The longest user turn; what was heard by then is answered."
+    )
+    first_sentence_ms_max: int = setting(
+        10000, unit="ms", ge=500, le=120000, doc="How long the model may take to write its first speakable sentence."
+    )
+    first_heard_ms_max: int = setting(
+        5000, unit="ms", ge=500, le=60000, doc="How long the first sentence may take from the model to the client's ear."
+    )
+    playout_stall_ms_max: int = setting(
+        5000, unit="ms", ge=500, le=60000, doc="How long the client's playout may stand still while the assistant speaks."
+    )
+    decision_ms_max: int = setting(
+        1500, unit="ms", ge=200, le=5000, doc="How long playout may stay paused before an interruption is decided."
+    )
+    barge_in_speech_ms_min: int = setting(
+        600, unit="ms", ge=100, le=3000, doc="Near-end speech this long cancels a reply even without a recognised word."
+    )
+    barge_in_words_min: int = setting(
+        1, unit="words", ge=1, le=10, doc="This many recognised words, backchannels apart, cancel a reply."
+    )
+    barge_in_onset_ms_min: int = setting(
+        200,
+        unit="ms",
+        ge=0,
+        le=1000,
+        doc="Near-end speech shorter than this never cancels a reply, whatever words it seems to hold.",
+    )
+    guard_ms: int = setting(
+        300, unit="ms", ge=0, le=3000, doc="Start of a reply in which words or twice the usual speech are needed to cancel it."
+    )
+    idle_ms_max: int = setting(
+        600000, unit="ms", ge=5000, le=86400000, doc="The longest time nobody says anything before the session is closed."
+    )
+    session_ms_max: int = setting(7200000, unit="ms", ge=10000, le=86400000, doc="The longest session.")
+    asr_reopen_attempts_max: int = setting(
+        8,
+        unit="attempts",
+        ge=0,
+        le=100,
+        doc="How often a failed ASR stream is opened again in a row before the session is given up.",
+    )
+    asr_reopen_ms_min: int = setting(100, unit="ms", ge=10, le=10000, doc="Wait before the first attempt; doubles with each.")
+    asr_reopen_ms_max: int = setting(5000, unit="ms", ge=10, le=60000, doc="Longest wait between two attempts.")
+    user_text_chars_max: int = setting(
+        4000,
+        unit="characters",
+        ge=100,
+        le=100000,
+        doc="The longest user turn handed to the model; earlier words are dropped first.",
+    )
+
+
+NEVER = -1
+"""The deadline of a timer that is not set."""
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Context:
+    """One session, as the core sees it."""
+
+    settings: TurnSettings = TurnSettings()
+    """Fixed for the session."""
+    language_code: str = "en-US"
+    """Chooses the backchannel lexicon."""
+
+    state: State = State.IDLE
+    """The turn machine."""
+    near_end: NearEnd = NearEnd.QUIET
+    recognition: Recognition = Recognition.CLOSED
+    generation: Generation = Generation.NONE
+    playout: Playout = Playout.SILENT
+
+    epoch: Epoch = NO_EPOCH
+    """The live reply; `NO_EPOCH` when none is."""
+    last_epoch: Epoch = NO_EPOCH
+    """The last number given out."""
+    deadlines: list[int] = dataclasses.field(default_factory=lambda: [NEVER] * len(Timer))
+    """By `Timer`, on the *now* clock."""
+
+    user_text: str = ""
+    """Finalised words of the user turn in progress, or of the one being answered until the reply is audible."""
+    partial: str = ""
+    """The hypothesis for the utterance in progress."""
+    last_voiced_ms: int = 0
+    """When the near end was last voiced."""
+
+    onset_ms: int = 0
+    """When the current stretch of near-end speech began."""
+    evidence: Evidence = Evidence()
+    """What is known about the current stretch of near-end speech."""
+    candidate_text: str = ""
+    """Words finalised since the current candidate opened over a reply."""
+
+    heard_ms: int = 0
+    """How much of the live reply the client rendered."""
+    left_ms: int = 0
+    """How much of it is synthesised and not rendered."""
+
+    reopen_attempts: int = 0
+    """Failed attempts in a row to keep the ASR stream open."""
+    stale_dropped: int = 0
+    """Facts dropped because their reply was over."""
+    verdict: str = ""
+    """Why the last barge-in decision fell as it did."""
+
+    effects: list[Effect] = dataclasses.field(default_factory=list)
+    """The orders of the step in progress."""

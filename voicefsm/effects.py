@@ -1,0 +1,191 @@
+"""Orders: what the runtime has to do, in the imperative. The only things the core can say.
+
+Rules:
+
+- `machine.step` returns orders in the order they must be carried out, and all of them before the next fact.
+- Carrying an order out never blocks and never fails the step: what goes wrong comes back as a fact.
+- Deadlines are not orders. They are data in the context; the runtime arms one timer for the earliest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from voicefsm.events import Word
+from voicefsm.values import Backend, CancelReason, EndReason, Epoch
+
+
+class Outcome(enum.StrEnum):
+    """How an exchange ended."""
+
+    COMPLETED = "completed"
+    """The reply was heard to its end."""
+    INTERRUPTED = "interrupted"
+    """The reply was cut."""
+    FAILED = "failed"
+    """A backend failed before the reply was heard to its end."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Effect:
+    """Anything the runtime has to do."""
+
+
+# --- ears --------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OpenRecognition(Effect):
+    """Open the ASR stream and keep it open."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CloseRecognition(Effect):
+    """Close the ASR stream."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FinalizeUtterance(Effect):
+    """Ask the recogniser to finalise what it has heard, and to stay open."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SendTranscript(Effect):
+    """Show the client what the user is heard to say."""
+
+    text: str
+    is_final: bool
+    stability: float = 0.0
+    words: tuple[Word, ...] = ()
+
+
+# --- a turn ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StartGeneration(Effect):
+    """Put the user's words into the history and let the model answer."""
+
+    epoch: Epoch
+    """The new reply."""
+    user_text: str
+    """The whole user turn."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CancelGeneration(Effect):
+    """Stop the model. Harmless when it has finished."""
+
+    epoch: Epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RetractUserTurn(Effect):
+    """Take the user's last words out of the history again: the turn was not over after all."""
+
+    epoch: Epoch
+    """The reply that nobody heard."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpeakText(Effect):
+    """Have one sentence synthesised, and show it to the client."""
+
+    epoch: Epoch
+    index: int
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FinishSpeech(Effect):
+    """No more text will come for this reply."""
+
+    epoch: Epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HoldPlayout(Effect):
+    """Send no audio of this reply yet: the user may be speaking. The client hears nothing of it so far."""
+
+    epoch: Epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReleasePlayout(Effect):
+    """Send audio of this reply after all."""
+
+    epoch: Epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PausePlayout(Effect):
+    """Silence the client at once and keep everything."""
+
+    epoch: Epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResumePlayout(Effect):
+    """Let the client go on at the exact sample."""
+
+    epoch: Epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CancelTts(Effect):
+    """Silence the client at once, drop what it has not rendered, and stop the TTS server."""
+
+    epoch: Epoch
+    reason: CancelReason
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CompleteTurn(Effect):
+    """Put exactly what was heard of the reply into the history, and tell the client how the exchange went."""
+
+    epoch: Epoch
+    outcome: Outcome
+
+
+# --- the session -------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReportFailure(Effect):
+    """Tell the client that something failed. The session lives on."""
+
+    backend: Backend
+    epoch: Epoch
+    message: str
+    remedy: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EndSession(Effect):
+    """Close everything and the call."""
+
+    reason: EndReason
+    message: str = ""
+
+
+EFFECTS: tuple[type[Effect], ...] = (
+    OpenRecognition,
+    CloseRecognition,
+    FinalizeUtterance,
+    SendTranscript,
+    StartGeneration,
+    CancelGeneration,
+    RetractUserTurn,
+    SpeakText,
+    FinishSpeech,
+    HoldPlayout,
+    ReleasePlayout,
+    PausePlayout,
+    ResumePlayout,
+    CancelTts,
+    CompleteTurn,
+    ReportFailure,
+    EndSession,
+)
+"""Every kind of order. A test proves that none is missing."""

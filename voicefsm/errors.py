@@ -1,0 +1,69 @@
+"""Every error this program raises on purpose, and whose fault each one is.
+
+    VoiceFsmError
+    ├── LocalProtocolError            ours: a defect. Ends the session with INTERNAL, spares the process.
+    ├── RemoteProtocolError           the client's. Ends the session.
+    │   ├── InvalidMessage            INVALID_ARGUMENT: malformed, or a value out of range
+    │   ├── OutOfOrder                FAILED_PRECONDITION: right message, wrong moment
+    │   ├── NotOffered                NOT_FOUND: a language or voice no backend has
+    │   ├── Unsupported               UNIMPLEMENTED: declared in the protocol, not offered by this server
+    │   └── TooMuch                   RESOURCE_EXHAUSTED: faster, larger or more than allowed
+    ├── BackendError                  a backend's. `retryable` says whether trying again can help.
+    └── SettingsError                 the operator's. Raised before a port opens.
+
+Each carries a message (what happened) and a remedy (what to do next), one sentence each.
+"""
+
+from __future__ import annotations
+
+from voicefsm.values import Backend
+
+
+class VoiceFsmError(Exception):
+    """The root. `message` says what happened, `remedy` what to do about it."""
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(f"{message} {remedy}".strip())
+        self.message = message
+        self.remedy = remedy
+
+
+class LocalProtocolError(VoiceFsmError):
+    """A defect of this program: the core was asked for something its table rules out."""
+
+
+class RemoteProtocolError(VoiceFsmError):
+    """The client broke the protocol."""
+
+
+class InvalidMessage(RemoteProtocolError):
+    """A message is malformed, or a value in it is out of range."""
+
+
+class OutOfOrder(RemoteProtocolError):
+    """A valid message at a moment that does not allow it."""
+
+
+class NotOffered(RemoteProtocolError):
+    """The client asks for a language or voice that no backend has."""
+
+
+class Unsupported(RemoteProtocolError):
+    """Declared in the protocol, not offered by this server."""
+
+
+class TooMuch(RemoteProtocolError):
+    """The client sends faster, larger or more than it may."""
+
+
+class BackendError(VoiceFsmError):
+    """A backend refused, failed, fell silent or could not be reached."""
+
+    def __init__(self, backend: Backend, message: str, *, remedy: str = "", retryable: bool = True) -> None:
+        super().__init__(message, remedy=remedy)
+        self.backend = backend
+        self.retryable = retryable
+
+
+class SettingsError(VoiceFsmError):
+    """A setting is unknown, malformed or out of bounds."""

@@ -1,0 +1,224 @@
+"""What the runtime needs from the outside world, as protocols. Adapters implement them, one foreign library per file.
+
+Rules for every implementation (tests/contracts holds fakes and real adapters to the same suites):
+
+- Methods that are not `async` never block; they buffer within a named limit and raise `BackendError` when it is full.
+- Async iterators end normally when the backend finished, raise `BackendError` when it failed, and re-raise cancellation.
+- Leaving the `async with` (or `aclose()`) cancels the remote call at once; nothing arrives afterwards.
+- Every wait has a timeout of the adapter's own settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicefsm.context import Context, State
+from voicefsm.effects import Effect
+from voicefsm.events import Fact, Word
+from voicefsm.values import Epoch
+
+Samples = NDArray[np.int16]
+"""Mono PCM, shape (n,)."""
+
+
+# --- automatic speech recognition --------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecognitionRequest:
+    """What one session wants from the recogniser. Audio is always 16 kHz PCM16."""
+
+    language_code: str
+    silence_ms: int
+    """The session's endpointing silence: what the recogniser's own endpointer should wait at most."""
+    traceparent: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """Something heard."""
+
+    text: str
+    """Stripped of the leading space that continuations carry."""
+    is_final: bool
+    stability: float = 0.0
+    words: tuple[Word, ...] = ()
+    """Times are ms of the session's near-end media time."""
+
+
+class RecognitionStream(Protocol):
+    """One open ASR stream."""
+
+    def send(self, pcm: bytes) -> None:
+        """Queue 16 kHz PCM16 audio, any even length."""
+
+    def finalize(self) -> None:
+        """Ask for a final of what was heard so far; the stream stays open."""
+
+    def __aiter__(self) -> AsyncIterator[Hypothesis]:
+        """Hypotheses as they come. Ends when the server closed the stream with OK."""
+
+
+class Recognizer(Protocol):
+    """An ASR server."""
+
+    def open(self, request: RecognitionRequest) -> AbstractAsyncContextManager[RecognitionStream]:
+        """Open a stream. Entering raises `BackendError` when the server is not there or refuses."""
+
+
+# --- language model ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """One entry of the conversation as the model sees it."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One reply to be written."""
+
+    messages: Sequence[Message]
+    temperature: float
+    tokens_max: int
+    traceparent: str = ""
+
+
+class LanguageModel(Protocol):
+    """An OpenAI-compatible server."""
+
+    def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
+        """Pieces of the answer's text, never reasoning, never tool calls, never empty. `aclose()` aborts the generation."""
+
+
+# --- text to speech ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SynthesisRequest:
+    """How one reply is to sound."""
+
+    language_code: str
+    voice_name: str
+    """Empty: the server's own choice."""
+    sample_rate_hz: int
+    traceparent: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpokenWord:
+    """A word of a segment and when it is over."""
+
+    text: str
+    """As it stands in the segment."""
+    end_ms: int
+    """From the segment's first sample."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpokenAudio:
+    """A piece of the voice."""
+
+    index: int
+    """The segment (`SpeakText.index`) it belongs to."""
+    samples: Samples
+    """At the requested rate; may be empty when only words are new."""
+    words: tuple[SpokenWord, ...] = ()
+    """Word timings that became known with this piece; empty when the server has none."""
+
+
+class SynthesisStream(Protocol):
+    """The voice of one reply."""
+
+    def speak(self, index: int, text: str) -> None:
+        """Queue one segment. Segments are spoken in order."""
+
+    def finish(self) -> None:
+        """No more segments."""
+
+    def __aiter__(self) -> AsyncIterator[SpokenAudio]:
+        """Audio in order; segment k+1 begins after the last piece of segment k. Ends after `finish()` and the last piece."""
+
+
+class Synthesizer(Protocol):
+    """A TTS server."""
+
+    def open(self, request: SynthesisRequest) -> AbstractAsyncContextManager[SynthesisStream]:
+        """Begin one reply. Costs nothing until the first `speak`."""
+
+
+# --- near end ----------------------------------------------------------------------------------------------------------------
+
+
+class EchoCanceller(Protocol):
+    """Takes our own voice out of the near end. 16 kHz, 20 ms frames; synchronous, bounded, one instance per session."""
+
+    name: str
+    """What `SessionReady.echo_canceller` and `doctor` call it."""
+
+    def process(self, near: Samples, far: Samples) -> Samples:
+        """`near` and `far` have shape (320,), `far` being what the loudspeaker rendered at that moment. Returns shape (320,)."""
+
+    def close(self) -> None:
+        """Free native memory. Harmless twice."""
+
+
+class VoiceDetector(Protocol):
+    """Is there speech in a 20 ms frame at 16 kHz?"""
+
+    def is_speech(self, frame: Samples) -> bool:
+        """`frame` has shape (320,)."""
+
+
+# --- around a session --------------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The *now* clock."""
+
+    def now_ms(self) -> int:
+        """Monotonic milliseconds."""
+
+
+class Journal(Protocol):
+    """The replayable record of one session."""
+
+    def write(self, kind: str, at_ms: int, body: Mapping[str, Any]) -> None:
+        """Append one record; never blocks, never raises."""
+
+    def close(self) -> None:
+        """Flush. Harmless twice."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the machine, as observers see it."""
+
+    session_id: str
+    fact: Fact
+    before: State
+    after: State
+    effects: tuple[Effect, ...]
+    epoch: Epoch
+
+
+class Observer(Protocol):
+    """Watches, never acts: logs, metrics, spans and the journal subscribe."""
+
+    def session_opened(self, session_id: str, language_code: str) -> None:
+        """A session begins."""
+
+    def stepped(self, step: Step, context: Context) -> None:
+        """The machine took one step."""
+
+    def session_closed(self, session_id: str, reason: str) -> None:
+        """A session is over."""
