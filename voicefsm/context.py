@@ -80,7 +80,7 @@ class TurnSettings:
     interruption: Interruption = setting(
         Interruption.ENABLED,
         unit="",
-        doc="When near-end speech may cut a reply off: enabled, client_only (only CancelTts and text), disabled (deaf while speaking).",
+        doc="When near-end speech may cut a reply: enabled, client_only (only CancelTts and text), disabled (deaf while speaking).",
     )
     push_to_talk: bool = setting(False, unit="", doc="Only EndOfSpeech ends the user's turn; silence does not.")
     silence_ms: int = setting(500, unit="ms", ge=100, le=3000, doc="Silence after which the user's turn is over.")
