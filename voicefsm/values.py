@@ -12,7 +12,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import Any, NewType
+from typing import TYPE_CHECKING, Any, NewType, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Epoch = NewType("Epoch", int)
 """The number of one assistant reply, counted from 1 within a session: the fencing token that everything late carries."""
@@ -90,3 +93,42 @@ def bounds_of(settings: type) -> Mapping[str, Bounds]:
     """The `Bounds` of every field of a settings dataclass that was declared with `setting()`."""
     fields = dataclasses.fields(settings)
     return {f.name: f.metadata["bounds"] for f in fields if "bounds" in f.metadata}
+
+
+def refusal(value: object, bounds: Bounds) -> str:
+    """Why `value` is outside `bounds`, as the end of a sentence ("must be between 100 and 3000 ms"); empty when it is inside.
+
+    A text is measured in characters and a tuple in entries. Not-a-number is inside no bounds.
+    """
+    size = len(value) if isinstance(value, (str, tuple)) else value
+    least, most = bounds.ge, bounds.le
+    if (least is None and most is None) or not isinstance(size, (int, float)):
+        return ""
+    if (least is None or size >= least) and (most is None or size <= most):
+        return ""
+    if least is None or most is None:
+        limits = f"at most {most:.15g}" if least is None else f"at least {least:.15g}"
+    else:
+        limits = f"between {least:.15g} and {most:.15g}"
+    length = " long" if isinstance(value, str) else ""
+    return f"must be {limits} {bounds.unit}".rstrip() + length
+
+
+SettingsT = TypeVar("SettingsT", bound="DataclassInstance")
+
+
+def checked_replace(settings: SettingsT, **changes: Any) -> SettingsT:
+    """`settings` with some fields changed for one session, held to the same bounds as the operator's own values.
+
+    Raises `ValueError` naming every field that is unknown or out of bounds, its value, its bounds and their unit; the caller knows
+    whose fault that is (a client's: `errors.InvalidMessage`).
+    """
+    known = bounds_of(type(settings))
+    problems = [f"there is no setting {name}" for name in changes if name not in known]
+    for name in known.keys() & changes.keys():
+        reason = refusal(changes[name], known[name])
+        if reason:
+            problems.append(f"{name} is {changes[name]!r}, and {reason}")
+    if problems:
+        raise ValueError("; ".join(sorted(problems)) + ".")
+    return dataclasses.replace(settings, **changes)
