@@ -1,0 +1,83 @@
+"""A server in this process that speaks the real protocol and does what the test's script says."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import grpc
+import pytest
+
+from voicefsm.v1 import conversation_pb2 as pb
+from voicefsm.v1.conversation_pb2_grpc import ConversationServiceServicer, add_ConversationServiceServicer_to_server
+
+
+class Call:
+    """The server's end of one conversation."""
+
+    def __init__(self, context: grpc.aio.ServicerContext) -> None:
+        self.context = context
+        self.config = pb.SessionConfig()
+        self.received: list[pb.ConverseRequest] = []
+
+    async def receive(self) -> pb.ConverseRequest | None:
+        """The next request; None when the client half-closed."""
+        request = await self.context.read()
+        if request is grpc.aio.EOF:
+            return None
+        self.received.append(request)
+        return request
+
+    async def receive_until(self, kind: str) -> pb.ConverseRequest:
+        """The next request of that kind."""
+        while (request := await self.receive()) is not None:
+            if request.WhichOneof("request") == kind:
+                return request
+        raise AssertionError(f"the client half-closed before it sent {kind}")
+
+    async def send(self, **fields: object) -> None:
+        """Answer."""
+        await self.context.write(pb.ConverseResponse(**fields))
+
+
+Script = Callable[[Call], Awaitable[None]]
+
+
+class _Servicer(ConversationServiceServicer):
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def Converse(self, request_iterator, context):  # noqa: N802 - the name is in the protocol
+        call = Call(context)
+        await self._script(call)
+
+
+@contextlib.asynccontextmanager
+async def serving(script: Script) -> AsyncIterator[str]:
+    """A server that runs `script` for every call; yields its target."""
+    server = grpc.aio.server()
+    add_ConversationServiceServicer_to_server(_Servicer(script), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+async def open_session(call: Call) -> None:
+    """Take the configuration and say that the session is ready."""
+    request = await call.receive_until("config")
+    call.config = request.config
+    ready = pb.SessionReady(session_id="s-1", echo_canceller="speex", limits=pb.SessionLimits(playout_ahead_ms_max=200))
+    await call.send(session_ready=ready)
+
+
+@pytest.fixture
+def serve():
+    return serving
+
+
+@pytest.fixture
+def ready():
+    return open_session

@@ -1,0 +1,87 @@
+"""The Python client library: hold a spoken conversation with a voicefsm server. docs/howto/client.md has a whole client.
+
+    async with Conversation.connect("127.0.0.1:50050", SessionOptions(language_code="en-US")) as conversation:
+        await conversation.send_text("Tell me a story.")
+        async for event in conversation:
+            ...
+
+Everything a client needs is importable from here.
+"""
+
+from voicefsm.audio.samples import Samples
+from voicefsm.client.conversation import Conversation
+from voicefsm.client.errors import (
+    ConversationEnded,
+    ConversationFailed,
+    InvalidRequest,
+    NotAllowed,
+    NotOffered,
+    NotSupported,
+    ServerDefect,
+    ServerFull,
+    ServerUnavailable,
+    WrongMoment,
+)
+from voicefsm.client.events import (
+    AssistantText,
+    Event,
+    EventsLost,
+    Fault,
+    GoAway,
+    Outcome,
+    PlayoutPaused,
+    PlayoutResumed,
+    ServerError,
+    SessionLimits,
+    SessionReady,
+    State,
+    StateChanged,
+    Transcript,
+    TtsCancelled,
+    TurnCompleted,
+    TurnLatencies,
+    Word,
+)
+from voicefsm.client.options import AudioFormat, ClientSettings, Encoding, Interruption, SessionOptions
+from voicefsm.client.player import Player, PlayerSettings, Span
+
+__all__ = [
+    "AssistantText",
+    "AudioFormat",
+    "ClientSettings",
+    "Conversation",
+    "ConversationEnded",
+    "ConversationFailed",
+    "Encoding",
+    "Event",
+    "EventsLost",
+    "Fault",
+    "GoAway",
+    "Interruption",
+    "InvalidRequest",
+    "NotAllowed",
+    "NotOffered",
+    "NotSupported",
+    "Outcome",
+    "Player",
+    "PlayerSettings",
+    "PlayoutPaused",
+    "PlayoutResumed",
+    "Samples",
+    "ServerDefect",
+    "ServerError",
+    "ServerFull",
+    "ServerUnavailable",
+    "SessionLimits",
+    "SessionOptions",
+    "SessionReady",
+    "Span",
+    "State",
+    "StateChanged",
+    "Transcript",
+    "TtsCancelled",
+    "TurnCompleted",
+    "TurnLatencies",
+    "Word",
+    "WrongMoment",
+]

@@ -1,0 +1,90 @@
+"""What can go wrong with a conversation, as the client sees it: one class per remedy.
+
+    ConversationFailed                 the call ended otherwise than OK; `code` and `message` are the server's
+    ├── InvalidRequest                 INVALID_ARGUMENT: this client sent something malformed or out of range
+    ├── WrongMoment                    FAILED_PRECONDITION: the right message at the wrong moment
+    ├── NotOffered                     NOT_FOUND: no backend speaks the language or voice
+    ├── NotSupported                   UNIMPLEMENTED: this server cannot do it, or is no voicefsm server
+    ├── ServerFull                     RESOURCE_EXHAUSTED: the server is full, or this client sends too fast
+    ├── NotAllowed                     UNAUTHENTICATED, PERMISSION_DENIED: credentials are missing or wrong
+    ├── ServerUnavailable              UNAVAILABLE, DEADLINE_EXCEEDED: try again later
+    └── ServerDefect                   INTERNAL, UNKNOWN and the rest: report it
+    ConversationEnded                  something was sent after the conversation was over
+
+Each carries a message (what happened) and a remedy (what to do next).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import grpc
+
+from voicefsm.errors import VoiceFsmError
+
+
+class ConversationFailed(VoiceFsmError):
+    """The call ended with an error. `code` is the name of the gRPC status, `message` what the server said."""
+
+    def __init__(self, message: str, *, code: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.code = code
+
+
+class InvalidRequest(ConversationFailed):
+    """The client sent something malformed or out of range."""
+
+
+class WrongMoment(ConversationFailed):
+    """The client sent the right message at the wrong moment."""
+
+
+class NotOffered(ConversationFailed):
+    """No backend has the language or the voice."""
+
+
+class NotSupported(ConversationFailed):
+    """The server cannot do what was asked."""
+
+
+class ServerFull(ConversationFailed):
+    """The server is full, or the client sends faster than real time."""
+
+
+class NotAllowed(ConversationFailed):
+    """Credentials are missing or wrong."""
+
+
+class ServerUnavailable(ConversationFailed):
+    """The server, or a backend of it, cannot be reached now."""
+
+
+class ServerDefect(ConversationFailed):
+    """The server failed."""
+
+
+class ConversationEnded(VoiceFsmError):
+    """The conversation is over; nothing more can be sent."""
+
+
+_CLASSES: Mapping[grpc.StatusCode, type[ConversationFailed]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.FAILED_PRECONDITION: WrongMoment,
+    grpc.StatusCode.NOT_FOUND: NotOffered,
+    grpc.StatusCode.UNIMPLEMENTED: NotSupported,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ServerFull,
+    grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
+    grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: ServerUnavailable,
+}
+
+
+def failure_of(error: grpc.aio.AioRpcError) -> ConversationFailed:
+    """The exception that stands for a gRPC status."""
+    kind = _CLASSES.get(error.code(), ServerDefect)
+    details = error.details() or f"The server ended the call with {error.code().name}."
+    if details.startswith("failed to connect"):
+        return ServerUnavailable(f"Nobody answers: {details}.", code=error.code().name, remedy="Is `voicefsm serve` running there?")
+    return kind(details, code=error.code().name)
