@@ -10,7 +10,7 @@ import dataclasses
 import enum
 
 from voicefsm.effects import Effect
-from voicefsm.events import Evidence, Timer
+from voicefsm.events import Evidence, Fact, Timer
 from voicefsm.values import NO_EPOCH, Epoch, setting
 
 
@@ -57,12 +57,14 @@ class Generation(enum.Enum):
 class Playout(enum.Enum):
     """The client's part in the live reply."""
 
+    NONE = "none"
+    """No reply is alive."""
     SILENT = "silent"
-    """Nothing of the live reply was heard yet, and nothing holds it back."""
+    """Nothing of the reply was heard yet, and nothing holds it back."""
     HELD = "held"
     """Nothing was heard yet, and near-end speech holds unsent audio back."""
     AUDIBLE = "audible"
-    PAUSED = "paused"
+    """The client has heard some of it."""
 
 
 class Interruption(enum.StrEnum):
@@ -105,6 +107,9 @@ class TurnSettings:
     )
     playout_stall_ms_max: int = setting(
         5000, unit="ms", ge=500, le=60000, doc="How long the client's playout may stand still while the assistant speaks."
+    )
+    verdict_ms_max: int = setting(
+        300, unit="ms", ge=50, le=2000, doc="How long after the end of an interruption its words may take before it counts as wordless."
     )
     decision_ms_max: int = setting(
         1500, unit="ms", ge=200, le=5000, doc="How long playout may stay paused before an interruption is decided."
@@ -165,7 +170,7 @@ class Context:
     near_end: NearEnd = NearEnd.QUIET
     recognition: Recognition = Recognition.CLOSED
     generation: Generation = Generation.NONE
-    playout: Playout = Playout.SILENT
+    playout: Playout = Playout.NONE
 
     epoch: Epoch = NO_EPOCH
     """The live reply; `NO_EPOCH` when none is."""
@@ -175,19 +180,29 @@ class Context:
     """By `Timer`, on the *now* clock."""
 
     user_text: str = ""
-    """Finalised words of the user turn in progress, or of the one being answered until the reply is audible."""
+    """Finalised words of the user that no reply answers yet."""
     partial: str = ""
     """The hypothesis for the utterance in progress."""
-    last_voiced_ms: int = 0
-    """When the near end was last voiced."""
+    partial_is_stable: bool = False
+    """The recogniser's first pass says that the utterance is over."""
+    taken: str = ""
+    """A partial that was answered before its final came: the final repeats it."""
+    asked: str = ""
+    """What the live reply answers, until the client hears it: a turn that goes on after all takes it back."""
 
     onset_ms: int = 0
     """When the current stretch of near-end speech began."""
+    last_voiced_ms: int = 0
+    """When the near end was last voiced."""
     evidence: Evidence = Evidence()
-    """What is known about the current stretch of near-end speech."""
-    candidate_text: str = ""
-    """Words finalised since the current candidate opened over a reply."""
+    """What is known about the current stretch of near-end speech, as far as it bears on a decision."""
+    is_transcribed: bool = True
+    """The recogniser has said something about the current stretch of speech."""
 
+    sentences: int = 0
+    """How many sentences of the live reply were given to the voice."""
+    reply_failed: bool = False
+    """A backend gave up on the live reply; what is synthesised is still played."""
     heard_ms: int = 0
     """How much of the live reply the client rendered."""
     left_ms: int = 0
@@ -196,9 +211,30 @@ class Context:
     reopen_attempts: int = 0
     """Failed attempts in a row to keep the ASR stream open."""
     stale_dropped: int = 0
-    """Facts dropped because their reply was over."""
-    verdict: str = ""
-    """Why the last barge-in decision fell as it did."""
+    """Facts dropped because their reply was over, or their timer was not set any more."""
 
     effects: list[Effect] = dataclasses.field(default_factory=list)
     """The orders of the step in progress."""
+    raised: list[Fact] = dataclasses.field(default_factory=list)
+    """What the machines tell each other in the step in progress."""
+
+    def order(self, *effects: Effect) -> None:
+        """Add to the orders of this step."""
+        self.effects.extend(effects)
+
+    def arm(self, timer: Timer, at_ms: int) -> None:
+        """Set a deadline."""
+        self.deadlines[timer] = at_ms
+
+    def disarm(self, *timers: Timer) -> None:
+        """Clear deadlines."""
+        for timer in timers:
+            self.deadlines[timer] = NEVER
+
+    def is_armed(self, timer: Timer) -> bool:
+        """Whether a deadline is set."""
+        return self.deadlines[timer] != NEVER
+
+    def heard_so_far(self) -> str:
+        """The user's unanswered words, finalised and not."""
+        return f"{self.user_text} {self.partial}".strip()

@@ -130,14 +130,21 @@ class ResumePlayout(Effect):
     """Let the client go on at the exact sample."""
 
     epoch: Epoch
+    why: str
+    """Why the interruption was rejected; for the journal."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CancelTts(Effect):
-    """Silence the client at once, drop what it has not rendered, and stop the TTS server."""
+    """Drop what the client has not rendered, silence it at once, and stop the TTS server.
+
+    The client is told only if a sample of the reply has left: otherwise there is nothing to silence.
+    """
 
     epoch: Epoch
     reason: CancelReason
+    why: str = ""
+    """Why a barge-in was confirmed; for the journal."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

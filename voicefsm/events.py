@@ -262,6 +262,32 @@ class BackendFailed(ReplyFact):
     """False when asking again cannot help."""
 
 
+# --- raised inside a step, by one machine for the others ----------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecognitionLost(Fact):
+    """The recognition machine has given up on the ASR stream."""
+
+    message: str
+    """What happened last, and to whom."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReplyStarted(ReplyFact):
+    """The turn machine has begun a reply."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReplyEnded(Fact):
+    """The turn machine has ended the live reply."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionEnded(Fact):
+    """The turn machine has closed the session."""
+
+
 FACTS: tuple[type[Fact], ...] = (
     SessionOpened,
     ClientClosed,
@@ -285,5 +311,9 @@ FACTS: tuple[type[Fact], ...] = (
     PlayoutAdvanced,
     PlayoutFinished,
     BackendFailed,
+    RecognitionLost,
+    ReplyStarted,
+    ReplyEnded,
+    SessionEnded,
 )
 """Every kind of fact: the columns of the state table. A test proves that none is missing."""

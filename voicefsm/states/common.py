@@ -1,0 +1,259 @@
+"""Verbs and questions that several states share, and the rows that hold in every live state."""
+
+from __future__ import annotations
+
+from voicefsm.bargein import Verdict, judge
+from voicefsm.context import Context, Interruption, NearEnd, State
+from voicefsm.effects import (
+    CancelGeneration,
+    CancelTts,
+    CloseRecognition,
+    CompleteTurn,
+    EndSession,
+    FinalizeUtterance,
+    Outcome,
+    PausePlayout,
+    ReportFailure,
+    RetractUserTurn,
+    StartGeneration,
+)
+from voicefsm.events import (
+    BackendFailed,
+    ClientCancelled,
+    ClientClosed,
+    Evidence,
+    Fact,
+    RecognitionLost,
+    ReplyEnded,
+    ReplyStarted,
+    SessionEnded,
+    ShutdownRequested,
+    TextReceived,
+    Timer,
+)
+from voicefsm.table import Row
+from voicefsm.values import NO_EPOCH, CancelReason, EndReason, Epoch
+
+# --- the floor ---------------------------------------------------------------------------------------------------------------
+
+
+def listen(context: Context, event: Fact) -> None:
+    """The user has the floor. What is known already decides which deadline comes first."""
+    context.arm(Timer.UTTERANCE, event.at_ms + context.settings.utterance_ms_max)
+    if not has_words(context, event):
+        context.arm(Timer.WORDS, event.at_ms + context.settings.words_ms_max)
+    elif context.near_end is NearEnd.QUIET:
+        expect_end_of_turn(context, event)
+
+
+def expect_end_of_turn(context: Context, event: Fact) -> None:
+    """Silence, counted from the last voiced sample, ends the turn. With push to talk it ends nothing."""
+    if not context.settings.push_to_talk:
+        context.disarm(Timer.WORDS)
+        context.arm(Timer.END_OF_TURN, max(event.at_ms, context.last_voiced_ms + context.settings.silence_ms))
+
+
+def expect_final(context: Context, event: Fact) -> None:
+    """The turn is over, but the recogniser has not said its last word."""
+    context.order(FinalizeUtterance())
+    context.arm(Timer.FINAL, event.at_ms + context.settings.final_ms_max)
+
+
+def rest(context: Context, event: Fact) -> None:
+    """Nobody has the floor; what was heard and not answered is nobody's turn."""
+    forget_words(context, event)
+    context.arm(Timer.IDLE, event.at_ms + context.settings.idle_ms_max)
+
+
+def forget_words(context: Context, _event: Fact) -> None:
+    """Start with a clean slate: earlier words and speech are no evidence for what comes."""
+    context.user_text = context.partial = ""
+    context.partial_is_stable = False
+    context.evidence = Evidence()
+
+
+# --- a reply -----------------------------------------------------------------------------------------------------------------
+
+
+def has_words(context: Context, _event: Fact) -> bool:
+    """Has the user said anything that nobody answered?"""
+    return bool(context.heard_so_far())
+
+
+def answer(context: Context, event: Fact) -> None:
+    """The user's turn is over: let the model answer what was heard."""
+    context.taken = context.partial
+    begin_reply(context, event, context.heard_so_far())
+
+
+def answer_text(context: Context, event: TextReceived) -> None:
+    """Typed words end the turn; what was said before them belongs to it."""
+    context.taken = context.partial
+    begin_reply(context, event, f"{context.heard_so_far()} {event.text}".strip())
+
+
+def begin_reply(context: Context, event: Fact, user_text: str) -> None:
+    """Give out the next epoch and ask the model."""
+    context.last_epoch = context.epoch = Epoch(context.last_epoch + 1)
+    forget_words(context, event)
+    context.asked = user_text
+    context.sentences, context.reply_failed = 0, False
+    context.order(StartGeneration(context.epoch, user_text))
+    context.arm(Timer.FIRST_SENTENCE, event.at_ms + context.settings.first_sentence_ms_max)
+    context.raised.append(ReplyStarted(event.at_ms, context.epoch))
+
+
+def follow_playout(context: Context, event: Fact) -> None:
+    """The client's playout has to move on."""
+    context.arm(Timer.PLAYOUT, event.at_ms + context.settings.playout_stall_ms_max)
+
+
+def begin_to_be_heard(context: Context, event: Fact) -> None:
+    """The turn that is answered is history now, and cannot be taken back."""
+    context.asked = context.taken = ""
+    follow_playout(context, event)
+
+
+def user_is_speaking(context: Context, _event: Fact) -> bool:
+    """Does the detector hear the user right now?"""
+    return context.near_end is NearEnd.SPEECH
+
+
+def names_live_reply(context: Context, event: ClientCancelled) -> bool:
+    """Does the client mean the reply that is alive?"""
+    return event.epoch in (NO_EPOCH, context.epoch)
+
+
+def silence(context: Context, reason: CancelReason, why: str = "") -> None:
+    """Stop the voice, then the model. In this order: the ear comes first."""
+    context.order(CancelTts(context.epoch, reason, why), CancelGeneration(context.epoch))
+
+
+def close_reply(context: Context, event: Fact) -> None:
+    """No reply is alive: all that still comes from it is stale."""
+    context.epoch = NO_EPOCH
+    context.asked = ""
+    context.raised.append(ReplyEnded(event.at_ms))
+
+
+def complete(context: Context, event: Fact) -> None:
+    """The reply was heard to its end, as far as it was made."""
+    outcome = Outcome.FAILED if context.reply_failed else Outcome.COMPLETED
+    context.order(CompleteTurn(context.epoch, outcome))
+    close_reply(context, event)
+
+
+def yield_to_client(context: Context, event: ClientCancelled) -> None:
+    """The user pressed stop."""
+    _interrupt(context, event, CancelReason.CLIENT)
+
+
+def yield_to_speech(context: Context, event: Fact) -> None:
+    """The user's speech over the reply was confirmed."""
+    _interrupt(context, event, CancelReason.BARGE_IN, judge(context).why)
+
+
+def yield_to_text(context: Context, event: TextReceived) -> None:
+    """The user typed over the reply."""
+    _interrupt(context, event, CancelReason.NEW_INPUT)
+
+
+def _interrupt(context: Context, event: Fact, reason: CancelReason, why: str = "") -> None:
+    silence(context, reason, why)
+    context.order(CompleteTurn(context.epoch, Outcome.INTERRUPTED))
+    close_reply(context, event)
+
+
+def retract(context: Context, event: Fact) -> None:
+    """Nobody heard the reply, and the user goes on: the turn was not over. Its words come back."""
+    silence(context, CancelReason.NEW_INPUT, judge(context).why)
+    context.order(RetractUserTurn(context.epoch))
+    context.user_text = f"{context.asked} {context.user_text}".strip()
+    close_reply(context, event)
+
+
+def fail(context: Context, event: Fact, failure: ReportFailure) -> None:
+    """The reply cannot be made: say so, and keep what was heard of it."""
+    context.order(failure)
+    silence(context, CancelReason.FAILURE)
+    context.order(CompleteTurn(context.epoch, Outcome.FAILED))
+    close_reply(context, event)
+
+
+def fail_backend(context: Context, event: BackendFailed) -> None:
+    """A backend gave up before anything could be heard."""
+    fail(context, event, ReportFailure(event.backend, event.epoch, event.message, event.remedy))
+
+
+def note_failure(context: Context, event: BackendFailed) -> None:
+    """A backend gave up in mid-reply: say so, make no more of it, and let what is synthesised be heard."""
+    context.reply_failed = True
+    context.order(ReportFailure(event.backend, event.epoch, event.message, event.remedy), CancelGeneration(event.epoch))
+
+
+# --- the decision ------------------------------------------------------------------------------------------------------------
+
+
+def may_interrupt(context: Context, _event: Fact) -> bool:
+    """Does this session let speech cut a reply?"""
+    return context.settings.interruption is Interruption.ENABLED
+
+
+def await_decision(context: Context, event: Fact) -> None:
+    """Stage one of a barge-in: playout falls silent at once, and the decision has a deadline."""
+    context.order(PausePlayout(context.epoch))
+    context.arm(Timer.DECISION, event.at_ms + context.settings.decision_ms_max)
+
+
+def is_confirmed(context: Context, _event: Fact) -> bool:
+    """Does the rule say that this is the user's turn?"""
+    return judge(context).verdict is Verdict.CONFIRM
+
+
+def is_rejected(context: Context, _event: Fact) -> bool:
+    """Does the rule say that this is nobody's turn?"""
+    return judge(context).verdict is Verdict.REJECT
+
+
+# --- the session -------------------------------------------------------------------------------------------------------------
+
+
+def _end(context: Context, event: Fact, reason: EndReason, message: str = "") -> None:
+    if context.epoch != NO_EPOCH:
+        _interrupt(context, event, CancelReason.SESSION_END)
+    context.order(CloseRecognition(), EndSession(reason, message))
+    context.raised.append(SessionEnded(event.at_ms))
+
+
+def hang_up(context: Context, event: ClientClosed) -> None:
+    """The client is gone."""
+    _end(context, event, EndReason.CLIENT)
+
+
+def shut_down(context: Context, event: ShutdownRequested) -> None:
+    """The process stops."""
+    _end(context, event, EndReason.SHUTDOWN, "The server is shutting down.")
+
+
+def expire(context: Context, event: Fact) -> None:
+    """The session is too old."""
+    _end(context, event, EndReason.AGE, "The session reached its longest duration.")
+
+
+def time_out(context: Context, event: Fact) -> None:
+    """Nobody says anything any more."""
+    _end(context, event, EndReason.IDLE, "Nobody said anything for too long.")
+
+
+def lose_ears(context: Context, event: RecognitionLost) -> None:
+    """The recogniser is gone for good."""
+    _end(context, event, EndReason.FAILURE, event.message)
+
+
+ENDS: tuple[Row[State], ...] = (
+    Row(ClientClosed, to=State.CLOSED, do=(hang_up,)),
+    Row(ShutdownRequested, to=State.CLOSED, do=(shut_down,)),
+    Row(RecognitionLost, to=State.CLOSED, do=(lose_ears,)),
+    Row(Timer.AGE, to=State.CLOSED, do=(expire,)),
+)
+"""What ends a session, from every live state."""

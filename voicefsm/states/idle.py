@@ -1,0 +1,50 @@
+"""IDLE: nobody speaks. The ears are open. Bounded by the idle limit of the session."""
+
+from __future__ import annotations
+
+from voicefsm.context import Context, State
+from voicefsm.events import (
+    ClientCancelled,
+    EvidenceChanged,
+    FinalHeard,
+    PartialHeard,
+    SessionOpened,
+    SpeechEnded,
+    SpeechFinished,
+    SpeechStarted,
+    TextReceived,
+    Timer,
+)
+from voicefsm.states.common import ENDS, answer_text, has_words, listen, rest, time_out
+from voicefsm.table import Row, stays
+
+STATE = State.IDLE
+DEADLINES = (Timer.IDLE,)
+
+
+def hear_missed_words(context: Context, event: PartialHeard | FinalHeard) -> None:
+    """The recogniser hears what the detector missed: its words count as voiced."""
+    context.last_voiced_ms = event.at_ms
+    listen(context, event)
+
+
+def open_session(context: Context, event: SessionOpened) -> None:
+    """The clock of the session starts."""
+    context.arm(Timer.AGE, event.at_ms + context.settings.session_ms_max)
+    rest(context, event)
+
+
+ROWS: tuple[Row[State], ...] = (
+    Row(SessionOpened, do=(open_session,)),
+    Row(SpeechStarted, to=State.LISTENING, do=(listen,)),
+    Row(PartialHeard, when=(has_words,), to=State.LISTENING, do=(hear_missed_words,)),
+    *stays(PartialHeard, because="An empty hypothesis."),
+    Row(FinalHeard, when=(has_words,), to=State.LISTENING, do=(hear_missed_words,), because="The user may go on: silence ends a turn."),
+    *stays(FinalHeard, because="An empty final, or one that was answered already."),
+    Row(TextReceived, to=State.PROCESSING, do=(answer_text,)),
+    Row(Timer.IDLE, to=State.CLOSED, do=(time_out,)),
+    *stays(EvidenceChanged, SpeechEnded, because="The tail of a stretch of speech that held no words."),
+    *stays(SpeechFinished, because="There is no utterance to finish."),
+    *stays(ClientCancelled, because="There is nothing to cancel."),
+    *ENDS,
+)

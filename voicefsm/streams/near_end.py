@@ -1,0 +1,40 @@
+"""Near-end speech: is the user's microphone voiced, since when, and what is known about it."""
+
+from __future__ import annotations
+
+from voicefsm.context import Context, NearEnd
+from voicefsm.events import EvidenceChanged, SpeechEnded, SpeechStarted
+from voicefsm.table import Row, stays
+
+
+def note_onset(context: Context, event: SpeechStarted) -> None:
+    """A new stretch of speech begins; what was known about the last one is void."""
+    context.onset_ms = event.onset_ms
+    context.last_voiced_ms = event.at_ms
+    context.evidence = event.evidence
+    context.is_transcribed = False
+
+
+def note_evidence(context: Context, event: EvidenceChanged) -> None:
+    """More is known about the stretch in progress."""
+    context.last_voiced_ms = event.at_ms
+    context.evidence = event.evidence
+
+
+def note_end(context: Context, event: SpeechEnded) -> None:
+    """The stretch is over; its evidence stays for the decision."""
+    context.last_voiced_ms = event.last_voiced_ms
+    context.evidence = event.evidence
+
+
+ROWS = {
+    NearEnd.QUIET: (
+        Row(SpeechStarted, to=NearEnd.SPEECH, do=(note_onset,)),
+        *stays(EvidenceChanged, SpeechEnded, because="Nothing is open: a repeated edge."),
+    ),
+    NearEnd.SPEECH: (
+        Row(EvidenceChanged, do=(note_evidence,)),
+        Row(SpeechEnded, to=NearEnd.QUIET, do=(note_end,)),
+        *stays(SpeechStarted, because="Already open: a repeated edge."),
+    ),
+}

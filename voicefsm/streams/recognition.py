@@ -1,0 +1,115 @@
+"""Recognition: the ASR stream is kept open for the whole session, and what it hears is written down.
+
+A stream that fails is opened again after a wait that doubles, up to a named number of attempts in a row; any hypothesis resets the
+count. After the last attempt the machine raises `RecognitionLost`.
+"""
+
+from __future__ import annotations
+
+from voicefsm.context import Context, NearEnd, Recognition
+from voicefsm.effects import OpenRecognition, SendTranscript
+from voicefsm.events import (
+    FinalHeard,
+    PartialHeard,
+    RecognitionFailed,
+    RecognitionLost,
+    RecognitionOpened,
+    SessionEnded,
+    SessionOpened,
+    Timer,
+    TimerFired,
+)
+from voicefsm.table import Row, stays
+
+
+def open_stream(context: Context, _event: SessionOpened | TimerFired) -> None:
+    """Have the runtime open the ASR stream."""
+    context.order(OpenRecognition())
+
+
+def may_reopen(context: Context, event: RecognitionFailed) -> bool:
+    """Can another attempt help, and is one left?"""
+    return event.retryable and context.reopen_attempts < context.settings.asr_reopen_attempts_max
+
+
+def wait_to_reopen(context: Context, event: RecognitionFailed) -> None:
+    """Arm the next attempt. What the lost stream had not finalised is kept as if it had."""
+    settings = context.settings
+    wait_ms = min(settings.asr_reopen_ms_min << context.reopen_attempts, settings.asr_reopen_ms_max)
+    context.reopen_attempts += 1
+    context.arm(Timer.REOPEN, event.at_ms + wait_ms)
+    _finalise(context, context.partial)
+
+
+def give_up(context: Context, event: RecognitionFailed) -> None:
+    """Nobody listens any more: the session cannot go on."""
+    context.raised.append(RecognitionLost(event.at_ms, event.message))
+
+
+def note_partial(context: Context, event: PartialHeard) -> None:
+    """The utterance in progress reads like this now."""
+    text = _fresh_words(context, event)
+    context.partial = text
+    context.partial_is_stable = event.stability >= 1.0
+    context.order(SendTranscript(event.text, is_final=False, stability=event.stability))
+
+
+def note_final(context: Context, event: FinalHeard) -> None:
+    """The utterance is written down."""
+    text = _fresh_words(context, event)
+    context.taken = ""
+    _finalise(context, text)
+    context.order(SendTranscript(event.text, is_final=True, words=event.words))
+
+
+def _fresh_words(context: Context, event: PartialHeard | FinalHeard) -> str:
+    """What a hypothesis says beyond the partial that a reply answers already."""
+    context.reopen_attempts = 0
+    context.is_transcribed = context.is_transcribed or bool(event.text)
+    if event.text.startswith(context.taken):
+        return event.text.removeprefix(context.taken).strip()
+    # Something else: a revision of the utterance that was answered, or, if the user speaks again, a new one.
+    return event.text if context.near_end is NearEnd.SPEECH else ""
+
+
+def _finalise(context: Context, text: str) -> None:
+    """Add to the user's words; beyond the limit the earliest are dropped."""
+    words = f"{context.user_text} {text}".strip()
+    context.user_text = words[-context.settings.user_text_chars_max :]
+    context.partial = ""
+    context.partial_is_stable = False
+
+
+_HEARD = (Row(PartialHeard, do=(note_partial,)), Row(FinalHeard, do=(note_final,)))
+_OVER = Row(SessionEnded, to=Recognition.CLOSED)
+
+ROWS = {
+    Recognition.CLOSED: (
+        Row(SessionOpened, to=Recognition.OPENING, do=(open_stream,)),
+        *stays(PartialHeard, FinalHeard, RecognitionOpened, RecognitionFailed, SessionEnded, because="Nobody listens."),
+    ),
+    Recognition.OPENING: (
+        Row(RecognitionOpened, to=Recognition.OPEN),
+        Row(RecognitionFailed, when=(may_reopen,), to=Recognition.WAITING, do=(wait_to_reopen,)),
+        Row(RecognitionFailed, to=Recognition.FAILED, do=(give_up,)),
+        *_HEARD,
+        _OVER,
+    ),
+    Recognition.OPEN: (
+        *stays(RecognitionOpened, because="Open already."),
+        Row(RecognitionFailed, when=(may_reopen,), to=Recognition.WAITING, do=(wait_to_reopen,)),
+        Row(RecognitionFailed, to=Recognition.FAILED, do=(give_up,)),
+        *_HEARD,
+        _OVER,
+    ),
+    Recognition.WAITING: (
+        Row(Timer.REOPEN, to=Recognition.OPENING, do=(open_stream,)),
+        *stays(RecognitionOpened, RecognitionFailed, because="Late news of the stream that failed."),
+        *_HEARD,
+        _OVER,
+    ),
+    Recognition.FAILED: (
+        *stays(PartialHeard, FinalHeard, RecognitionOpened, RecognitionFailed, because="The session is ending."),
+        _OVER,
+    ),
+}
