@@ -1,0 +1,57 @@
+"""The settings of echo cancellation."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from voicefsm.values import setting
+
+
+class Canceller(enum.StrEnum):
+    """The echo cancellers an operator can ask for."""
+
+    AUTO = "auto"
+    """`speex` where libspeexdsp is installed, `aec3` elsewhere."""
+    SPEEX = "speex"
+    """The MDF canceller of the system's libspeexdsp, called directly."""
+    SPEEXDSP = "speexdsp"
+    """The same through the PyPI package `speexdsp`."""
+    AEC3 = "aec3"
+    """WebRTC's canceller from the wheel `pywebrtc-audio`."""
+    NONE = "none"
+    """No canceller: headsets, or clients that cancel themselves."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AecSettings:
+    """How our own voice is taken out of the near end."""
+
+    canceller: Canceller = setting(
+        Canceller.AUTO,
+        unit="",
+        doc="Echo canceller: auto (speex if libspeexdsp is installed, else aec3), speex, speexdsp, aec3 or none.",
+    )
+    tail_ms: int = setting(200, unit="ms", ge=40, le=500, doc="Longest echo the canceller models, lead included.")
+    reference_keep_ms: int = setting(
+        10000, unit="ms", ge=1000, le=60000, doc="How much of the audio sent to the loudspeaker is kept as reference signal."
+    )
+    reference_lead_ms: int = setting(
+        20, unit="ms", ge=0, le=100, doc="How much earlier than reported the reference is fed: an echo must not precede it."
+    )
+    reference_relock_ms: int = setting(
+        8, unit="ms", ge=1, le=100, doc="Mean error between reported and predicted playout position that moves the reference."
+    )
+    reference_still_ms: int = setting(
+        40, unit="ms", ge=20, le=500, doc="The far end counts as paused when its reported position stands still this long."
+    )
+    echo_hold_ms: int = setting(240, unit="ms", ge=20, le=1000, doc="How long after a far-end sample its echo may still be heard.")
+    echo_margin_db: int = setting(
+        8, unit="dB", ge=0, le=40, doc="Near-end speech must be this much louder than the residual echo to be expected."
+    )
+    far_active_db: int = setting(
+        -55, unit="dB", ge=-90, le=0, doc="A reference signal at least this loud counts as far-end activity, dB full scale."
+    )
+    coupling_db: int = setting(
+        -6, unit="dB", ge=-60, le=30, doc="Echo level relative to the reference that is assumed until it has been measured."
+    )

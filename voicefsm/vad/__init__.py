@@ -1,0 +1,1 @@
+"""From frames that may hold speech to stretches of near-end speech with an onset and an end."""
