@@ -1,0 +1,63 @@
+# Two commands matter: `make demo` and `make test`. Each sets everything up first, on a machine where nothing was installed by hand.
+# GNU make 3.81 (macOS) is enough. PYTHON=python3.13 chooses the interpreter, NO_SYSTEM_PACKAGES=1 keeps apt-get and brew out.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SET_UP := $(VENV)/.set-up
+OUT := demo-out
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types imports pytest serve doctor tox wheels lock protos docs clean
+
+help: ## say what there is to make
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+
+$(SET_UP): requirements.lock pyproject.toml scripts/setup.sh scripts/python.sh
+	@VENV=$(VENV) scripts/setup.sh
+	@touch $@
+
+setup: $(SET_UP) ## make .venv with everything in it
+
+demo: $(SET_UP) ## hold a spoken conversation with barge-in on this machine; files in demo-out/
+	$(BIN)/voicefsm demo --out $(OUT)
+
+serve: $(SET_UP) ## run the gateway with the embedded backends
+	$(BIN)/voicefsm serve --embedded
+
+doctor: $(SET_UP) ## say what is wrong on this machine
+	$(BIN)/voicefsm doctor
+
+test: check pytest ## everything CI runs: ruff, mypy, import-linter, pytest (generated files are compared there)
+
+check: lint types imports
+
+lint: $(SET_UP) ## ruff
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(SET_UP) ## mypy --strict
+	$(BIN)/mypy
+
+imports: $(SET_UP) ## who may import whom
+	$(BIN)/lint-imports
+
+pytest: $(SET_UP) ## the tests alone
+	$(BIN)/pytest
+
+tox: $(SET_UP) ## the tests on every Python 3.11-3.13 found here, and the checks
+	$(BIN)/tox run
+
+wheels: $(SET_UP) ## prove that every locked package comes as a wheel, on every platform
+	scripts/wheels.sh
+
+lock: ## write requirements.lock anew (UPGRADE=1 for newer versions)
+	scripts/lock.sh $(if $(UPGRADE),--upgrade)
+
+protos: $(SET_UP) ## generate voicefsm/v1 from protos/
+	$(BIN)/python scripts/generate.py protos
+
+docs: $(SET_UP) ## generate the pages in docs/ that are generated
+	$(BIN)/python scripts/generate.py docs
+
+clean: ## throw away what can be made again
+	rm -rf $(VENV) .tox build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

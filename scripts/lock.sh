@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Writes requirements.lock: every package of every extra but [speexdsp], for Python 3.11-3.13 on Linux and macOS, with hashes.
+# uv resolves (docs/adr/0006), in a scratch environment; everybody else installs with plain pip.
+# usage: scripts/lock.sh [--upgrade]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-$(scripts/python.sh)}
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+"$python" -m venv "$tmp/venv"
+"$tmp/venv/bin/pip" install --quiet --disable-pip-version-check 'uv>=0.9'
+"$tmp/venv/bin/uv" pip compile pyproject.toml scripts/build.in \
+  --extra embedded --extra talk --extra timeline --extra dev \
+  --override scripts/overrides.in \
+  --universal --python-version 3.11 --only-binary :all: \
+  --generate-hashes --no-config --default-index https://pypi.org/simple --no-emit-index-url \
+  --custom-compile-command "make lock" --quiet --output-file requirements.lock "$@"
+if grep -nE 'file://|--(extra-)?index-url|--find-links|@ ' requirements.lock; then
+  echo "requirements.lock names a place only this machine knows" >&2
+  exit 1
+fi
+echo "requirements.lock: $(grep -cE '^[a-z0-9-]+==' requirements.lock) pinned packages"
