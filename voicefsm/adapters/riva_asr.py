@@ -1,0 +1,350 @@
+"""Riva speech recognition: one `StreamingRecognize` call per session, open from its first frame to its last.
+
+Theory of operation: `send` fills a chunk, full chunks and finalise marks wait in an outbox, and one writer task hands the outbox
+to gRPC. The reader is whoever iterates, so that nothing is read that nobody takes. Whatever ends the call (a status, an overflow,
+a server that stopped answering) is raised there, once, as a `BackendError`.
+
+Riva answers every chunk it processes, with empty results if need be. That makes its answers a heartbeat: when audio flows and none
+comes within `answer_ms_max`, the server is stuck even though TCP and gRPC are content.
+
+`finalize()` sends a little silence with `force_eou` (servers before 2.25.1 ignore the mark and endpoint by themselves). That
+silence is in the server's clock and not in the session's; `InsertedSilence` takes it out of the word times again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import riva.client.proto.riva_asr_pb2 as rasr
+import riva.client.proto.riva_asr_pb2_grpc as rasr_grpc
+import riva.client.proto.riva_audio_pb2 as raudio
+
+from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings, beside, is_cancelled_from_outside
+from voicefsm.errors import BackendError
+from voicefsm.events import Word
+from voicefsm.ports import Hypothesis, RecognitionRequest
+from voicefsm.values import Backend, setting
+
+RATE_HZ = 16000
+BYTES_PER_MS = 2 * RATE_HZ // 1000
+ENDPOINT_STEP_MS = 80
+"""Riva's endpointing windows are multiples of this."""
+FINALIZE_SILENCE_MS = 80
+"""Silence that carries `force_eou`: one chunk of the server, so that the mark is looked at without delay."""
+INSERTIONS_KEPT = 64
+"""Finalise marks whose place is remembered; words older than that many marks do not come any more."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RivaAsrSettings:
+    """How speech is recognised."""
+
+    model: str = setting("", unit="", doc="Name of the ASR model; empty lets the server choose by language.")
+    chunk_ms: int = setting(
+        40,
+        unit="ms",
+        ge=20,
+        le=200,
+        doc="Audio per message. Longer saves CPU (0.2 ms of it per message), shorter brings words sooner.",
+    )
+    buffer_ms_max: int = setting(
+        5000,
+        unit="ms",
+        ge=200,
+        le=60000,
+        doc="Unsent audio at which the recogniser counts as failed: it takes less than is spoken.",
+    )
+    answer_ms_max: int = setting(
+        5000,
+        unit="ms",
+        ge=200,
+        le=60000,
+        doc="How long the recogniser may answer nothing while audio flows before it counts as failed.",
+    )
+    refusal_ms_max: int = setting(
+        50, unit="ms", ge=0, le=2000, doc="How long to watch for a refusal of the configuration before the stream counts as open."
+    )
+    first_pass_ms: int = setting(
+        240, unit="ms", ge=0, le=3000, doc="Silence after which the recogniser announces the end of an utterance; 0 leaves it out."
+    )
+    automatic_punctuation: bool = setting(True, unit="", doc="Ask for punctuation and capitals.")
+    word_times: bool = setting(True, unit="", doc="Ask for the time of each word.")
+    profanity_filter: bool = setting(False, unit="", doc="Ask for profanity to be masked.")
+    verbatim: bool = setting(False, unit="", doc="Ask for words as spoken: numbers and dates are not written as figures.")
+    boosted_phrases: tuple[str, ...] = setting((), unit="", doc="Phrases the recogniser should expect.")
+    phrase_boost: float = setting(
+        4.0, unit="", ge=-100, le=100, doc="How much it should expect them; Riva suggests 4 to 100 by model."
+    )
+    custom_configuration: tuple[str, ...] = setting(
+        (), unit="", doc="Further key:value pairs for the Riva pipeline, for example apply_partial_itn:true."
+    )
+
+
+class RivaRecognizer:
+    """`ports.Recognizer` on Riva. One per process; `aclose()` it at the end."""
+
+    def __init__(self, settings: RivaAsrSettings, channel_settings: RivaChannelSettings) -> None:
+        self._settings = settings
+        self._channel = RivaChannel(Backend.ASR, channel_settings)
+
+    async def aclose(self) -> None:
+        """Close the channel. Harmless twice."""
+        await self._channel.aclose()
+
+    @asynccontextmanager
+    async def open(self, request: RecognitionRequest) -> AsyncGenerator[RivaRecognitionStream]:
+        """See `ports.Recognizer`."""
+        metadata = [("traceparent", request.traceparent)] if request.traceparent else None
+        call = self._stub().StreamingRecognize(metadata=metadata)
+        try:
+            await self._configure(call, request)
+            stream = RivaRecognitionStream(call, self._settings, self._channel)
+            async with beside(stream.write()):
+                yield stream
+        finally:
+            call.cancel()
+
+    async def _configure(self, call: grpc.aio.StreamStreamCall, request: RecognitionRequest) -> None:
+        """Connect, send the configuration, and watch a moment for its refusal."""
+        open_ms_max = self._channel.settings.open_ms_max
+        try:
+            async with asyncio.timeout(open_ms_max / 1000):
+                await call.write(rasr.StreamingRecognizeRequest(streaming_config=streaming_config(self._settings, request)))
+            await self._watch_for_refusal(call)
+        except TimeoutError:
+            raise self._channel.silent(f"could not be reached within {open_ms_max} ms") from None
+        except asyncio.InvalidStateError:
+            raise self._channel.silent("closed the stream at once") from None
+        except grpc.aio.AioRpcError as error:
+            raise self._channel.failed(error) from error
+
+    async def _watch_for_refusal(self, call: grpc.aio.StreamStreamCall) -> None:
+        """Raise the status of a call that ends within `refusal_ms_max`; a server that answers sooner accepts sooner."""
+        answer = asyncio.ensure_future(call.initial_metadata())
+        await asyncio.wait([answer], timeout=self._settings.refusal_ms_max / 1000)
+        answer.cancel()
+        if call.done():
+            await call.wait_for_connection()
+            raise asyncio.InvalidStateError
+
+    async def models(self) -> Mapping[str, frozenset[str]]:
+        """The streaming models: name -> language codes. Raises `BackendError`."""
+        request = rasr.RivaSpeechRecognitionConfigRequest()
+        listing = await self._channel.ask(self._stub().GetRivaSpeechRecognitionConfig(request))
+        return {
+            m.model_name: _languages(m.parameters) for m in listing.model_config if m.parameters.get("type", "online") == "online"
+        }
+
+    async def languages(self) -> frozenset[str]:
+        """Every language code some streaming model has; empty when the server has no model. Raises `BackendError`."""
+        return frozenset().union(*(await self.models()).values())
+
+    def _stub(self) -> rasr_grpc.RivaSpeechRecognitionStub:
+        return rasr_grpc.RivaSpeechRecognitionStub(self._channel.get())
+
+
+def _languages(parameters: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(code.strip() for code in parameters.get("language_code", "").split(",") if code.strip())
+
+
+# --- the configuration -------------------------------------------------------------------------------------------------------
+
+
+def streaming_config(settings: RivaAsrSettings, request: RecognitionRequest) -> rasr.StreamingRecognitionConfig:
+    """The first message of a stream."""
+    config = rasr.RecognitionConfig(
+        encoding=raudio.AudioEncoding.LINEAR_PCM,
+        sample_rate_hertz=RATE_HZ,
+        language_code=request.language_code,
+        max_alternatives=1,
+        audio_channel_count=1,
+        model=settings.model,
+        profanity_filter=settings.profanity_filter,
+        verbatim_transcripts=settings.verbatim,
+        enable_automatic_punctuation=settings.automatic_punctuation,
+        enable_word_time_offsets=settings.word_times,
+        endpointing_config=endpointing(request.silence_ms, settings.first_pass_ms),
+        custom_configuration=dict(_pairs(settings.custom_configuration)),
+    )
+    if settings.boosted_phrases:
+        config.speech_contexts.append(rasr.SpeechContext(phrases=settings.boosted_phrases, boost=settings.phrase_boost))
+    return rasr.StreamingRecognitionConfig(config=config, interim_results=True)
+
+
+def endpointing(silence_ms: int, first_pass_ms: int) -> rasr.EndpointingConfig:
+    """Windows rounded down to Riva's step. The first pass must come before the end, or it is left out."""
+    stop_ms = max(silence_ms // ENDPOINT_STEP_MS * ENDPOINT_STEP_MS, ENDPOINT_STEP_MS)
+    config = rasr.EndpointingConfig(stop_history=stop_ms)
+    early_ms = min(first_pass_ms // ENDPOINT_STEP_MS * ENDPOINT_STEP_MS, stop_ms - ENDPOINT_STEP_MS)
+    if early_ms > 0:
+        config.stop_history_eou = early_ms
+    return config
+
+
+def _pairs(entries: Iterable[str]) -> list[tuple[str, str]]:
+    return [(key.strip(), value.strip()) for key, _, value in (entry.partition(":") for entry in entries)]
+
+
+# --- one stream --------------------------------------------------------------------------------------------------------------
+
+
+class RivaRecognitionStream:
+    """`ports.RecognitionStream` on one call."""
+
+    def __init__(self, call: grpc.aio.StreamStreamCall, settings: RivaAsrSettings, channel: RivaChannel) -> None:
+        self._call, self._settings, self._channel = call, settings, channel
+        self._chunk = bytearray()
+        self._outbox: deque[rasr.StreamingRecognizeRequest] = deque()
+        self._outbox_bytes = 0
+        self._more = asyncio.Event()
+        self._failure: BackendError | None = None
+        self._posted_bytes = 0
+        self._silence = InsertedSilence()
+        self._heartbeat = Heartbeat(settings.answer_ms_max)
+        self._partial: tuple[str, bool] = ("", False)
+
+    def send(self, pcm: bytes) -> None:
+        """See `ports.RecognitionStream`. Too much unsent audio fails the stream: the iterator raises it."""
+        self._chunk += pcm
+        if len(self._chunk) >= self._settings.chunk_ms * BYTES_PER_MS:
+            self._flush()
+
+    def finalize(self) -> None:
+        """See `ports.RecognitionStream`."""
+        self._flush()
+        self._silence.insert(self._posted_bytes // BYTES_PER_MS)
+        self._post(bytes(FINALIZE_SILENCE_MS * BYTES_PER_MS), {"force_eou": "true"})
+
+    def _flush(self) -> None:
+        """Hand the chunk in progress to the writer, however short it is."""
+        if self._chunk:
+            self._post(bytes(self._chunk), {})
+            self._chunk.clear()
+
+    def _post(self, audio: bytes, runtime_config: dict[str, str]) -> None:
+        if self._failure is not None:
+            return
+        self._outbox.append(rasr.StreamingRecognizeRequest(audio_content=audio, runtime_config=runtime_config))
+        self._posted_bytes += len(audio)
+        self._outbox_bytes += len(audio)
+        self._more.set()
+        if self._outbox_bytes > self._settings.buffer_ms_max * BYTES_PER_MS:
+            self._fail(f"did not take {self._outbox_bytes // BYTES_PER_MS} ms of audio; what was said in them is lost")
+
+    def _fail(self, what: str) -> None:
+        """Fail, for the first reason only. The reader learns it from the cancelled call."""
+        self._failure = self._failure or self._channel.silent(what)
+        self._outbox.clear()
+        self._call.cancel()
+
+    async def write(self) -> None:
+        """Hand the outbox to gRPC until the call is over; the reader learns how it ended."""
+        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            while self._failure is None:
+                await self._more.wait()
+                self._more.clear()
+                while self._outbox:
+                    await self._write_next()
+
+    async def _write_next(self) -> None:
+        request = self._outbox.popleft()
+        await self._call.write(request)
+        self._outbox_bytes -= len(request.audio_content)
+        if self._heartbeat.sent(len(request.audio_content) // BYTES_PER_MS):
+            self._fail(f"answered nothing for {self._settings.answer_ms_max} ms although audio flows")
+
+    async def __aiter__(self) -> AsyncIterator[Hypothesis]:
+        """See `ports.RecognitionStream`."""
+        while (response := await self._read()) is not grpc.aio.EOF:
+            self._heartbeat.answered()
+            for hypothesis in self._hypotheses(response):
+                yield hypothesis
+
+    async def _read(self) -> Any:
+        """The next response, or EOF when the server closed the stream with OK or the stream was left."""
+        try:
+            return await self._call.read()
+        except asyncio.CancelledError:
+            if is_cancelled_from_outside():
+                raise
+            if self._failure is not None:
+                raise self._failure from None
+            return grpc.aio.EOF
+        except grpc.aio.AioRpcError as error:
+            raise self._failure or self._channel.failed(error) from error
+
+    def _hypotheses(self, response: rasr.StreamingRecognizeResponse) -> Iterator[Hypothesis]:
+        """What is new in a response: its finals as one, then its partials as one."""
+        heard = [result for result in response.results if result.alternatives]
+        if finals := [result for result in heard if result.is_final]:
+            self._partial = ("", False)
+            yield self._final(finals)
+        if partials := [result for result in heard if not result.is_final]:
+            stability = min(result.stability for result in partials)
+            partial = (_text(partials), stability >= 1.0)
+            if partial[0] and partial != self._partial:
+                self._partial = partial
+                yield Hypothesis(partial[0], is_final=False, stability=stability)
+
+    def _final(self, results: Sequence[rasr.StreamingRecognitionResult]) -> Hypothesis:
+        words = tuple(
+            Word(word.word.strip(), self._silence.media_ms(word.start_time), self._silence.media_ms(word.end_time))
+            for result in results
+            for word in result.alternatives[0].words
+        )
+        return Hypothesis(_text(results), is_final=True, stability=1.0, words=words)
+
+
+def _text(results: Iterable[rasr.StreamingRecognitionResult]) -> str:
+    """The results as one text; each may carry the space that joins it to the one before."""
+    texts = (result.alternatives[0].transcript.strip() for result in results)
+    return " ".join(text for text in texts if text)
+
+
+class InsertedSilence:
+    """Maps the server's clock to the session's: the silences of `finalize()` exist for the server only."""
+
+    def __init__(self) -> None:
+        self._places: deque[tuple[int, int]] = deque(maxlen=INSERTIONS_KEPT)
+        """(where on the server's clock a silence begins, length of the silences before it), in order."""
+        self._total_ms = 0
+
+    def insert(self, server_ms: int) -> None:
+        """A silence of `FINALIZE_SILENCE_MS` begins at `server_ms` of all audio sent."""
+        self._places.append((server_ms, self._total_ms))
+        self._total_ms += FINALIZE_SILENCE_MS
+
+    def media_ms(self, server_ms: int) -> int:
+        """Media time of the session; a moment within a silence is the moment the silence was put in."""
+        for begin_ms, before_ms in reversed(self._places):
+            if server_ms > begin_ms:
+                return max(server_ms - FINALIZE_SILENCE_MS, begin_ms) - before_ms
+        return server_ms - (self._places[0][1] if self._places else 0)
+
+
+class Heartbeat:
+    """Tells when a server that answers every chunk has stopped: too long, and too much audio, since the last answer."""
+
+    def __init__(self, answer_ms_max: int) -> None:
+        self._answer_ms_max = answer_ms_max
+        self._since = 0.0
+        self._unanswered_ms = 0
+
+    def sent(self, audio_ms: int) -> bool:
+        """Whether the server is overdue. Half the limit in audio must be unanswered too: a muted client is no dead server."""
+        now = asyncio.get_running_loop().time()
+        self._since = self._since if self._unanswered_ms else now
+        self._unanswered_ms += audio_ms
+        return (now - self._since) * 1000 > self._answer_ms_max and self._unanswered_ms * 2 >= self._answer_ms_max
+
+    def answered(self) -> None:
+        """The server said something."""
+        self._unanswered_ms = 0

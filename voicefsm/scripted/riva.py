@@ -1,0 +1,76 @@
+"""A scripted Riva: both services, their listings and gRPC health, in this process, on a port of its own."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import grpc
+import grpc.aio
+import riva.client.proto.riva_asr_pb2_grpc as rasr_grpc
+import riva.client.proto.riva_tts_pb2 as rtts
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from voicefsm.scripted.asr import AsrScript, ScriptedAsr
+from voicefsm.scripted.tts import ScriptedTts, TtsScript
+
+TTS_SERVICE = "nvidia.riva.tts.RivaSpeechSynthesis"
+
+
+class ScriptedRiva:
+    """`async with ScriptedRiva(asr=AsrScript(…), tts=TtsScript(…)) as riva:` serves at `riva.target` until the block is left.
+
+    `riva.asr` and `riva.tts` are what the servers saw. `stop()` and `start()` inside the block are an outage on the same port.
+    """
+
+    def __init__(
+        self, *, asr: AsrScript | None = None, tts: TtsScript | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        self.asr = ScriptedAsr(asr or AsrScript())
+        self.tts = ScriptedTts(tts or TtsScript())
+        self._host, self._port = host, port
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def target(self) -> str:
+        """HOST:PORT."""
+        return f"{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        """Listen. The port stays the same after the first time."""
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        rasr_grpc.add_RivaSpeechRecognitionServicer_to_server(self.asr, server)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(TTS_SERVICE, self._tts_methods()),))
+        checks = health.aio.HealthServicer()
+        await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+        self._port = server.add_insecure_port(self.target)
+        await server.start()
+        self._server = server
+
+    async def stop(self) -> None:
+        """Drop every call and stop listening. Harmless twice."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(grace=None)
+
+    def _tts_methods(self) -> dict[str, grpc.RpcMethodHandler[object, object]]:
+        """By hand and not by the generated code: the old service has the same name and another shape."""
+        read, write = rtts.SynthesizeSpeechRequest.FromString, rtts.SynthesizeSpeechResponse.SerializeToString
+        if self.tts.script.is_old:
+            online = grpc.unary_stream_rpc_method_handler(self.tts.online_old, read, write)
+        else:
+            online = grpc.stream_stream_rpc_method_handler(self.tts.online, read, write)
+        listing = grpc.unary_unary_rpc_method_handler(
+            self.tts.config, rtts.RivaSynthesisConfigRequest.FromString, rtts.RivaSynthesisConfigResponse.SerializeToString
+        )
+        return {"SynthesizeOnline": online, "GetRivaSynthesisConfig": listing}
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.stop()
