@@ -1,0 +1,303 @@
+"""What a journal tells about one session, in the terms of a picture: who spoke when, in which state, and what happened.
+
+A journal is a file of JSON lines, each with `kind`, `at_ms` and a body (voicefsm/runtime/journal.py). Times here are milliseconds
+since the session began. Kinds and fields this version does not know are passed over, so that old pictures can be drawn of new
+journals.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from voicefsm.errors import VoiceFsmError
+
+
+class Speaker(enum.Enum):
+    """Who."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class NoteKind(enum.Enum):
+    """The moments of a conversation that are worth a mark."""
+
+    ONSET = "onset"
+    """Near-end speech began over the assistant's voice."""
+    PAUSE = "pause"
+    """The client was told to fall silent."""
+    RESUME = "resume"
+    """It was no barge-in: the client was told to go on."""
+    CANCEL = "cancel"
+    """The client was told to throw the reply away."""
+    FAILURE = "failure"
+    """A backend failed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Band:
+    """A stretch of time in one state."""
+
+    start_ms: int
+    end_ms: int
+    state: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Note:
+    """Something that happened at one moment."""
+
+    at_ms: int
+    kind: NoteKind
+    text: str
+    """What a reader wants to know about it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Speech:
+    """A stretch of time in which somebody was heard."""
+
+    start_ms: int
+    end_ms: int
+    speaker: Speaker
+    epoch: int = 0
+    """The reply, for the assistant."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """Words, and where in time they belong."""
+
+    start_ms: int
+    end_ms: int
+    speaker: Speaker
+    text: str
+
+
+@dataclasses.dataclass(slots=True)
+class Turn:
+    """One exchange."""
+
+    epoch: int
+    at_ms: int
+    user_text: str = ""
+    sentences: list[str] = dataclasses.field(default_factory=list)
+    heard_text: str | None = None
+    """None: not over when the journal ended."""
+    outcome: str = ""
+    latencies: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def assistant_text(self) -> str:
+        """What was written for the voice."""
+        return " ".join(self.sentences)
+
+
+@dataclasses.dataclass(slots=True)
+class Session:
+    """Everything the picture shows."""
+
+    session_id: str = ""
+    duration_ms: int = 0
+    bands: list[Band] = dataclasses.field(default_factory=list)
+    notes: list[Note] = dataclasses.field(default_factory=list)
+    speech: list[Speech] = dataclasses.field(default_factory=list)
+    lines: list[Line] = dataclasses.field(default_factory=list)
+    turns: list[Turn] = dataclasses.field(default_factory=list)
+
+
+def read(journal: Path) -> Session:
+    """Read a journal. Raises `VoiceFsmError` when it is no journal; a cut last line is left out."""
+    reader = _Reader()
+    for record in _records(journal):
+        reader.take(record)
+    return reader.finish(journal)
+
+
+def _records(journal: Path) -> Iterator[Mapping[str, Any]]:
+    lines = journal.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                return
+            raise _no_journal(journal, number) from error
+        if not isinstance(record, dict) or "kind" not in record or "at_ms" not in record:
+            raise _no_journal(journal, number)
+        yield record
+
+
+def _no_journal(journal: Path, number: int) -> VoiceFsmError:
+    return VoiceFsmError(
+        f"Line {number} of {journal} is not a record of a voicefsm journal.",
+        remedy="Give the path of a journal.jsonl as `voicefsm serve --journal-dir` writes them.",
+    )
+
+
+class _Reader:
+    """Turns records into a `Session`, one by one."""
+
+    def __init__(self) -> None:
+        self.session = Session()
+        self._start_ms: int | None = None
+        self._state = "idle"
+        self._state_ms = 0
+        self._now_ms = 0
+        self._onset_ms: int | None = None
+        self._audible_ms: int | None = None
+        self._turns: dict[int, Turn] = {}
+        self._epoch = 0
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        """One record more."""
+        if self._start_ms is None:
+            self._start_ms = int(record["at_ms"])
+        self._now_ms = int(record["at_ms"]) - self._start_ms
+        kind, body = record["kind"], record
+        if kind == "session":
+            self.session.session_id = body.get("session_id", self.session.session_id)
+        elif kind == "state":
+            self._move(str(body.get("to", "")))
+        elif kind in {"event", "effect"}:
+            handle = _HANDLERS.get(str(body.get("name", "")))
+            if handle:
+                handle(self, body)
+
+    def finish(self, journal: Path) -> Session:
+        """Close what is open."""
+        if self._start_ms is None:
+            raise VoiceFsmError(f"{journal} is empty.", remedy="Was the session's server stopped before it wrote anything?")
+        self._move("")
+        self._fall_silent()
+        self._speech_ended({})
+        self.session.duration_ms = self._now_ms
+        self.session.turns = list(self._turns.values())
+        self.session.lines += [line for turn in self._turns.values() for line in _spread(turn, self.session.speech)]
+        self.session.lines.sort(key=lambda line: line.start_ms)
+        return self.session
+
+    def _move(self, state: str) -> None:
+        if self._now_ms > self._state_ms:
+            self.session.bands.append(Band(self._state_ms, self._now_ms, self._state))
+        self._state, self._state_ms = state, self._now_ms
+
+    def _turn(self, body: Mapping[str, Any]) -> Turn:
+        epoch = int(body.get("epoch", 0))
+        return self._turns.setdefault(epoch, Turn(epoch, self._now_ms))
+
+    def _note(self, kind: NoteKind, text: str, at_ms: int | None = None) -> None:
+        self.session.notes.append(Note(self._now_ms if at_ms is None else at_ms, kind, text))
+
+    def _relative(self, body: Mapping[str, Any], name: str) -> int:
+        """A time in the body, on the picture's axis."""
+        return int(body[name]) - (self._start_ms or 0) if name in body else self._now_ms
+
+    # --- facts ---------------------------------------------------------------------------------------------------------------
+
+    def _speech_started(self, body: Mapping[str, Any]) -> None:
+        self._onset_ms = self._relative(body, "onset_ms")
+        if self._audible_ms is not None:
+            self._note(NoteKind.ONSET, "user speaks", self._onset_ms)
+
+    def _speech_ended(self, body: Mapping[str, Any]) -> None:
+        if self._onset_ms is not None:
+            end_ms = max(self._relative(body, "last_voiced_ms"), self._onset_ms + 1)
+            self.session.speech.append(Speech(self._onset_ms, end_ms, Speaker.USER))
+            self._onset_ms = None
+
+    def _final_heard(self, body: Mapping[str, Any]) -> None:
+        text = str(body.get("text", "")).strip()
+        if not text:
+            return
+        start_ms, end_ms = self._last_user_speech()
+        self.session.lines.append(Line(start_ms, end_ms, Speaker.USER, text))
+
+    def _last_user_speech(self) -> tuple[int, int]:
+        if self._onset_ms is not None:
+            return self._onset_ms, self._now_ms
+        spoken = [s for s in self.session.speech if s.speaker is Speaker.USER]
+        return (spoken[-1].start_ms, spoken[-1].end_ms) if spoken else (self._now_ms, self._now_ms)
+
+    def _playout_started(self, body: Mapping[str, Any]) -> None:
+        self._epoch = int(body.get("epoch", 0))
+        self._audible_ms = self._now_ms
+
+    def _playout_finished(self, _: Mapping[str, Any]) -> None:
+        self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        if self._audible_ms is not None:
+            self.session.speech.append(Speech(self._audible_ms, self._now_ms, Speaker.ASSISTANT, self._epoch))
+            self._audible_ms = None
+
+    # --- orders --------------------------------------------------------------------------------------------------------------
+
+    def _start_generation(self, body: Mapping[str, Any]) -> None:
+        self._turn(body).user_text = str(body.get("user_text", ""))
+
+    def _speak_text(self, body: Mapping[str, Any]) -> None:
+        self._turn(body).sentences.append(str(body.get("text", "")))
+
+    def _pause_playout(self, _: Mapping[str, Any]) -> None:
+        self._fall_silent()
+        self._note(NoteKind.PAUSE, "pause")
+
+    def _resume_playout(self, body: Mapping[str, Any]) -> None:
+        self._playout_started(body)
+        self._note(NoteKind.RESUME, "resume")
+
+    def _cancel_tts(self, body: Mapping[str, Any]) -> None:
+        self._fall_silent()
+        self._note(NoteKind.CANCEL, f"CANCEL_TTS ({body.get('reason', '?')})".replace("_in", "-in"))
+
+    def _report_failure(self, body: Mapping[str, Any]) -> None:
+        self._note(NoteKind.FAILURE, f"{body.get('backend', 'backend')} failed: {body.get('message', '')}")
+
+    def _complete_turn(self, body: Mapping[str, Any]) -> None:
+        turn = self._turn(body)
+        turn.outcome = str(body.get("outcome", ""))
+        if "heard_text" in body:
+            turn.heard_text = str(body["heard_text"])
+        latencies = body.get("latencies", {})
+        turn.latencies = {name: int(value) for name, value in latencies.items() if value is not None}
+
+
+_HANDLERS: Mapping[str, Callable[[_Reader, Mapping[str, Any]], None]] = {
+    "SpeechStarted": _Reader._speech_started,
+    "SpeechEnded": _Reader._speech_ended,
+    "FinalHeard": _Reader._final_heard,
+    "PlayoutStarted": _Reader._playout_started,
+    "PlayoutFinished": _Reader._playout_finished,
+    "StartGeneration": _Reader._start_generation,
+    "SpeakText": _Reader._speak_text,
+    "PausePlayout": _Reader._pause_playout,
+    "ResumePlayout": _Reader._resume_playout,
+    "CancelTts": _Reader._cancel_tts,
+    "ReportFailure": _Reader._report_failure,
+    "CompleteTurn": _Reader._complete_turn,
+}
+
+
+def _spread(turn: Turn, speech: list[Speech]) -> Iterator[Line]:
+    """The heard words of a reply, over the time in which they were heard: evenly by letters, which is near enough to read along."""
+    spans = [s for s in speech if s.speaker is Speaker.ASSISTANT and s.epoch == turn.epoch]
+    words = (turn.assistant_text if turn.heard_text is None else turn.heard_text).split()
+    letters = sum(len(word) + 1 for word in words)
+    heard_ms = sum(s.end_ms - s.start_ms for s in spans)
+    at, done_ms = 0, 0
+    for span in spans:
+        length_ms = span.end_ms - span.start_ms
+        done_ms += length_ms
+        taken: list[str] = []
+        start = at
+        while words and (at + len(words[0]) / 2) * heard_ms <= done_ms * letters:
+            at += len(words[0]) + 1
+            taken.append(words.pop(0))
+        if taken and at > start:
+            yield Line(span.start_ms, span.end_ms, Speaker.ASSISTANT, " ".join(taken))
