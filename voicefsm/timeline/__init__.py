@@ -1,4 +1,4 @@
-"""The picture of one session: both voices, the states, the words, and what happened when. Needs matplotlib, the extra [timeline]."""
+"""The picture of one session: both voices, the states, the words, and what happened when. Needs the extra [timeline]."""
 
 from __future__ import annotations
 

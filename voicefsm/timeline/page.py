@@ -49,7 +49,8 @@ function show() {{
 if (audio) {{
   audio.onplay = audio.onseeked = show;
   score.onclick = click => {{
-    const box = score.getBoundingClientRect(), x = (click.clientX - box.left) / box.width, y = (click.clientY - box.top) / box.height;
+    const box = score.getBoundingClientRect();
+    const x = (click.clientX - box.left) / box.width, y = (click.clientY - box.top) / box.height;
     const row = rows.find(r => y >= r.top && y <= r.bottom && x >= r.left && x <= r.right);
     if (row) audio.currentTime = (row.start_ms + (row.end_ms - row.start_ms) * (x - row.left) / (row.right - row.left)) / 1000;
   }};

@@ -44,6 +44,8 @@ ROWS_MAX = 16
 """More time makes longer rows, not a longer picture."""
 CLOSE_UPS_MAX = 4
 """Interruptions drawn large; the first ones."""
+ONSET_MS_MAX = 1500
+"""A pause belongs to an onset at most so long before it."""
 WIDTH_IN, ROW_IN, CLOSE_UP_IN, HEAD_IN = 17.0, 2.3, 2.8, 0.9
 LEFT_IN, RIGHT_IN = 1.0, 0.25
 BINS_PER_ROW = 1600
@@ -150,7 +152,7 @@ def _row(axes: Axes, session: Session, recording: Recording | None, start_ms: in
     axes.set_xlim(start_ms / 1000, end_ms / 1000)
     seconds = range(start_ms // 1000, end_ms // 1000 + 1, max(1, (end_ms - start_ms) // 20_000))
     axes.set_xticks(list(seconds), [f"{s // 60}:{s % 60:02d}" for s in seconds])
-    _voices(axes, session, recording, start_ms, end_ms, BINS_PER_ROW)
+    _voices(axes, session, recording, start_ms, end_ms, bins=BINS_PER_ROW)
     _states(axes, session, start_ms, end_ms)
     per_in = (end_ms - start_ms) / (WIDTH_IN - LEFT_IN - RIGHT_IN)
     for speaker, y, above in ((Speaker.USER, USER_TEXT_Y, True), (Speaker.ASSISTANT, ASSISTANT_TEXT_Y, False)):
@@ -163,7 +165,7 @@ def _row(axes: Axes, session: Session, recording: Recording | None, start_ms: in
     axes.text(-0.008, STATE_Y / 10, "state", transform=axes.transAxes, fontsize=9, color=INK, ha="right", va="center")
 
 
-def _voices(axes: Axes, session: Session, recording: Recording | None, start_ms: float, end_ms: float, bins: int) -> None:
+def _voices(axes: Axes, session: Session, recording: Recording | None, start_ms: float, end_ms: float, *, bins: int) -> None:
     for speaker, y in ((Speaker.USER, USER_Y), (Speaker.ASSISTANT, ASSISTANT_Y)):
         colour = VOICE_COLOURS[speaker]
         axes.axhline(y, color=colour, linewidth=0.4, alpha=0.5)
@@ -279,7 +281,7 @@ def _close_ups(session: Session) -> list[_CloseUp]:
     found: list[_CloseUp] = []
     notes = sorted(session.notes, key=lambda n: n.at_ms)
     for pause in (n for n in notes if n.kind is NoteKind.PAUSE):
-        onsets = [n for n in notes if n.kind is NoteKind.ONSET and 0 <= pause.at_ms - n.at_ms < 1500]
+        onsets = [n for n in notes if n.kind is NoteKind.ONSET and 0 <= pause.at_ms - n.at_ms < ONSET_MS_MAX]
         ends = [n for n in notes if n.kind in {NoteKind.RESUME, NoteKind.CANCEL} and n.at_ms >= pause.at_ms]
         if onsets and ends:
             onset_ms, end_ms = onsets[-1].at_ms, ends[0].at_ms
@@ -308,7 +310,7 @@ def _close_up(axes: Axes, session: Session, recording: Recording | None, close_u
     first = math.ceil((close_up.start_ms - close_up.onset_ms + 100) / 250) * 250
     ticks = range(first, close_up.end_ms - close_up.onset_ms - 100, 250)
     axes.set_xticks([(close_up.onset_ms + t) / 1000 for t in ticks], [f"{t:+d} ms" if t else "onset" for t in ticks])
-    _voices(axes, session, recording, close_up.start_ms, close_up.end_ms, BINS_PER_ROW // 2)
+    _voices(axes, session, recording, close_up.start_ms, close_up.end_ms, bins=BINS_PER_ROW // 2)
     _states(axes, session, close_up.start_ms, close_up.end_ms, fontsize=8)
     for place, note in enumerate(close_up.notes):
         colour = NOTE_COLOURS[note.kind]

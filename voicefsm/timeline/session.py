@@ -175,7 +175,7 @@ class _Reader:
             raise VoiceFsmError(f"{journal} is empty.", remedy="Was the session's server stopped before it wrote anything?")
         self._move("")
         self._fall_silent()
-        self._speech_ended({})
+        self.speech_ended({})
         self.session.duration_ms = self._now_ms
         self.session.turns = list(self._turns.values())
         self.session.lines += [line for turn in self._turns.values() for line in _spread(turn, self.session.speech)]
@@ -200,18 +200,21 @@ class _Reader:
 
     # --- facts ---------------------------------------------------------------------------------------------------------------
 
-    def _speech_started(self, body: Mapping[str, Any]) -> None:
+    def speech_started(self, body: Mapping[str, Any]) -> None:
+        """The user began to speak."""
         self._onset_ms = self._relative(body, "onset_ms")
         if self._audible_ms is not None:
             self._note(NoteKind.ONSET, "user speaks", self._onset_ms)
 
-    def _speech_ended(self, body: Mapping[str, Any]) -> None:
+    def speech_ended(self, body: Mapping[str, Any]) -> None:
+        """The user fell silent."""
         if self._onset_ms is not None:
             end_ms = max(self._relative(body, "last_voiced_ms"), self._onset_ms + 1)
             self.session.speech.append(Speech(self._onset_ms, end_ms, Speaker.USER))
             self._onset_ms = None
 
-    def _final_heard(self, body: Mapping[str, Any]) -> None:
+    def final_heard(self, body: Mapping[str, Any]) -> None:
+        """The user's words."""
         text = str(body.get("text", "")).strip()
         if not text:
             return
@@ -224,11 +227,13 @@ class _Reader:
         spoken = [s for s in self.session.speech if s.speaker is Speaker.USER]
         return (spoken[-1].start_ms, spoken[-1].end_ms) if spoken else (self._now_ms, self._now_ms)
 
-    def _playout_started(self, body: Mapping[str, Any]) -> None:
+    def playout_started(self, body: Mapping[str, Any]) -> None:
+        """The client hears a reply."""
         self._epoch = int(body.get("epoch", 0))
         self._audible_ms = self._now_ms
 
-    def _playout_finished(self, _: Mapping[str, Any]) -> None:
+    def playout_finished(self, _: Mapping[str, Any]) -> None:
+        """The client heard it to its end."""
         self._fall_silent()
 
     def _fall_silent(self) -> None:
@@ -238,28 +243,35 @@ class _Reader:
 
     # --- orders --------------------------------------------------------------------------------------------------------------
 
-    def _start_generation(self, body: Mapping[str, Any]) -> None:
+    def start_generation(self, body: Mapping[str, Any]) -> None:
+        """The user's turn is over."""
         self._turn(body).user_text = str(body.get("user_text", ""))
 
-    def _speak_text(self, body: Mapping[str, Any]) -> None:
+    def speak_text(self, body: Mapping[str, Any]) -> None:
+        """A sentence goes to the voice."""
         self._turn(body).sentences.append(str(body.get("text", "")))
 
-    def _pause_playout(self, _: Mapping[str, Any]) -> None:
+    def pause_playout(self, _: Mapping[str, Any]) -> None:
+        """The client falls silent for a while."""
         self._fall_silent()
         self._note(NoteKind.PAUSE, "pause")
 
-    def _resume_playout(self, body: Mapping[str, Any]) -> None:
-        self._playout_started(body)
+    def resume_playout(self, body: Mapping[str, Any]) -> None:
+        """The client goes on."""
+        self.playout_started(body)
         self._note(NoteKind.RESUME, "resume")
 
-    def _cancel_tts(self, body: Mapping[str, Any]) -> None:
+    def cancel_tts(self, body: Mapping[str, Any]) -> None:
+        """The client falls silent for good."""
         self._fall_silent()
         self._note(NoteKind.CANCEL, f"CANCEL_TTS ({body.get('reason', '?')})".replace("_in", "-in"))
 
-    def _report_failure(self, body: Mapping[str, Any]) -> None:
+    def report_failure(self, body: Mapping[str, Any]) -> None:
+        """A backend failed."""
         self._note(NoteKind.FAILURE, f"{body.get('backend', 'backend')} failed: {body.get('message', '')}")
 
-    def _complete_turn(self, body: Mapping[str, Any]) -> None:
+    def complete_turn(self, body: Mapping[str, Any]) -> None:
+        """The exchange is over."""
         turn = self._turn(body)
         turn.outcome = str(body.get("outcome", ""))
         if "heard_text" in body:
@@ -269,18 +281,18 @@ class _Reader:
 
 
 _HANDLERS: Mapping[str, Callable[[_Reader, Mapping[str, Any]], None]] = {
-    "SpeechStarted": _Reader._speech_started,
-    "SpeechEnded": _Reader._speech_ended,
-    "FinalHeard": _Reader._final_heard,
-    "PlayoutStarted": _Reader._playout_started,
-    "PlayoutFinished": _Reader._playout_finished,
-    "StartGeneration": _Reader._start_generation,
-    "SpeakText": _Reader._speak_text,
-    "PausePlayout": _Reader._pause_playout,
-    "ResumePlayout": _Reader._resume_playout,
-    "CancelTts": _Reader._cancel_tts,
-    "ReportFailure": _Reader._report_failure,
-    "CompleteTurn": _Reader._complete_turn,
+    "SpeechStarted": _Reader.speech_started,
+    "SpeechEnded": _Reader.speech_ended,
+    "FinalHeard": _Reader.final_heard,
+    "PlayoutStarted": _Reader.playout_started,
+    "PlayoutFinished": _Reader.playout_finished,
+    "StartGeneration": _Reader.start_generation,
+    "SpeakText": _Reader.speak_text,
+    "PausePlayout": _Reader.pause_playout,
+    "ResumePlayout": _Reader.resume_playout,
+    "CancelTts": _Reader.cancel_tts,
+    "ReportFailure": _Reader.report_failure,
+    "CompleteTurn": _Reader.complete_turn,
 }
 
 
