@@ -145,7 +145,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.session = Session()
-        self._start_ms: int | None = None
+        self._is_empty = True
         self._state = "idle"
         self._state_ms = 0
         self._now_ms = 0
@@ -156,22 +156,35 @@ class _Reader:
 
     def take(self, record: Mapping[str, Any]) -> None:
         """One record more."""
-        if self._start_ms is None:
-            self._start_ms = int(record["at_ms"])
-        self._now_ms = int(record["at_ms"]) - self._start_ms
-        kind, body = record["kind"], record
+        self._is_empty = False
+        self._now_ms = int(record["at_ms"])
+        kind = record["kind"]
         if kind == "session":
-            self.session.session_id = body.get("session_id", self.session.session_id)
-        elif kind == "state":
-            self._move(str(body.get("to", "")))
-        elif kind in {"event", "effect"}:
-            handle = _HANDLERS.get(str(body.get("name", "")))
+            self.session.session_id = str(record.get("session_id", ""))
+        elif kind == "step":
+            self._step(record)
+        elif kind == "turn":
+            self._turn_over(record)
+
+    def _step(self, record: Mapping[str, Any]) -> None:
+        """A fact, and what it led to."""
+        for item in (record["fact"], *record.get("effects", ())):
+            handle = _HANDLERS.get(item["type"])
             if handle:
-                handle(self, body)
+                handle(self, item)
+        if record["after"] != self._state:
+            self._move(str(record["after"]))
+
+    def _turn_over(self, record: Mapping[str, Any]) -> None:
+        """What the exchange came to."""
+        turn = self._turn(record)
+        turn.outcome = str(record.get("outcome", ""))
+        turn.heard_text = str(record.get("heard_text", ""))
+        turn.latencies = {name: int(value) for name, value in record.get("latencies", {}).items() if value is not None}
 
     def finish(self, journal: Path) -> Session:
         """Close what is open."""
-        if self._start_ms is None:
+        if self._is_empty:
             raise VoiceFsmError(f"{journal} is empty.", remedy="Was the session's server stopped before it wrote anything?")
         self._move("")
         self._fall_silent()
@@ -194,22 +207,22 @@ class _Reader:
     def _note(self, kind: NoteKind, text: str, at_ms: int | None = None) -> None:
         self.session.notes.append(Note(self._now_ms if at_ms is None else at_ms, kind, text))
 
-    def _relative(self, body: Mapping[str, Any], name: str) -> int:
-        """A time in the body, on the picture's axis."""
-        return int(body[name]) - (self._start_ms or 0) if name in body else self._now_ms
+    def _time(self, body: Mapping[str, Any], name: str) -> int:
+        """A time in the body; now, where there is none."""
+        return int(body.get(name, self._now_ms))
 
     # --- facts ---------------------------------------------------------------------------------------------------------------
 
     def speech_started(self, body: Mapping[str, Any]) -> None:
         """The user began to speak."""
-        self._onset_ms = self._relative(body, "onset_ms")
+        self._onset_ms = self._time(body, "onset_ms")
         if self._audible_ms is not None:
             self._note(NoteKind.ONSET, "user speaks", self._onset_ms)
 
     def speech_ended(self, body: Mapping[str, Any]) -> None:
         """The user fell silent."""
         if self._onset_ms is not None:
-            end_ms = max(self._relative(body, "last_voiced_ms"), self._onset_ms + 1)
+            end_ms = max(self._time(body, "last_voiced_ms"), self._onset_ms + 1)
             self.session.speech.append(Speech(self._onset_ms, end_ms, Speaker.USER))
             self._onset_ms = None
 
@@ -270,15 +283,6 @@ class _Reader:
         """A backend failed."""
         self._note(NoteKind.FAILURE, f"{body.get('backend', 'backend')} failed: {body.get('message', '')}")
 
-    def complete_turn(self, body: Mapping[str, Any]) -> None:
-        """The exchange is over."""
-        turn = self._turn(body)
-        turn.outcome = str(body.get("outcome", ""))
-        if "heard_text" in body:
-            turn.heard_text = str(body["heard_text"])
-        latencies = body.get("latencies", {})
-        turn.latencies = {name: int(value) for name, value in latencies.items() if value is not None}
-
 
 _HANDLERS: Mapping[str, Callable[[_Reader, Mapping[str, Any]], None]] = {
     "SpeechStarted": _Reader.speech_started,
@@ -292,7 +296,6 @@ _HANDLERS: Mapping[str, Callable[[_Reader, Mapping[str, Any]], None]] = {
     "ResumePlayout": _Reader.resume_playout,
     "CancelTts": _Reader.cancel_tts,
     "ReportFailure": _Reader.report_failure,
-    "CompleteTurn": _Reader.complete_turn,
 }
 
 
