@@ -86,6 +86,9 @@ PY
 }
 
 missing=""
+"$VENV/bin/python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("pocketsphinx") is None)' || missing="
+  - pocketsphinx (has no wheel for Python $version on this machine; PYTHON=python3.13 or python3.11 has one): without it there are no
+    embedded backends, and \`make demo\` does not work"
 want() { # want LIBRARY DEBIAN-PACKAGES BREW-FORMULA MEANING
   has_library "$1" && return 0
   local packages=$2
@@ -105,10 +108,10 @@ want flite "libflite1 flite" flite "without it the embedded voices are espeak-ng
 want portaudio libportaudio2 portaudio "without it \`voicefsm talk\` has no microphone; nothing else needs it"
 
 if [ -n "$missing" ]; then
-  why="they could not be installed"
+  why="tried, in vain"
   [ -z "${NO_SYSTEM_PACKAGES:-}" ] || why="NO_SYSTEM_PACKAGES is set"
-  may_install || [ -n "${NO_SYSTEM_PACKAGES:-}" ] || why="there is no apt-get with root or password-less sudo, and no brew"
-  printf '\nNOT INSTALLED, because %s. Everything works, with these differences:%s\n\n' "$why" "$missing"
+  may_install || [ -n "${NO_SYSTEM_PACKAGES:-}" ] || why="no apt-get with root or password-less sudo here, and no brew"
+  printf '\nNOT INSTALLED (%s):%s\n\n' "$why" "$missing"
 else
   say "nothing is missing"
 fi

@@ -30,8 +30,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from voicefsm.adapters.channels import RivaChannelSettings
+from voicefsm.adapters.riva_asr import RivaAsrSettings
+from voicefsm.aec.settings import AecSettings
+from voicefsm.audio.frame import AudioSettings
 from voicefsm.context import TurnSettings
 from voicefsm.errors import SettingsError
+from voicefsm.runtime.playout import PlayoutSettings
+from voicefsm.vad.settings import VadSettings
 from voicefsm.values import Bounds, bounds_of, refusal, setting
 
 PREFIX = "VOICEFSM_"
@@ -62,6 +68,12 @@ class Settings:
     """Every setting of the gateway. A new section is one line here."""
 
     turns: TurnSettings = TurnSettings()
+    audio: AudioSettings = AudioSettings()
+    vad: VadSettings = VadSettings()
+    aec: AecSettings = AecSettings()
+    playout: PlayoutSettings = PlayoutSettings()
+    riva: RivaChannelSettings = RivaChannelSettings()
+    asr: RivaAsrSettings = RivaAsrSettings()
     log: LogSettings = LogSettings()
 
 
