@@ -36,7 +36,10 @@ from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.frame import AudioSettings
 from voicefsm.context import TurnSettings
 from voicefsm.errors import SettingsError
+from voicefsm.runtime.journal import JournalSettings
+from voicefsm.runtime.plan import SessionSettings
 from voicefsm.runtime.playout import PlayoutSettings
+from voicefsm.server.admission import ServerSettings
 from voicefsm.vad.settings import VadSettings
 from voicefsm.values import Bounds, bounds_of, refusal, setting
 
@@ -67,6 +70,8 @@ class LogSettings:
 class Settings:
     """Every setting of the gateway. A new section is one line here."""
 
+    server: ServerSettings = ServerSettings()
+    session: SessionSettings = SessionSettings()
     turns: TurnSettings = TurnSettings()
     audio: AudioSettings = AudioSettings()
     vad: VadSettings = VadSettings()
@@ -74,6 +79,7 @@ class Settings:
     playout: PlayoutSettings = PlayoutSettings()
     riva: RivaChannelSettings = RivaChannelSettings()
     asr: RivaAsrSettings = RivaAsrSettings()
+    journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
 
 

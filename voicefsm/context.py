@@ -109,7 +109,11 @@ class TurnSettings:
         5000, unit="ms", ge=500, le=60000, doc="How long the client's playout may stand still while the assistant speaks."
     )
     verdict_ms_max: int = setting(
-        300, unit="ms", ge=50, le=2000, doc="How long after the end of an interruption its words may take before it counts as wordless."
+        300,
+        unit="ms",
+        ge=50,
+        le=2000,
+        doc="How long after the end of an interruption its words may take before it counts as wordless.",
     )
     decision_ms_max: int = setting(
         1500, unit="ms", ge=200, le=5000, doc="How long playout may stay paused before an interruption is decided."

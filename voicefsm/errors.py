@@ -9,6 +9,7 @@
     │   ├── Unsupported               UNIMPLEMENTED: declared in the protocol, not offered by this server
     │   └── TooMuch                   RESOURCE_EXHAUSTED: faster, larger or more than allowed
     ├── BackendError                  a backend's. `retryable` says whether trying again can help.
+    ├── Draining                      nobody's: the process stops. UNAVAILABLE, try another replica.
     └── SettingsError                 the operator's. Raised before a port opens.
 
 Each carries a message (what happened) and a remedy (what to do next), one sentence each.
@@ -63,6 +64,10 @@ class BackendError(VoiceFsmError):
         super().__init__(message, remedy=remedy)
         self.backend = backend
         self.retryable = retryable
+
+
+class Draining(VoiceFsmError):
+    """The process is about to stop and takes no new sessions."""
 
 
 class SettingsError(VoiceFsmError):

@@ -11,7 +11,7 @@ Rules for every implementation (tests/contracts holds fakes and real adapters to
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
 
@@ -49,7 +49,7 @@ class Hypothesis:
     is_final: bool
     stability: float = 0.0
     words: tuple[Word, ...] = ()
-    """Times are ms of the session's near-end media time."""
+    """Times are ms since the stream's first sample."""
 
 
 class RecognitionStream(Protocol):
@@ -67,6 +67,9 @@ class RecognitionStream(Protocol):
 
 class Recognizer(Protocol):
     """An ASR server."""
+
+    async def languages(self) -> frozenset[str]:
+        """BCP-47 tags it recognises in streams; empty when it does not say. Raises `BackendError` when it does not answer."""
 
     def open(self, request: RecognitionRequest) -> AbstractAsyncContextManager[RecognitionStream]:
         """Open a stream. Entering raises `BackendError` when the server is not there or refuses."""
@@ -96,7 +99,7 @@ class GenerationRequest:
 class LanguageModel(Protocol):
     """An OpenAI-compatible server."""
 
-    def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[str]:
         """Pieces of the answer's text, never reasoning, never tool calls, never empty. `aclose()` aborts the generation."""
 
 
@@ -151,6 +154,9 @@ class SynthesisStream(Protocol):
 
 class Synthesizer(Protocol):
     """A TTS server."""
+
+    async def voices(self) -> Mapping[str, tuple[str, ...]]:
+        """Voice names by BCP-47 tag; empty when it does not say. Raises `BackendError` when it does not answer."""
 
     def open(self, request: SynthesisRequest) -> AbstractAsyncContextManager[SynthesisStream]:
         """Begin one reply. Costs nothing until the first `speak`."""
@@ -222,3 +228,6 @@ class Observer(Protocol):
 
     def session_closed(self, session_id: str, reason: str) -> None:
         """A session is over."""
+
+    def crashed(self, error: Exception) -> None:
+        """A defect of ours ended a session."""

@@ -21,7 +21,7 @@ import dataclasses
 import numpy as np
 
 from voicefsm.aec.gate import EchoGate
-from voicefsm.aec.metrics import SILENCE_DB, Erle, level_db, power
+from voicefsm.aec.metrics import SILENCE_DB, level_db, power
 from voicefsm.aec.reference import Reference
 from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.frame import AudioFrame, AudioSettings, Framer
@@ -88,7 +88,6 @@ class _EchoFree:
     def __init__(self, settings: AecSettings, canceller: EchoCanceller, reference: Reference, *, trusted: bool) -> None:
         self._canceller, self._reference, self._trusted = canceller, reference, trusted
         self._gate = EchoGate(settings)
-        self._erle = Erle()
         self._silent_frames = self._rest_frames = (settings.tail_ms + settings.echo_hold_ms) // FRAME_MS + 1
         """The reference was silent for this long; the canceller rests from `_rest_frames` on."""
 
@@ -105,16 +104,16 @@ class _EchoFree:
     @property
     def erle_db(self) -> int:
         """What the canceller achieves."""
-        return self._erle.db
+        return self._gate.erle_db
 
     def take(self, frame: AudioFrame) -> Samples:
         """Take one frame; return it without echo."""
-        mic = frame.samples
-        mic_power = power(mic)
-        near = mic if self._trusted or self._rests(frame) else self._canceller.process(mic, self._far)
-        self.near_power = mic_power if near is mic else power(near)
+        near = frame.samples
+        if self._trusted or self._rests(frame):
+            self.near_power, self.echo_only = power(near), False
+        else:
+            near = self._cancel(near)
         self.near_db = level_db(self.near_power)
-        self.echo_only = self._gate.far_active and self._judge(mic_power)
         return near
 
     def _rests(self, frame: AudioFrame) -> bool:
@@ -125,12 +124,12 @@ class _EchoFree:
         self._silent_frames = self._silent_frames + 1 if far_db == SILENCE_DB else 0
         return self._silent_frames > self._rest_frames
 
-    def _judge(self, mic_power: float) -> bool:
-        """The far end is audible: what does this frame teach, and is there more than echo in it?"""
-        mic_db = level_db(mic_power)
-        if self._gate.teaches(mic_db):
-            self._erle.update(mic_power, self.near_power)
-        return self._gate.echo_only(mic_db, self.near_db, self._erle.db)
+    def _cancel(self, mic: Samples) -> Samples:
+        """Take the echo out, and judge what is left."""
+        near = self._canceller.process(mic, self._far)
+        self.near_power = power(near)
+        self.echo_only = self._gate.far_active and self._gate.echo_only(power(mic), self.near_power, power(mic - near))
+        return near
 
 
 class Hearing:

@@ -77,7 +77,6 @@ def hurry(context: Context, event: SpeechEnded) -> None:
     context.arm(Timer.DECISION, min(context.deadlines[Timer.DECISION], event.at_ms + context.settings.verdict_ms_max))
 
 
-
 ROWS: tuple[Row[State], ...] = (
     Row(EvidenceChanged, when=(is_confirmed,), to=State.LISTENING, do=(yield_to_speech, listen)),
     *stays(EvidenceChanged, because="Not clear yet."),

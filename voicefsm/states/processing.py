@@ -122,7 +122,12 @@ ROWS: tuple[Row[State], ...] = (
     *stays(PartialHeard, because="Not enough, or a repetition of what is being answered."),
     Row(FinalHeard, when=_CONFIRMED, to=State.LISTENING, do=(retract, listen)),
     *stays(FinalHeard, because="Not enough, or a repetition of what is being answered."),
-    Row(TextReceived, to=State.PROCESSING, do=(retract, answer_text), because="Both belong to one turn: nothing was heard in between."),
+    Row(
+        TextReceived,
+        to=State.PROCESSING,
+        do=(retract, answer_text),
+        because="Both belong to one turn: nothing was heard in between.",
+    ),
     Row(ClientCancelled, when=(names_live_reply,), to=State.LISTENING, do=(yield_to_client, listen)),
     *stays(ClientCancelled, because="An earlier reply is meant."),
     *stays(SpeechFinished, because="The turn is over already."),

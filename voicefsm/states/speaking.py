@@ -67,13 +67,19 @@ ROWS: tuple[Row[State], ...] = (
     Row(PlayoutAdvanced, do=(follow_playout,)),
     Row(PlayoutFinished, when=(user_is_speaking,), to=State.LISTENING, do=(complete, listen)),
     Row(PlayoutFinished, to=State.IDLE, do=(complete, rest)),
-    *stays(TokenArrived, SentenceReady, GenerationFinished, FirstAudio, PlayoutStarted, because="The reply is being made as planned."),
-    Row(SpeechStarted, when=(may_interrupt,), to=State.INTERRUPTING, do=(await_decision,)),
+    *stays(
+        TokenArrived, SentenceReady, GenerationFinished, FirstAudio, PlayoutStarted, because="The reply is being made as planned."
+    ),
+    Row(SpeechStarted, when=(may_interrupt,), to=State.INTERRUPTING, do=(forget_words, await_decision)),
     *stays(SpeechStarted, because="This session lets only the client interrupt."),
-    Row(EvidenceChanged, when=_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because="It went on after a rejection."),
+    Row(
+        EvidenceChanged, when=_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because="It went on after a rejection."
+    ),
     *stays(EvidenceChanged, because="Rejected already, and still not enough."),
     *stays(SpeechEnded, because="Rejected already."),
-    Row(PartialHeard, when=_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because="Words of speech before the reply."),
+    Row(
+        PartialHeard, when=_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because="Words of speech before the reply."
+    ),
     *stays(PartialHeard, because="Words without enough speech are no evidence: they may be our own."),
     Row(FinalHeard, when=_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because="Words of speech before the reply."),
     *stays(FinalHeard, because="Words without enough speech are no evidence: they may be our own."),

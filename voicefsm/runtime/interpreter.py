@@ -1,0 +1,178 @@
+"""Orders carried out. One method per order; none blocks, none awaits: what takes time is a task of the session's TaskGroup."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from voicefsm import effects as fx
+from voicefsm.events import Fact
+from voicefsm.ports import GenerationRequest, SynthesisRequest
+from voicefsm.runtime import messages
+from voicefsm.runtime.ears import Ears
+from voicefsm.runtime.history import History
+from voicefsm.runtime.outbox import Outbox
+from voicefsm.runtime.plan import Senses, SessionPlan
+from voicefsm.runtime.playout import Playout
+from voicefsm.runtime.reply import Voice, write
+from voicefsm.runtime.turnclock import TurnClock
+from voicefsm.values import NO_EPOCH, Epoch, SampleIndex
+
+
+class Interpreter:
+    """The hands of one session."""
+
+    tasks: asyncio.TaskGroup
+    """Owns whatever is started here; set before the first order."""
+
+    def __init__(
+        self,
+        *,
+        plan: SessionPlan,
+        senses: Senses,
+        playout: Playout,
+        ears: Ears,
+        history: History,
+        outbox: Outbox,
+        turn_clock: TurnClock,
+        now: Callable[[], int],
+        tell: Callable[[Fact], None],
+        wake: Callable[[], None],
+    ) -> None:
+        """`now` is the session's clock, `tell` its inbox, `wake` wakes its pump."""
+        self._plan, self._senses = plan, senses
+        self._playout, self._ears, self._history, self._outbox = playout, ears, history, outbox
+        self._turn_clock = turn_clock
+        self._now, self._tell, self._wake = now, tell, wake
+        self._listening: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._speaking: asyncio.Task[None] | None = None
+        self._voice = Voice()
+        self._user_text = ""
+
+    def carry_out(self, effect: fx.Effect) -> messages.TurnCompleted | None:
+        """Carry one order out. Returns what an exchange came to, when the order completes one."""
+        return _METHODS[type(effect)](self, effect)
+
+    def stop(self) -> None:
+        """Cancel whatever still runs."""
+        for task in (self._listening, self._writing, self._speaking):
+            if task is not None:
+                task.cancel()
+
+    # --- ears ----------------------------------------------------------------------------------------------------------------
+
+    def _open_recognition(self, _: fx.OpenRecognition) -> None:
+        self._listening = self.tasks.create_task(self._ears.run(), name="ears")
+
+    def _close_recognition(self, _: fx.CloseRecognition) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+
+    def _finalize_utterance(self, _: fx.FinalizeUtterance) -> None:
+        self._ears.finalize()
+
+    def _send_transcript(self, order: fx.SendTranscript) -> None:
+        self._outbox.put(messages.Transcript(order.text, order.is_final, order.stability, order.words))
+
+    # --- a turn --------------------------------------------------------------------------------------------------------------
+
+    def _start_generation(self, order: fx.StartGeneration) -> None:
+        plan, epoch = self._plan, order.epoch
+        self._user_text = order.user_text
+        self._history.add_user(order.user_text)
+        self._playout.begin(epoch)
+        asked = GenerationRequest(self._history.messages(), plan.temperature, plan.tokens_max)
+        self._writing = self.tasks.create_task(
+            write(self._senses.model, asked, epoch, now=self._now, tell=self._tell), name=f"generation {epoch}"
+        )
+        self._voice = Voice()
+        wanted = SynthesisRequest(plan.language_code, plan.voice_name, plan.output_format.rate_hz)
+        self._speaking = self.tasks.create_task(
+            self._voice.run(self._senses.synthesizer, wanted, self._playout, now=self._now, tell=self._tell, wake=self._wake),
+            name=f"synthesis {epoch}",
+        )
+
+    def _cancel_generation(self, _: fx.CancelGeneration) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+
+    def _retract_user_turn(self, _: fx.RetractUserTurn) -> None:
+        self._history.retract_user()
+
+    def _speak_text(self, order: fx.SpeakText) -> None:
+        self._playout.expect(order.index, order.text)
+        self._voice.speak(order.index, order.text)
+        self._outbox.put(messages.AssistantText(order.epoch, order.index, order.text))
+
+    def _finish_speech(self, _: fx.FinishSpeech) -> None:
+        self._voice.finish()
+
+    def _hold_playout(self, _: fx.HoldPlayout) -> None:
+        self._playout.hold()
+
+    def _release_playout(self, _: fx.ReleasePlayout) -> None:
+        self._playout.release()
+        self._wake()
+
+    def _pause_playout(self, order: fx.PausePlayout) -> None:
+        self._playout.pause(self._now())
+        self._outbox.put(messages.PausePlayout(order.epoch))
+
+    def _resume_playout(self, order: fx.ResumePlayout) -> None:
+        self._playout.resume(self._now())
+        self._outbox.put(messages.ResumePlayout(order.epoch))
+        self._wake()
+
+    def _cancel_tts(self, order: fx.CancelTts) -> None:
+        """The ear first: what has not left stays, what has is called back. Then the server."""
+        self._outbox.cut_audio(order.epoch)
+        last_valid = self._playout.cancel(self._now())
+        if last_valid is not None:
+            self._outbox.put(messages.CancelTts(order.epoch, SampleIndex(last_valid), order.reason))
+        if self._speaking is not None:
+            self._speaking.cancel()
+
+    def _complete_turn(self, order: fx.CompleteTurn) -> messages.TurnCompleted:
+        heard = self._playout.heard_text(self._now())
+        self._history.add_heard(heard.text)
+        done = messages.TurnCompleted(
+            epoch=order.epoch,
+            user_text=self._user_text,
+            assistant_text=self._playout.text(),
+            heard_text=heard.text,
+            heard_source=heard.source,
+            outcome=order.outcome,
+            latencies=self._turn_clock.latencies,
+        )
+        self._outbox.put(done)
+        return done
+
+    # --- the session ---------------------------------------------------------------------------------------------------------
+
+    def _report_failure(self, order: fx.ReportFailure) -> None:
+        self._outbox.put(messages.Failure(order.backend.value, order.message, order.remedy, order.epoch))
+
+    def _end_session(self, _: fx.EndSession) -> None:
+        """The session's loop sees this order itself."""
+
+
+_METHODS: Mapping[type[fx.Effect], Callable[..., messages.TurnCompleted | None]] = {
+    fx.OpenRecognition: Interpreter._open_recognition,
+    fx.CloseRecognition: Interpreter._close_recognition,
+    fx.FinalizeUtterance: Interpreter._finalize_utterance,
+    fx.SendTranscript: Interpreter._send_transcript,
+    fx.StartGeneration: Interpreter._start_generation,
+    fx.CancelGeneration: Interpreter._cancel_generation,
+    fx.RetractUserTurn: Interpreter._retract_user_turn,
+    fx.SpeakText: Interpreter._speak_text,
+    fx.FinishSpeech: Interpreter._finish_speech,
+    fx.HoldPlayout: Interpreter._hold_playout,
+    fx.ReleasePlayout: Interpreter._release_playout,
+    fx.PausePlayout: Interpreter._pause_playout,
+    fx.ResumePlayout: Interpreter._resume_playout,
+    fx.CancelTts: Interpreter._cancel_tts,
+    fx.CompleteTurn: Interpreter._complete_turn,
+    fx.ReportFailure: Interpreter._report_failure,
+    fx.EndSession: Interpreter._end_session,
+}

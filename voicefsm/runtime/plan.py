@@ -1,0 +1,91 @@
+"""What one session is to be: the client's wishes, checked, over the server's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from voicefsm.context import TurnSettings
+from voicefsm.ports import EchoCanceller, LanguageModel, Recognizer, Synthesizer, VoiceDetector
+from voicefsm.runtime.hearing import HearingSettings
+from voicefsm.runtime.messages import AudioFormat
+from voicefsm.runtime.playout import PlayoutSettings
+from voicefsm.values import setting
+
+DEFAULT_SYSTEM_PROMPT = (
+    "You are a helpful voice assistant. Your words are spoken aloud and heard, not read: answer in short, plain sentences, "
+    "without lists, headings, markup, emoji or code. Say numbers and symbols the way a person would say them. "
+    "Keep to two or three sentences unless you are asked for more. The user may interrupt you; then simply go on from what they say."
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Limits and defaults of every session. Clients may override what the protocol lets them, within the same bounds."""
+
+    language_code: str = setting("en-US", unit="", doc="Language of sessions that name none, a BCP-47 tag.")
+    voice_name: str = setting("", unit="", doc="Voice of sessions that name none; empty: the TTS server chooses.")
+    system_prompt: str = setting(DEFAULT_SYSTEM_PROMPT, unit="", doc="System prompt of sessions that bring none.")
+    temperature: float = setting(0.6, unit="", ge=0.0, le=2.0, doc="Sampling temperature of the model.")
+    tokens_max: int = setting(512, unit="tokens", ge=16, le=8192, doc="The longest answer of the model.")
+    history_messages_max: int = setting(
+        200, unit="messages", ge=4, le=10000, doc="How many messages of the conversation the model sees; the oldest are dropped."
+    )
+    text_chars_max: int = setting(4000, unit="characters", ge=10, le=100000, doc="The longest typed input.")
+    prompt_chars_max: int = setting(8000, unit="characters", ge=10, le=1000000, doc="The longest system prompt of a client.")
+    audio_bytes_max: int = setting(
+        19200, unit="bytes", ge=160, le=65536, doc="The largest piece of microphone audio; 200 ms at 48 kHz are 19200."
+    )
+    inbox_facts_max: int = setting(1000, unit="facts", ge=10, le=100000, doc="How many facts may wait for a session's machine.")
+    outbox_messages_max: int = setting(
+        2000, unit="messages", ge=10, le=100000, doc="How many messages may wait for a client that does not read."
+    )
+    ears_backlog_ms_max: int = setting(
+        5000,
+        unit="ms",
+        ge=200,
+        le=60000,
+        doc="How much audio is kept while the ASR stream is being opened; then the oldest is lost.",
+    )
+    audio_ahead_ms_max: int = setting(
+        3000,
+        unit="ms",
+        ge=200,
+        le=60000,
+        doc="How far a client's audio may run ahead of real time before the session is refused more.",
+    )
+    evidence_ms: int = setting(
+        40, unit="ms", ge=20, le=500, doc="How often the barge-in decision is asked again while speech over the assistant goes on."
+    )
+    playout_step_ms: int = setting(
+        100, unit="ms", ge=20, le=1000, doc="How often the machine is told that the client's playout has moved on."
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """One session: the settings it runs with."""
+
+    session: SessionSettings
+    turns: TurnSettings
+    hearing: HearingSettings
+    playout: PlayoutSettings
+    input_format: AudioFormat
+    output_format: AudioFormat
+    language_code: str
+    voice_name: str
+    system_prompt: str
+    temperature: float
+    tokens_max: int
+    client_echo_cancellation: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Senses:
+    """What a session leans on. One of each per process; sessions open streams on them."""
+
+    recognizer: Recognizer
+    model: LanguageModel
+    synthesizer: Synthesizer
+    make_canceller: Callable[[], EchoCanceller]
+    make_detector: Callable[[], VoiceDetector]

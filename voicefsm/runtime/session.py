@@ -1,0 +1,363 @@
+"""One conversation: the machine's hands and senses.
+
+Theory of operation
+-------------------
+Everything that happens becomes a fact in one bounded inbox. One task takes facts out, asks `machine.step` what to do, and carries the
+orders out, all of them, before it takes the next. It is the only caller of `step`, so there are no locks.
+
+    run()        inbox -> step -> interpreter; arms the one timer            (control plane)
+    hear()       microphone audio -> Hearing -> Ears, edges -> inbox           (data plane, synchronous, called by the reader)
+    _pump()      playout -> outbox, paced                                    (data plane, one task)
+    Ears.run     the ASR stream                                               (one task, while the stream lives)
+    write, Voice.run  a reply                                                     (two tasks, while the reply is being made)
+
+All tasks belong to one TaskGroup: whatever ends the session ends them. An error that nobody expected ends this session and no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import voicefsm
+from voicefsm.aec.reference import Reference
+from voicefsm.context import Context, Interruption, NearEnd, State
+from voicefsm.effects import EndSession
+from voicefsm.errors import TooMuch
+from voicefsm.events import (
+    ClientCancelled,
+    ClientClosed,
+    EvidenceChanged,
+    Fact,
+    PlayoutAdvanced,
+    PlayoutFinished,
+    PlayoutStarted,
+    SessionOpened,
+    ShutdownRequested,
+    SpeechEnded,
+    SpeechFinished,
+    SpeechStarted,
+    TextReceived,
+)
+from voicefsm.machine import step
+from voicefsm.ports import Clock, Journal, Observer, RecognitionRequest, Samples, Step
+from voicefsm.runtime import messages
+from voicefsm.runtime.ears import Ears
+from voicefsm.runtime.hearing import Heard, HeardEdge, Hearing
+from voicefsm.runtime.history import History
+from voicefsm.runtime.interpreter import Interpreter
+from voicefsm.runtime.journal import plain, record_of
+from voicefsm.runtime.outbox import Outbox
+from voicefsm.runtime.plan import Senses, SessionPlan
+from voicefsm.runtime.playout import Playout
+from voicefsm.runtime.timers import DeadlineTimer
+from voicefsm.runtime.turnclock import TurnClock
+from voicefsm.table import key_of, name_of
+from voicefsm.vad.segmenter import EdgeKind
+from voicefsm.values import NO_EPOCH, Epoch
+
+
+class SessionClock:
+    """Milliseconds since the session began."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._start_ms = clock.now_ms()
+
+    def now_ms(self) -> int:
+        """Monotonic milliseconds since the session began."""
+        return self._clock.now_ms() - self._start_ms
+
+
+class Session:
+    """One conversation. `run` it, feed it, and write what its `outbox` holds."""
+
+    def __init__(
+        self, session_id: str, plan: SessionPlan, senses: Senses, *, clock: Clock, journal: Journal, observer: Observer
+    ) -> None:
+        self.session_id = session_id
+        self.plan = plan
+        self.outbox = Outbox(plan.session.outbox_messages_max)
+        self._clock = SessionClock(clock)
+        self._journal, self._observer = journal, observer
+        self._context = Context(settings=plan.turns, language_code=plan.language_code)
+        self._inbox: asyncio.Queue[Fact] = asyncio.Queue(plan.session.inbox_facts_max)
+        self._overflow: TooMuch | None = None
+        self._timer = DeadlineTimer(self._clock, self._tell)
+        self._wake_pump = asyncio.Event()
+        self._turn_clock = TurnClock()
+        self._playout = Playout(plan.output_format.rate_hz, plan.playout)
+        self._reference = Reference(plan.output_format.rate_hz, plan.hearing.aec)
+        self._hearing, self.echo_canceller = self._open_hearing(senses)
+        self._ears = self._open_ears(senses)
+        self._interpreter = Interpreter(
+            plan=plan,
+            senses=senses,
+            playout=self._playout,
+            ears=self._ears,
+            history=History(plan.system_prompt, plan.session.history_messages_max),
+            outbox=self.outbox,
+            turn_clock=self._turn_clock,
+            now=self._clock.now_ms,
+            tell=self._tell,
+            wake=self._wake_pump.set,
+        )
+        self._audio_origin_ms: int | None = None
+        self._told_heard_ms = 0
+        self._told_started = self._told_finished = NO_EPOCH
+        self._told_voiced_ms = 0
+
+    def _open_hearing(self, senses: Senses) -> tuple[Hearing, str]:
+        canceller = senses.make_canceller()
+        hearing = Hearing(
+            self.plan.hearing,
+            canceller=canceller,
+            detector=senses.make_detector(),
+            reference=self._reference,
+            input_rate_hz=self.plan.input_format.rate_hz,
+            client_echo_cancellation=self.plan.client_echo_cancellation,
+        )
+        return hearing, "none" if self.plan.client_echo_cancellation else canceller.name
+
+    def _open_ears(self, senses: Senses) -> Ears:
+        return Ears(
+            senses.recognizer,
+            RecognitionRequest(self.plan.language_code, self.plan.turns.silence_ms),
+            backlog_ms_max=self.plan.session.ears_backlog_ms_max,
+            now=self._clock.now_ms,
+            tell=self._tell,
+        )
+
+    # --- the life of a session -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> EndSession:
+        """Hold the conversation. Returns why it ended.
+
+        Raises:
+            TooMuch: the client flooded the session, or did not read.
+            LocalProtocolError: a defect of ours.
+
+        """
+        self._open()
+        ended: EndSession | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._interpreter.tasks = tasks
+                pump = tasks.create_task(self._pump(), name=f"pump {self.session_id}")
+                ended = await self._serve_inbox()
+                pump.cancel()
+                self._interpreter.stop()
+            return ended
+        except ExceptionGroup as group:
+            raise _first(group) from group
+        finally:
+            self._close("failed" if ended is None else ended.reason.value)
+
+    def _open(self) -> None:
+        plan = self.plan
+        self._journal.write("session", 0, self._journal_head())
+        self._observer.session_opened(self.session_id, plan.language_code)
+        self.outbox.put(messages.SessionReady(self.session_id, self.echo_canceller, plan.language_code, plan.voice_name))
+        self._tell(SessionOpened(self._clock.now_ms()))
+
+    def _journal_head(self) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            "version": voicefsm.__version__,
+            "session_id": self.session_id,
+            "wall_clock": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "language_code": plan.language_code,
+            "input": plain(plan.input_format),
+            "output": plain(plan.output_format),
+            "echo_canceller": self.echo_canceller,
+            "turns": plain(plan.turns),
+        }
+
+    def _close(self, reason: str) -> None:
+        self._timer.close()
+        self._hearing.close()
+        self._journal.write("end", self._clock.now_ms(), {"reason": reason, "stale_dropped": self._context.stale_dropped})
+        self._journal.close()
+        self._observer.session_closed(self.session_id, reason)
+        self.outbox.close()
+
+    async def _serve_inbox(self) -> EndSession:
+        """Fact by fact, until an order ends the session."""
+        while True:
+            fact = await self._inbox.get()
+            if self._overflow is not None:
+                raise self._overflow
+            ended = self._take(fact)
+            if ended is not None:
+                return ended
+
+    def _take(self, fact: Fact) -> EndSession | None:
+        """One step, all its orders, and everybody told."""
+        context = self._context
+        before, epoch = context.state, context.epoch
+        effects = step(context, fact)
+        self._turn_clock.note(context, fact, effects, context.onset_ms)
+        taken = Step(self.session_id, fact, before, context.state, effects, context.epoch or epoch)
+        self._record(taken)
+        if before is not context.state:
+            self.outbox.put(messages.StateChanged(before, context.state, name_of(key_of(fact)), fact.at_ms))
+        for effect in effects:
+            done = self._interpreter.carry_out(effect)
+            if done is not None:
+                self._journal.write("turn", fact.at_ms, plain(done))
+        self._timer.arm(context)
+        self._observer.stepped(taken, context)
+        return next((effect for effect in effects if isinstance(effect, EndSession)), None)
+
+    def _record(self, taken: Step) -> None:
+        self._journal.write(
+            "step",
+            taken.fact.at_ms,
+            {
+                "fact": record_of(taken.fact),
+                "before": taken.before.value,
+                "after": taken.after.value,
+                "effects": [record_of(effect) for effect in taken.effects],
+            },
+        )
+
+    def _tell(self, fact: Fact) -> None:
+        """Put a fact into the inbox. When it is full the session is beyond saving: it ends with the reason."""
+        try:
+            self._inbox.put_nowait(fact)
+        except asyncio.QueueFull:
+            self._overflow = TooMuch(
+                f"More than {self._inbox.maxsize} facts wait for the session's machine.",
+                remedy="Send slower, or check the server's load.",
+            )
+
+    # --- what the client says ------------------------------------------------------------------------------------------------
+
+    def hear(self, samples: Samples, capture_sample: int, far_end_sample: int | None) -> None:
+        """Take microphone audio at the input rate.
+
+        Raises:
+            InvalidMessage: `capture_sample` steps back.
+            TooMuch: the audio runs too far ahead of real time.
+
+        """
+        now_ms = self._clock.now_ms()
+        self._check_pace(capture_sample + len(samples), now_ms)
+        if far_end_sample is not None:
+            self._playout.report(far_end_sample, now_ms)
+        else:
+            far_end_sample = self._playout.far_end_sample(now_ms)
+        heard = self._hearing.hear(samples, capture_sample, far_end_sample, deaf=self._is_deaf())
+        self._ears.skip(heard.skipped_ms)
+        self._ears.hear(heard.samples)
+        self._tell_playout(now_ms, is_near_end_news=bool(heard.edges))
+        self._tell_speech(heard, now_ms)
+
+    def report_playout(self, far_end_sample: int) -> None:
+        """Take a playout report without audio."""
+        now_ms = self._clock.now_ms()
+        self._playout.report(far_end_sample, now_ms)
+        self._tell_playout(now_ms)
+
+    def cancel_tts(self, epoch: Epoch) -> None:
+        """The user pressed stop."""
+        self._tell(ClientCancelled(self._clock.now_ms(), epoch))
+
+    def type_text(self, text: str) -> None:
+        """The user typed something; stripped, not empty."""
+        self._tell(TextReceived(self._clock.now_ms(), text))
+
+    def finish_speech(self) -> None:
+        """The talk button was released."""
+        self._tell(SpeechFinished(self._clock.now_ms()))
+
+    def hang_up(self) -> None:
+        """The client is gone."""
+        self._tell(ClientClosed(self._clock.now_ms()))
+
+    def shut_down(self) -> None:
+        """The process stops."""
+        self._tell(ShutdownRequested(self._clock.now_ms()))
+
+    def _check_pace(self, end_sample: int, now_ms: int) -> None:
+        """Audio cannot come from the future: a client that floods us is stopped before its audio costs anything."""
+        media_ms = end_sample * 1000 // self.plan.input_format.rate_hz
+        if self._audio_origin_ms is None:
+            self._audio_origin_ms = now_ms - media_ms
+        ahead_ms = media_ms - (now_ms - self._audio_origin_ms)
+        self._audio_origin_ms = min(self._audio_origin_ms, now_ms - media_ms) if ahead_ms < 0 else self._audio_origin_ms
+        if ahead_ms > self.plan.session.audio_ahead_ms_max:
+            raise TooMuch(
+                f"The audio is {ahead_ms} ms ahead of real time; {self.plan.session.audio_ahead_ms_max} ms are allowed.",
+                remedy="Send audio as it is captured.",
+            )
+
+    def _is_deaf(self) -> bool:
+        """The last resort: nothing is heard while we can be."""
+        return self.plan.turns.interruption is Interruption.DISABLED and self._context.state is State.SPEAKING
+
+    def _tell_speech(self, heard: Heard, now_ms: int) -> None:
+        """Edges always; in between, evidence while a decision may depend on it."""
+        for edge in heard.edges:
+            self._tell(_fact_of(edge, now_ms))
+            self._told_voiced_ms = edge.evidence.voiced_ms
+        if self._context.near_end is not NearEnd.SPEECH or self._context.epoch == NO_EPOCH:
+            return
+        if heard.evidence.voiced_ms - self._told_voiced_ms >= self.plan.session.evidence_ms:
+            self._told_voiced_ms = heard.evidence.voiced_ms
+            self._tell(EvidenceChanged(now_ms, heard.evidence))
+
+    # --- playout -------------------------------------------------------------------------------------------------------------
+
+    def _tell_playout(self, now_ms: int, *, is_near_end_news: bool = False) -> None:
+        """What the ear's position means to the machine: first sample, progress in coarse steps, end."""
+        epoch = self._context.epoch
+        if epoch == NO_EPOCH or epoch != self._playout.epoch:
+            return
+        heard_ms, left_ms = self._playout.position(now_ms)
+        if heard_ms and self._told_started != epoch:
+            self._told_started, self._told_heard_ms = epoch, 0
+            self._tell(PlayoutStarted(now_ms, epoch))
+        moved_ms = heard_ms - self._told_heard_ms
+        if moved_ms >= self.plan.session.playout_step_ms or (is_near_end_news and moved_ms > 0):
+            self._told_heard_ms = heard_ms
+            self._tell(PlayoutAdvanced(now_ms, epoch, heard_ms, left_ms))
+        if self._told_finished != epoch and self._playout.is_finished(now_ms):
+            self._told_finished = epoch
+            self._tell(PlayoutFinished(now_ms, epoch))
+
+    async def _pump(self) -> None:
+        """Send the far end, paced by the client's ear, and notice what no report tells."""
+        while True:
+            now_ms = self._clock.now_ms()
+            self._wake_pump.clear()
+            while (piece := self._playout.take(now_ms)) is not None:
+                self._reference.append(piece.first_sample, piece.samples)
+                self.outbox.put(piece)
+            self._tell_playout(now_ms)
+            await self._wait_for_pump(now_ms)
+
+    async def _wait_for_pump(self, now_ms: int) -> None:
+        """Until something new comes, or the pacing allows more, or the end may have been reached."""
+        times = (self._playout.next_take_ms(now_ms), self._playout.next_check_ms(now_ms))
+        due_ms = min((at_ms for at_ms in times if at_ms is not None), default=None)
+        timeout = None if due_ms is None else (due_ms - now_ms) / 1000
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wake_pump.wait()
+        except TimeoutError:
+            return
+
+
+def _fact_of(edge: HeardEdge, now_ms: int) -> SpeechStarted | SpeechEnded:
+    """An edge, on the clock of the machine."""
+    if edge.kind is EdgeKind.STARTED:
+        return SpeechStarted(now_ms, max(0, now_ms - edge.onset_ago_ms), edge.evidence)
+    return SpeechEnded(now_ms, max(0, now_ms - edge.last_voiced_ago_ms), edge.evidence)
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """The error that ended a task group; the others followed from it."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error

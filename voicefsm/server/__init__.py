@@ -1,0 +1,1 @@
+"""The gRPC face of the engine: protobuf in, protobuf out, one session per call."""

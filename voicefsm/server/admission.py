@@ -1,0 +1,114 @@
+"""Who may hold a conversation here: is there room, and can the backends speak what the client asks for?"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Generic, TypeVar
+
+from voicefsm.errors import NotOffered, TooMuch
+from voicefsm.ports import Clock
+from voicefsm.values import setting
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The port clients talk to."""
+
+    host: str = setting("127.0.0.1", unit="", doc="Address to listen on; 0.0.0.0 for all.")
+    port: int = setting(50055, unit="", ge=0, le=65535, doc="Port to listen on; 0 takes any free one.")
+    sessions_max: int = setting(100, unit="sessions", ge=1, le=100000, doc="How many conversations may be held at once.")
+    message_bytes_max: int = setting(65536, unit="bytes", ge=1024, le=4194304, doc="The largest message taken from a client.")
+    config_ms_max: int = setting(10000, unit="ms", ge=100, le=60000, doc="How long a client may take to send its configuration.")
+    offers_ms_max: int = setting(
+        30000, unit="ms", ge=0, le=3600000, doc="How long the list of languages and voices of the backends is trusted."
+    )
+    drain_ms_max: int = setting(
+        5000, unit="ms", ge=0, le=3600000, doc="How long sessions may go on after the process was told to stop."
+    )
+    reflection: bool = setting(True, unit="", doc="Whether the server describes its protocol to tools such as grpcurl.")
+
+
+class Remembered(Generic[T]):
+    """What a backend says about itself, asked again when it is too old. One question at a time."""
+
+    def __init__(self, ask: Callable[[], Awaitable[T]], clock: Clock, age_ms_max: int) -> None:
+        self._ask, self._clock, self._age_ms_max = ask, clock, age_ms_max
+        self._lock = asyncio.Lock()
+        self._answer: tuple[int, T] | None = None
+
+    async def get(self) -> T:
+        """The answer. Raises `BackendError` when there is none and the backend does not answer."""
+        async with self._lock:
+            now_ms = self._clock.now_ms()
+            if self._answer is None or now_ms - self._answer[0] > self._age_ms_max:
+                self._answer = (now_ms, await self._ask())
+            return self._answer[1]
+
+
+class Admission:
+    """Counts sessions and checks what they ask for."""
+
+    def __init__(
+        self, sessions_max: int, languages: Remembered[frozenset[str]], voices: Remembered[Mapping[str, tuple[str, ...]]]
+    ) -> None:
+        self.sessions = 0
+        self._sessions_max = sessions_max
+        self._languages, self._voices = languages, voices
+
+    def enter(self) -> None:
+        """Take a place. Raises `TooMuch` when there is none."""
+        if self.sessions >= self._sessions_max:
+            raise TooMuch(
+                f"This server holds {self._sessions_max} sessions already.", remedy="Try another replica, or again in a while."
+            )
+        self.sessions += 1
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self.sessions -= 1
+
+    async def check(self, language_code: str, voice_name: str) -> None:
+        """Can the backends do this? An empty list of a backend says nothing.
+
+        Raises:
+            NotOffered: no backend has the language or the voice.
+            BackendError: a backend does not answer.
+
+        """
+        languages = await self._languages.get()
+        if languages and not _offers(languages, language_code):
+            raise NotOffered(
+                f"The ASR server does not recognise {language_code!r}; it offers {_list(languages)}.",
+                remedy="Set `language_code` to one of these.",
+            )
+        voices = await self._voices.get()
+        if not voices:
+            return
+        if not _offers(voices, language_code):
+            raise NotOffered(
+                f"The TTS server does not speak {language_code!r}; it offers {_list(voices)}.",
+                remedy="Set `language_code` to one of these.",
+            )
+        fitting = [voice for language, names in voices.items() if _same(language, language_code) for voice in names]
+        if voice_name and voice_name not in fitting:
+            raise NotOffered(
+                f"The TTS server has no voice {voice_name!r} for {language_code!r}; it has {_list(fitting)}.",
+                remedy="Set `voice_name` to one of these, or leave it empty.",
+            )
+
+
+def _same(one: str, other: str) -> bool:
+    """Tags are equal without regard to case; a server that lists "multi" takes any."""
+    return one.lower() == other.lower() or one.lower() in {"multi", "auto"}
+
+
+def _offers(offered: frozenset[str] | Mapping[str, object], language_code: str) -> bool:
+    return any(_same(language, language_code) for language in offered)
+
+
+def _list(names: frozenset[str] | Mapping[str, object] | list[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,362 @@
+"""Protobuf to domain and back. The only file of the server that reads or builds messages; no I/O.
+
+What a client sends is checked here, completely, before anything else sees it: a `RemoteProtocolError` says what is wrong, and what to
+do about it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from voicefsm.audio import mulaw
+from voicefsm.context import Interruption, State, TurnSettings
+from voicefsm.effects import Outcome
+from voicefsm.errors import InvalidMessage, OutOfOrder, Unsupported
+from voicefsm.ports import Samples
+from voicefsm.runtime import messages
+from voicefsm.runtime.messages import RATES_HZ, AudioFormat, Encoding
+from voicefsm.runtime.plan import SessionPlan, SessionSettings
+from voicefsm.v1 import conversation_pb2 as pb
+from voicefsm.values import CancelReason, Epoch, SettingsT, checked_replace
+
+FRAME_MS_MIN, FRAME_MS_MAX = 10, 200
+"""Length of a piece of microphone audio."""
+
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_ENCODINGS = {pb.AudioFormat.ENCODING_PCM16: Encoding.PCM16, pb.AudioFormat.ENCODING_MULAW: Encoding.MULAW}
+_MODES = {
+    pb.InterruptionPolicy.MODE_ENABLED: Interruption.ENABLED,
+    pb.InterruptionPolicy.MODE_CLIENT_ONLY: Interruption.CLIENT_ONLY,
+    pb.InterruptionPolicy.MODE_DISABLED: Interruption.DISABLED,
+}
+
+# --- requests ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AudioInput:
+    """A piece of microphone audio at the input rate."""
+
+    samples: Samples
+    capture_sample: int
+    far_end_sample: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlayoutProgress:
+    """A report of the client's playout."""
+
+    far_end_sample: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CancelTts:
+    """The user pressed stop."""
+
+    epoch: Epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextInput:
+    """The user typed something."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EndOfSpeech:
+    """The talk button was released."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EndSession:
+    """The user hangs up."""
+
+
+Inbound = AudioInput | PlayoutProgress | CancelTts | TextInput | EndOfSpeech | EndSession
+
+
+def plan_of(request: pb.ConverseRequest, defaults: SessionPlan) -> SessionPlan:
+    """The plan of a session, from its first message. `defaults` holds the server's settings.
+
+    Raises:
+        OutOfOrder: the first message is not the configuration.
+        InvalidMessage: something in it is malformed or out of bounds.
+        Unsupported: it asks for something this server does not do yet.
+
+    """
+    kind = request.WhichOneof("request")
+    if kind != "config":
+        raise OutOfOrder(f"The first message is {_named(kind)}, not `config`.", remedy="Send `config` first.")
+    config = request.config
+    if config.resume_token:
+        raise Unsupported("Sessions cannot be resumed yet.", remedy="Leave `resume_token` empty.")
+    input_format = _format_of(config.input_format, "input_format")
+    return dataclasses.replace(
+        defaults,
+        input_format=input_format,
+        output_format=_format_of(config.output_format, "output_format") if config.HasField("output_format") else input_format,
+        language_code=_language_of(config.language_code) or defaults.language_code,
+        voice_name=config.voice_name.strip() or ("" if config.language_code else defaults.voice_name),
+        system_prompt=_prompt_of(config.system_prompt, defaults.session) or defaults.system_prompt,
+        turns=_turns_of(config, defaults.turns),
+        client_echo_cancellation=config.client_echo_cancellation,
+        **_generation_of(config.generation, defaults),
+    )
+
+
+def inbound_of(request: pb.ConverseRequest, plan: SessionPlan) -> Inbound | None:
+    """Any message but the first. None for a kind of message that this version does not know.
+
+    Raises:
+        OutOfOrder: a second configuration.
+        InvalidMessage: malformed, or out of bounds.
+
+    """
+    kind = request.WhichOneof("request")
+    return None if kind is None else _READERS[kind](getattr(request, kind), plan)
+
+
+def _audio_of(message: pb.AudioInput, plan: SessionPlan) -> AudioInput:
+    data, fmt = message.data, plan.input_format
+    if len(data) > plan.session.audio_bytes_max:
+        raise InvalidMessage(
+            f"A piece of audio has {len(data)} bytes; {plan.session.audio_bytes_max} are allowed.", remedy="Send pieces of 20 ms."
+        )
+    if len(data) % fmt.bytes_per_sample:
+        raise InvalidMessage(f"A piece of audio has {len(data)} bytes: half a sample.", remedy="Send whole 16-bit samples.")
+    count = len(data) // fmt.bytes_per_sample
+    length_ms = count * 1000 / fmt.rate_hz
+    if not FRAME_MS_MIN <= length_ms <= FRAME_MS_MAX:
+        raise InvalidMessage(
+            f"A piece of audio is {length_ms:g} ms long; {FRAME_MS_MIN} to {FRAME_MS_MAX} ms are allowed.",
+            remedy="Send pieces of 20 ms.",
+        )
+    samples = mulaw.decode(data) if fmt.encoding is Encoding.MULAW else np.frombuffer(data, "<i2")
+    far_end = _position(message.far_end_sample, "far_end_sample") if message.HasField("far_end_sample") else None
+    return AudioInput(samples, _position(message.capture_sample, "capture_sample"), far_end)
+
+
+def _progress_of(message: pb.PlayoutProgress, _plan: SessionPlan) -> PlayoutProgress:
+    return PlayoutProgress(_position(message.far_end_sample, "far_end_sample"))
+
+
+def _cancel_of(message: pb.CancelTts, _plan: SessionPlan) -> CancelTts:
+    return CancelTts(Epoch(_position(message.epoch, "epoch")))
+
+
+def _text_of(message: pb.TextInput, plan: SessionPlan) -> TextInput:
+    text = message.text.strip()
+    if not text:
+        raise InvalidMessage("The text is empty.", remedy="Send what the user wrote.")
+    if len(text) > plan.session.text_chars_max:
+        raise InvalidMessage(
+            f"The text has {len(text)} characters; {plan.session.text_chars_max} are allowed.", remedy="Send less text."
+        )
+    return TextInput(text)
+
+
+def _second_config(_message: pb.SessionConfig, _plan: SessionPlan) -> Inbound:
+    raise OutOfOrder("A second `config` in one session.", remedy="Open a new call to change the configuration.")
+
+
+_READERS: Mapping[str, Callable[[Any, SessionPlan], Inbound]] = {
+    "config": _second_config,
+    "audio": _audio_of,
+    "playout_progress": _progress_of,
+    "cancel_tts": _cancel_of,
+    "text": _text_of,
+    "end_of_speech": lambda _message, _plan: EndOfSpeech(),
+    "end_session": lambda _message, _plan: EndSession(),
+}
+
+
+def _named(kind: str | None) -> str:
+    return f"`{kind}`" if kind else "empty, or of a kind this server does not know"
+
+
+def _position(value: int, field: str) -> int:
+    if value < 0:
+        raise InvalidMessage(f"`{field}` is {value}.", remedy="Positions start at 0.")
+    return value
+
+
+def _format_of(message: pb.AudioFormat, field: str) -> AudioFormat:
+    encoding = _ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise InvalidMessage(f"`{field}.encoding` is {message.encoding}.", remedy="Use ENCODING_PCM16 (1) or ENCODING_MULAW (2).")
+    if message.sample_rate_hertz not in RATES_HZ:
+        raise InvalidMessage(
+            f"`{field}.sample_rate_hertz` is {message.sample_rate_hertz}.", remedy=f"Use one of {', '.join(map(str, RATES_HZ))}."
+        )
+    return AudioFormat(encoding, message.sample_rate_hertz)
+
+
+def _language_of(tag: str) -> str:
+    if tag and not _LANGUAGE.fullmatch(tag):
+        raise InvalidMessage(f"`language_code` {tag!r} is no BCP-47 tag.", remedy='Use a tag such as "en-US".')
+    return tag
+
+
+def _prompt_of(prompt: str, limits: SessionSettings) -> str:
+    if len(prompt) > limits.prompt_chars_max:
+        raise InvalidMessage(
+            f"`system_prompt` has {len(prompt)} characters; {limits.prompt_chars_max} are allowed.", remedy="Shorten it."
+        )
+    return prompt.strip()
+
+
+def _turns_of(config: pb.SessionConfig, turns: TurnSettings) -> TurnSettings:
+    policy, endpointing = config.interruption, config.endpointing
+    changes: dict[str, Any] = {}
+    if policy.mode:
+        if policy.mode not in _MODES:
+            raise InvalidMessage(f"`interruption.mode` is {policy.mode}.", remedy="Use a mode of InterruptionPolicy.Mode.")
+        changes["interruption"] = _MODES[policy.mode]
+    if policy.HasField("speech_ms_min"):
+        changes["barge_in_speech_ms_min"] = policy.speech_ms_min
+    if policy.HasField("words_min"):
+        changes["barge_in_words_min"] = policy.words_min
+    if endpointing.HasField("silence_ms"):
+        changes["silence_ms"] = endpointing.silence_ms
+    if endpointing.push_to_talk:
+        changes["push_to_talk"] = True
+    return _within_bounds(turns, changes)
+
+
+def _generation_of(options: pb.GenerationOptions, defaults: SessionPlan) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if options.HasField("temperature"):
+        if not math.isfinite(options.temperature):
+            raise InvalidMessage("`generation.temperature` is not a number.", remedy="Send a finite number.")
+        changes["temperature"] = round(options.temperature, 6)
+    if options.HasField("tokens_max"):
+        changes["tokens_max"] = options.tokens_max
+    _within_bounds(defaults.session, changes)
+    return changes
+
+
+def _within_bounds(settings: SettingsT, changes: dict[str, Any]) -> SettingsT:
+    try:
+        return checked_replace(settings, **changes)
+    except ValueError as error:
+        raise InvalidMessage(str(error), remedy="The bounds are in docs/settings.md.") from error
+
+
+# --- responses ---------------------------------------------------------------------------------------------------------------
+
+_STATES = {state: f"STATE_{state.name}" for state in State}
+_REASONS = {reason: f"REASON_{reason.name}" for reason in CancelReason}
+_OUTCOMES = {outcome: f"OUTCOME_{outcome.name}" for outcome in Outcome}
+
+
+def response_of(message: messages.Outbound, plan: SessionPlan) -> pb.ConverseResponse:
+    """What a session says, as protobuf."""
+    return _WRITERS[type(message)](message, plan)
+
+
+def _ready(message: messages.SessionReady, plan: SessionPlan) -> pb.ConverseResponse:
+    limits = pb.SessionLimits(
+        session_ms_max=plan.turns.session_ms_max,
+        idle_ms_max=plan.turns.idle_ms_max,
+        audio_bytes_max=plan.session.audio_bytes_max,
+        text_chars_max=plan.session.text_chars_max,
+        playout_ahead_ms_max=plan.playout.playout_ahead_ms_max,
+    )
+    return pb.ConverseResponse(
+        session_ready=pb.SessionReady(
+            session_id=message.session_id,
+            limits=limits,
+            echo_canceller=message.echo_canceller,
+            language_code=message.language_code,
+            voice_name=message.voice_name,
+        )
+    )
+
+
+def _state(message: messages.StateChanged, _plan: SessionPlan) -> pb.ConverseResponse:
+    both = {"from": _STATES[message.before], "to": _STATES[message.after]}  # "from" is a word of Python
+    return pb.ConverseResponse(state_changed=pb.StateChanged(event=message.event, session_ms=message.session_ms, **both))
+
+
+def _transcript(message: messages.Transcript, plan: SessionPlan) -> pb.ConverseResponse:
+    rate_hz = plan.input_format.rate_hz
+    words = [
+        pb.Word(text=word.text, start_sample=word.start_ms * rate_hz // 1000, end_sample=word.end_ms * rate_hz // 1000)
+        for word in message.words
+    ]
+    return pb.ConverseResponse(
+        transcript=pb.Transcript(text=message.text, is_final=message.is_final, stability=message.stability, words=words)
+    )
+
+
+def _assistant_text(message: messages.AssistantText, _plan: SessionPlan) -> pb.ConverseResponse:
+    return pb.ConverseResponse(assistant_text=pb.AssistantText(epoch=message.epoch, index=message.index, text=message.text))
+
+
+def _audio(message: messages.AudioOutput, plan: SessionPlan) -> pb.ConverseResponse:
+    is_mulaw = plan.output_format.encoding is Encoding.MULAW
+    data = mulaw.encode(message.samples) if is_mulaw else message.samples.astype("<i2", copy=False).tobytes()
+    return pb.ConverseResponse(
+        audio=pb.AudioOutput(epoch=message.epoch, first_sample=message.first_sample, data=data, last=message.last)
+    )
+
+
+def _pause(message: messages.PausePlayout, _plan: SessionPlan) -> pb.ConverseResponse:
+    return pb.ConverseResponse(pause_playout=pb.PausePlayout(epoch=message.epoch))
+
+
+def _resume(message: messages.ResumePlayout, _plan: SessionPlan) -> pb.ConverseResponse:
+    return pb.ConverseResponse(resume_playout=pb.ResumePlayout(epoch=message.epoch))
+
+
+def _cancel(message: messages.CancelTts, _plan: SessionPlan) -> pb.ConverseResponse:
+    return pb.ConverseResponse(
+        cancel_tts=pb.CancelTts(epoch=message.epoch, last_valid_sample=message.last_valid_sample, reason=_REASONS[message.reason])
+    )
+
+
+def _turn(message: messages.TurnCompleted, _plan: SessionPlan) -> pb.ConverseResponse:
+    known = {name: value for name, value in dataclasses.asdict(message.latencies).items() if value is not None}
+    return pb.ConverseResponse(
+        turn_completed=pb.TurnCompleted(
+            epoch=message.epoch,
+            user_text=message.user_text,
+            assistant_text=message.assistant_text,
+            heard_text=message.heard_text,
+            outcome=_OUTCOMES[message.outcome],
+            latencies=pb.TurnLatencies(**known),
+        )
+    )
+
+
+def _failure(message: messages.Failure, _plan: SessionPlan) -> pb.ConverseResponse:
+    return pb.ConverseResponse(
+        error=pb.Error(
+            fault=pb.Error.FAULT_BACKEND,
+            message=message.message,
+            remedy=message.remedy,
+            backend=message.backend,
+            epoch=message.epoch,
+        )
+    )
+
+
+_WRITERS: Mapping[type[Any], Callable[[Any, SessionPlan], pb.ConverseResponse]] = {
+    messages.SessionReady: _ready,
+    messages.StateChanged: _state,
+    messages.Transcript: _transcript,
+    messages.AssistantText: _assistant_text,
+    messages.AudioOutput: _audio,
+    messages.PausePlayout: _pause,
+    messages.ResumePlayout: _resume,
+    messages.CancelTts: _cancel,
+    messages.TurnCompleted: _turn,
+    messages.Failure: _failure,
+}

@@ -1,0 +1,80 @@
+"""The gRPC server: its port, its health, its end.
+
+Health (grpc.health.v1): "" is liveness and SERVING as long as the process works; "voicefsm.v1.ConversationService" is readiness and turns
+NOT_SERVING as soon as the process is told to stop. The order then: not ready, no new sessions, time for the live ones, an in-band end for
+those that are left, and only then the port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from voicefsm.errors import SettingsError
+from voicefsm.server.admission import ServerSettings
+from voicefsm.server.servicer import ConversationServicer
+from voicefsm.v1 import conversation_pb2 as pb
+from voicefsm.v1 import conversation_pb2_grpc as pb_grpc
+
+SERVICE = pb.DESCRIPTOR.services_by_name["ConversationService"].full_name
+
+_CLOSE_MS = 1000
+"""How long sessions may take to end once they were told to."""
+_POLL_MS = 50
+
+
+class Gateway:
+    """The server of one process."""
+
+    def __init__(self, settings: ServerSettings, servicer: ConversationServicer) -> None:
+        self._settings, self._servicer = settings, servicer
+        self._health = HealthServicer()
+        self._server = grpc.aio.server(options=_options(settings))
+        pb_grpc.add_ConversationServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call] # generated
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if settings.reflection:
+            reflection.enable_server_reflection((SERVICE, reflection.SERVICE_NAME, "grpc.health.v1.Health"), self._server)
+
+    async def start(self) -> int:
+        """Open the port. Returns its number. Raises `SettingsError` when it cannot be opened."""
+        address = f"{self._settings.host}:{self._settings.port}"
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise SettingsError(
+                f"Cannot listen on {address}: {error}.", remedy="Is another server running there? Set server.port."
+            ) from error
+        await self._server.start()
+        for service in ("", SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return int(port)
+
+    async def stop(self) -> None:
+        """Drain, then close. Live sessions have `drain_ms_max` to come to their own end."""
+        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._servicer.drain()
+        await self._wait_for_sessions(self._settings.drain_ms_max)
+        self._servicer.shut_down()
+        await self._wait_for_sessions(_CLOSE_MS)
+        await self._server.stop(grace=_CLOSE_MS / 1000)
+
+    async def _wait_for_sessions(self, wait_ms: int) -> None:
+        for _ in range(wait_ms // _POLL_MS):
+            if not self._servicer.sessions:
+                return
+            await asyncio.sleep(_POLL_MS / 1000)
+
+
+def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.message_bytes_max),
+        ("grpc.so_reuseport", 0),  # a second gateway on the same port is a mistake, not a load balancer
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]

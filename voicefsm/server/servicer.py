@@ -1,0 +1,175 @@
+"""`ConversationService`: one session per call.
+
+A call has three tasks: the reader takes the client's messages apart and feeds the session, the session runs, the writer writes what the
+session's outbox holds. The reader's end, for whatever reason, means that the client is gone: in grpc.aio a half-close, a cancelled call and
+a stopping server all look the same to it.
+
+Every error ends exactly one call, with the status that says whose fault it is (errors.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+from voicefsm.effects import EndSession as SessionEnded
+from voicefsm.errors import (
+    BackendError,
+    Draining,
+    InvalidMessage,
+    NotOffered,
+    OutOfOrder,
+    TooMuch,
+    Unsupported,
+    VoiceFsmError,
+)
+from voicefsm.ports import Clock, Journal, Observer
+from voicefsm.runtime.plan import Senses, SessionPlan
+from voicefsm.runtime.session import Session
+from voicefsm.server import codec
+from voicefsm.server.admission import Admission
+from voicefsm.v1 import conversation_pb2 as pb
+from voicefsm.v1 import conversation_pb2_grpc as pb_grpc
+from voicefsm.values import EndReason
+
+Call: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_STATUS: dict[type[VoiceFsmError], grpc.StatusCode] = {
+    InvalidMessage: grpc.StatusCode.INVALID_ARGUMENT,
+    OutOfOrder: grpc.StatusCode.FAILED_PRECONDITION,
+    NotOffered: grpc.StatusCode.NOT_FOUND,
+    Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    TooMuch: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Draining: grpc.StatusCode.UNAVAILABLE,
+    BackendError: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+class ConversationServicer(pb_grpc.ConversationServiceServicer):
+    """Holds the sessions of this process."""
+
+    def __init__(
+        self,
+        plan: SessionPlan,
+        senses: Senses,
+        admission: Admission,
+        *,
+        clock: Clock,
+        observer: Observer,
+        open_journal: Callable[[str], Journal],
+        config_ms_max: int,
+    ) -> None:
+        """`plan` holds the server's settings; the formats in it are replaced by each client's."""
+        self._plan, self._senses, self._admission = plan, senses, admission
+        self._clock, self._observer, self._open_journal = clock, observer, open_journal
+        self._config_ms_max = config_ms_max
+        self._sessions: set[Session] = set()
+        self._is_draining = False
+
+    async def Converse(self, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> None:  # noqa: N802 (the protocol's name)
+        """See conversation.proto."""
+        try:
+            ended = await self._converse(aiter(requests), call)
+        except VoiceFsmError as error:
+            status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+            await call.abort(status, str(error))
+        except Exception as error:  # noqa: BLE001 (whatever it is, it ends this call and no other)
+            self._observer.crashed(error)
+            await call.abort(grpc.StatusCode.INTERNAL, "A defect of the server ended this session. Please report it.")
+        else:
+            if ended.reason in (EndReason.FAILURE, EndReason.SHUTDOWN):
+                await call.abort(grpc.StatusCode.UNAVAILABLE, ended.message)
+
+    def shut_down(self) -> None:
+        """Take no new sessions, and end those that live: the process stops."""
+        self.drain()
+        for session in self._sessions:
+            session.shut_down()
+
+    def drain(self) -> None:
+        """Take no new sessions."""
+        self._is_draining = True
+
+    @property
+    def sessions(self) -> int:
+        """How many conversations are being held."""
+        return len(self._sessions)
+
+    async def _converse(self, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> SessionEnded:
+        """One call, from the first message to the last."""
+        if self._is_draining:
+            raise Draining("The server is shutting down.", remedy="Connect to another replica.")
+        self._admission.enter()
+        try:
+            plan = codec.plan_of(await self._first(requests), self._plan)
+            await self._admission.check(plan.language_code, plan.voice_name)
+            return await self._hold(plan, requests, call)
+        finally:
+            self._admission.leave()
+
+    async def _first(self, requests: AsyncIterator[pb.ConverseRequest]) -> pb.ConverseRequest:
+        try:
+            async with asyncio.timeout(self._config_ms_max / 1000):
+                return await anext(requests)
+        except TimeoutError:
+            raise OutOfOrder(f"No `config` within {self._config_ms_max} ms.", remedy="Send `config` first.") from None
+        except StopAsyncIteration:
+            raise OutOfOrder("The call ended before `config` came.", remedy="Send `config` first.") from None
+
+    async def _hold(self, plan: SessionPlan, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> SessionEnded:
+        session_id = secrets.token_hex(8)
+        session = Session(
+            session_id, plan, self._senses, clock=self._clock, journal=self._open_journal(session_id), observer=self._observer
+        )
+        self._sessions.add(session)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reader = tasks.create_task(_read(requests, session), name=f"reader {session_id}")
+                writer = tasks.create_task(_write(session, call), name=f"writer {session_id}")
+                ended = await session.run()
+                reader.cancel()
+                await writer
+            return ended
+        except ExceptionGroup as group:
+            raise _first_of(group) from group
+        finally:
+            self._sessions.discard(session)
+
+
+async def _read(requests: AsyncIterator[pb.ConverseRequest], session: Session) -> None:
+    """Feed the session until the client is gone."""
+    async for request in requests:
+        message = codec.inbound_of(request, session.plan)
+        match message:
+            case codec.AudioInput():
+                session.hear(message.samples, message.capture_sample, message.far_end_sample)
+            case codec.PlayoutProgress():
+                session.report_playout(message.far_end_sample)
+            case codec.CancelTts():
+                session.cancel_tts(message.epoch)
+            case codec.TextInput():
+                session.type_text(message.text)
+            case codec.EndOfSpeech():
+                session.finish_speech()
+            case codec.EndSession():
+                break
+            case None:
+                continue
+    session.hang_up()
+
+
+async def _write(session: Session, call: Call) -> None:
+    """Write what the session says, in order, until it is over."""
+    while (message := await session.outbox.get()) is not None:
+        await call.write(codec.response_of(message, session.plan))
+
+
+def _first_of(group: ExceptionGroup[Exception]) -> Exception:
+    """The error that ended a task group; the others followed from it."""
+    error = group.exceptions[0]
+    return _first_of(error) if isinstance(error, ExceptionGroup) else error

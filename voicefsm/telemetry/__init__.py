@@ -1,0 +1,1 @@
+"""Watchers of sessions: they see every step and act on none."""

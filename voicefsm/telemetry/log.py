@@ -1,0 +1,80 @@
+"""Structured log lines: one per session, turn, decision and failure; one per transition at debug. No audio, no prompts.
+
+What users and assistants said stands in the journal, where there is one, not in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from voicefsm.context import Context
+from voicefsm.effects import CancelTts, CompleteTurn, EndSession, ReportFailure, ResumePlayout
+from voicefsm.ports import Step
+from voicefsm.table import key_of, name_of
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(level: str, log_format: str) -> None:
+    """Set the process up: `log_format` is "json", "console" or "auto" (console on a terminal). Lines go to standard error."""
+    is_console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.getLogger("transitions").setLevel(logging.WARNING)
+
+
+class LogObserver:
+    """Writes the log."""
+
+    def __init__(self) -> None:
+        self._log: Any = structlog.get_logger("voicefsm")
+
+    def session_opened(self, session_id: str, language_code: str) -> None:
+        """See `ports.Observer`."""
+        self._log.info("session opened", session=session_id, language=language_code)
+
+    def stepped(self, step: Step, context: Context) -> None:  # noqa: ARG002 (the port has it)
+        """See `ports.Observer`."""
+        log = self._log.bind(session=step.session_id, turn=int(step.epoch))
+        if step.before is not step.after:
+            log.debug("state", before=step.before.value, after=step.after.value, fact=name_of(key_of(step.fact)))
+        for effect in step.effects:
+            _line_of(effect, log)
+
+    def session_closed(self, session_id: str, reason: str) -> None:
+        """See `ports.Observer`."""
+        self._log.info("session closed", session=session_id, reason=reason)
+
+    def crashed(self, error: Exception) -> None:
+        """See `ports.Observer`."""
+        self._log.error("session crashed", exc_info=error)
+
+
+def _line_of(effect: object, log: Any) -> None:
+    """The line an order is worth, if any."""
+    match effect:
+        case CancelTts():
+            log.info("reply cancelled", reason=effect.reason.value, why=effect.why)
+        case ResumePlayout():
+            log.info("interruption rejected", why=effect.why)
+        case CompleteTurn():
+            log.info("turn completed", outcome=effect.outcome.value)
+        case ReportFailure():
+            log.warning("backend failed", backend=effect.backend.value, problem=effect.message, remedy=effect.remedy)
+        case EndSession():
+            log.debug("session ends", reason=effect.reason.value, message=effect.message)
