@@ -1,0 +1,99 @@
+"""The command line: real processes, exit codes, last lines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from voicefsm.cli import app, common
+from voicefsm.cli.settings import Format, render
+from voicefsm.config import SECTIONS, Settings, load
+from voicefsm.errors import SettingsError
+
+HEAVY = ("pydantic", "grpc", "numpy", "httpx", "matplotlib", "voicefsm.config", "voicefsm.embedded")
+
+
+def voicefsm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("VOICEFSM_")}
+    command = [sys.executable, "-m", "voicefsm", *arguments]
+    return subprocess.run(command, env=clean | environment, capture_output=True, encoding="utf-8", timeout=60, check=False)
+
+
+def test_help_names_every_command():
+    """Otherwise a newcomer would not find what there is."""
+    done = voicefsm("--help")
+    assert done.returncode == 0
+    for name in ("serve", "embedded", "demo", "talk", "doctor", "table", "timeline", "settings"):
+        assert f" {name} " in done.stdout
+
+
+def test_help_loads_nothing_heavy():
+    """Otherwise every look at the help would cost a second, and a missing extra would spoil all commands."""
+    code = f"import sys, voicefsm.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [c.callback.__name__ for c in app.registered_commands if c.callback])
+def test_every_command_explains_itself(command):
+    """Otherwise an option could break a command before it runs."""
+    done = voicefsm(command, "--help")
+    assert done.returncode == 0
+    assert f"voicefsm {command}" in done.stdout
+
+
+def test_wrong_settings_are_a_list_and_exit_code_2():
+    """Otherwise a gateway with a mistyped limit would open its port."""
+    done = voicefsm("serve", "--set", "turns.silence_ms=5", VOICEFSM_TURNS__GUARDMS="1")
+    assert done.returncode == 2
+    assert "turns.silence_ms = '5': must be between 100 and 3000 ms, from the command line" in done.stderr
+    assert "VOICEFSM_TURNS__GUARDMS: no such setting" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_extra_says_how_to_get_it():
+    """Otherwise a newcomer would see a traceback where one pip command is enough."""
+    with pytest.raises(SettingsError) as raised, common.needs("talk", "talk"):
+        raise ModuleNotFoundError("No module named 'sounddevice'", name="sounddevice")
+    assert "`voicefsm talk` needs the package sounddevice" in raised.value.message
+    assert "pip install 'voicefsm[talk]'" in raised.value.remedy
+
+
+def test_our_own_missing_module_is_a_defect_and_not_an_extra():
+    """Otherwise a broken release would tell people to install something."""
+    with pytest.raises(ModuleNotFoundError), common.needs("talk", "talk"):
+        raise ModuleNotFoundError("No module named 'voicefsm.nope'", name="voicefsm.nope")
+
+
+def test_options_stand_for_settings():
+    """Otherwise `--port` could mean something else than the setting it names."""
+    assert common.chosen({"log.level": "debug", "log.format": None}, ["log.format=json"]) == ["log.level=debug", "log.format=json"]
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_settings_are_listed_whole(form):
+    """Otherwise a setting could exist that no page shows."""
+    text = render(form)
+    for section, kind in SECTIONS.items():
+        for name in kind.__dataclass_fields__:
+            assert (name if form is not Format.ENV else f"VOICEFSM_{section}__{name}".upper()) in text
+    assert text.splitlines()[-1].removeprefix("# ").endswith("sections.")
+
+
+def test_the_toml_page_is_a_valid_file_that_changes_nothing(tmp_path, monkeypatch):
+    """Otherwise the file people start from would be refused, or would change what it claims to leave alone."""
+    uncommented = [
+        line.removeprefix("# ") if " = " in line and line.startswith("# ") else line for line in render(Format.TOML).splitlines()
+    ]
+    lines = [line for line in uncommented if line.startswith(("[", "#")) or " = " in line]
+    embedded = lines.index("[embedded]") if "[embedded]" in lines else len(lines)
+    file = tmp_path / "all.toml"
+    file.write_text("\n".join(lines[:embedded]), encoding="utf-8")
+    for name in [name for name in os.environ if name.startswith("VOICEFSM_")]:
+        monkeypatch.delenv(name)
+    assert tomllib.loads(file.read_text(encoding="utf-8"))["turns"]["silence_ms"] == 500
+    assert load(file=file) == Settings()
