@@ -14,10 +14,12 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
+from grpc._cython import cygrpc
 
 from voicefsm.errors import BackendError
 from voicefsm.values import Backend, setting
@@ -91,15 +93,15 @@ class RivaChannel:
         except TimeoutError:
             raise self.silent(f"did not answer within {self.settings.list_ms_max} ms") from None
         except grpc.aio.AioRpcError as error:
-            raise self.failed(error) from error
+            raise self.failed(error.code(), error.details()) from error
 
-    def failed(self, error: grpc.aio.AioRpcError) -> BackendError:
+    def failed(self, code: grpc.StatusCode, details: str | None) -> BackendError:
         """What a status means, and what to do about it."""
-        details = error.details() or "no details"
-        retryable, remedy = _verdict(error.code(), details)
+        details = details or "no details"
+        retryable, remedy = _verdict(code, details)
         return BackendError(
             self.backend,
-            f"{self._name} answered {error.code().name}: {details}.",
+            f"{self._name} answered {code.name}: {details}.",
             remedy=remedy.format(target=self.settings.target),
             retryable=retryable,
         )
@@ -112,6 +114,25 @@ class RivaChannel:
     @property
     def _name(self) -> str:
         return f"Riva {self.backend.upper()} at {self.settings.target}"
+
+
+async def write(call: grpc.aio.StreamStreamCall[Any, Any], message: Message) -> bool:
+    """Hand one message to gRPC. False when the call takes no more: its reader gets what is left, and then the status.
+
+    Not `call.write`: when the server ends the call in that moment, it overwrites the server's status, even OK, with INTERNAL
+    "Internal error from Core", and the responses that were not read yet are lost with it (grpc issue 36066).
+    """
+    if call.done():
+        return False
+    try:
+        await call.wait_for_connection()
+        await call._cython_call.send_serialized_message(message.SerializeToString())  # noqa: SLF001, see above
+    except (cygrpc.InternalError, grpc.aio.AioRpcError):
+        return False
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    return True
 
 
 # --- what a status means -----------------------------------------------------------------------------------------------------

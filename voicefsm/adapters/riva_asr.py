@@ -14,7 +14,6 @@ silence is in the server's clock and not in the session's; `InsertedSilence` tak
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ import riva.client.proto.riva_asr_pb2 as rasr
 import riva.client.proto.riva_asr_pb2_grpc as rasr_grpc
 import riva.client.proto.riva_audio_pb2 as raudio
 
-from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings, beside, is_cancelled_from_outside
+from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings, beside, is_cancelled_from_outside, write
 from voicefsm.errors import BackendError
 from voicefsm.events import Word
 from voicefsm.ports import Hypothesis, RecognitionRequest
@@ -117,23 +116,15 @@ class RivaRecognizer:
         open_ms_max = self._channel.settings.open_ms_max
         try:
             async with asyncio.timeout(open_ms_max / 1000):
-                await call.write(rasr.StreamingRecognizeRequest(streaming_config=streaming_config(self._settings, request)))
-            await self._watch_for_refusal(call)
+                await write(call, rasr.StreamingRecognizeRequest(streaming_config=streaming_config(self._settings, request)))
         except TimeoutError:
             raise self._channel.silent(f"could not be reached within {open_ms_max} ms") from None
-        except asyncio.InvalidStateError:
-            raise self._channel.silent("closed the stream at once") from None
-        except grpc.aio.AioRpcError as error:
-            raise self._channel.failed(error) from error
-
-    async def _watch_for_refusal(self, call: grpc.aio.StreamStreamCall) -> None:
-        """Raise the status of a call that ends within `refusal_ms_max`; a server that answers sooner accepts sooner."""
+        # A server that answers sooner accepts sooner; most answer only when audio comes, and refuse at once.
         answer = asyncio.ensure_future(call.initial_metadata())
         await asyncio.wait([answer], timeout=self._settings.refusal_ms_max / 1000)
         answer.cancel()
         if call.done():
-            await call.wait_for_connection()
-            raise asyncio.InvalidStateError
+            raise self._channel.failed(await call.code(), await call.details())
 
     async def models(self) -> Mapping[str, frozenset[str]]:
         """The streaming models: name -> language codes. Raises `BackendError`."""
@@ -247,19 +238,25 @@ class RivaRecognitionStream:
 
     async def write(self) -> None:
         """Hand the outbox to gRPC until the call is over; the reader learns how it ended."""
-        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            while self._failure is None:
-                await self._more.wait()
-                self._more.clear()
-                while self._outbox:
-                    await self._write_next()
+        while await self._write_next():
+            pass
+        # The status follows what the reader has not read yet. If it never comes, the reader must not wait for ever.
+        await asyncio.sleep(self._settings.answer_ms_max / 1000)
+        if not self._call.done():
+            self._fail("takes no more audio")
 
-    async def _write_next(self) -> None:
+    async def _write_next(self) -> bool:
+        """Write the oldest message; False when the call takes no more."""
+        while not self._outbox:
+            self._more.clear()
+            await self._more.wait()
         request = self._outbox.popleft()
-        await self._call.write(request)
+        if not await write(self._call, request):
+            return False
         self._outbox_bytes -= len(request.audio_content)
         if self._heartbeat.sent(len(request.audio_content) // BYTES_PER_MS):
             self._fail(f"answered nothing for {self._settings.answer_ms_max} ms although audio flows")
+        return self._failure is None
 
     async def __aiter__(self) -> AsyncIterator[Hypothesis]:
         """See `ports.RecognitionStream`."""
@@ -279,7 +276,7 @@ class RivaRecognitionStream:
                 raise self._failure from None
             return grpc.aio.EOF
         except grpc.aio.AioRpcError as error:
-            raise self._failure or self._channel.failed(error) from error
+            raise self._failure or self._channel.failed(error.code(), error.details()) from error
 
     def _hypotheses(self, response: rasr.StreamingRecognizeResponse) -> Iterator[Hypothesis]:
         """What is new in a response: its finals as one, then its partials as one."""

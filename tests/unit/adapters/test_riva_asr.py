@@ -1,0 +1,300 @@
+"""The Riva recogniser, against a scripted Riva over loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import grpc
+import pytest
+
+from voicefsm.adapters.channels import RivaChannelSettings
+from voicefsm.adapters.riva_asr import (
+    FINALIZE_SILENCE_MS,
+    Heartbeat,
+    InsertedSilence,
+    RivaAsrSettings,
+    RivaRecognitionStream,
+    RivaRecognizer,
+    endpointing,
+)
+from voicefsm.errors import BackendError
+from voicefsm.events import Word
+from voicefsm.ports import Hypothesis, RecognitionRequest
+from voicefsm.scripted import (
+    EMPTY,
+    ON_FORCE_EOU,
+    Answer,
+    AsrScript,
+    At,
+    Close,
+    Fail,
+    FallSilent,
+    Result,
+    ScriptedRiva,
+    StopReading,
+    final,
+    partial,
+)
+
+REQUEST = RecognitionRequest("en-US", silence_ms=500)
+FRAME = bytes(32 * 20)
+
+
+def recognizer(riva: ScriptedRiva, settings: RivaAsrSettings | None = None) -> RivaRecognizer:
+    return RivaRecognizer(settings or RivaAsrSettings(), RivaChannelSettings(target=riva.target))
+
+
+def speak(stream: RivaRecognitionStream, ms: int) -> None:
+    for _ in range(ms // 20):
+        stream.send(FRAME)
+
+
+async def hear(script: AsrScript, ms: int = 400) -> list[Hypothesis]:
+    """Everything heard in `ms` of audio."""
+    async with ScriptedRiva(asr=script) as riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
+        speak(stream, ms)
+        return [hypothesis async for hypothesis in stream]
+
+
+async def test_hypotheses_come_stripped_and_once() -> None:
+    """Otherwise the client sees every partial flicker, and texts with the spaces of Riva's joins."""
+    script = AsrScript(
+        [
+            (At(80), partial("hel")),
+            (At(80), partial("hel")),
+            (At(80), EMPTY),
+            (At(160), partial("hello", stability=1.0)),
+            (At(160), partial("hello", stability=1.0)),
+            (At(240), final("Hello.")),
+            (At(320), final("There.")),
+            (At(320), partial("")),
+            (At(400), final("")),
+            (At(400), Close()),
+        ]
+    )
+    assert [(h.text, h.is_final, round(h.stability, 1)) for h in await hear(script)] == [
+        ("hel", False, 0.1),
+        ("hello", False, 1.0),
+        ("Hello.", True, 1.0),
+        ("There.", True, 1.0),
+        ("", True, 1.0),
+    ]
+
+
+async def test_results_of_one_response_are_joined() -> None:
+    """Otherwise half of an utterance is taken for all of it."""
+    both = Answer((Result("good", is_final=True, stability=1.0), Result("mor", stability=0.9), Result("ning", stability=0.2)))
+    heard = await hear(AsrScript([(At(80), both), (At(80), Close())]))
+    assert [(h.text, h.is_final, round(h.stability, 1)) for h in heard] == [("good", True, 1.0), ("mor ning", False, 0.2)]
+
+
+async def test_word_times_leave_out_the_silence_of_finalize() -> None:
+    """Otherwise words drift away from the audio with every turn, and the heard text with them."""
+    late = final("late", ("late", 400 + FINALIZE_SILENCE_MS, 480 + FINALIZE_SILENCE_MS))
+    script = AsrScript([(ON_FORCE_EOU, final("one", ("one", 100, 200))), (ON_FORCE_EOU, late), (At(1000), Close())])
+    async with ScriptedRiva(asr=script) as riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
+        for ms in (400, 200, 400):
+            speak(stream, ms)
+            stream.finalize()
+        assert [h.words async for h in stream] == [(Word("one", 100, 200),), (Word("late", 400, 480),)]
+
+
+async def test_audio_arrives_whole_and_coalesced() -> None:
+    """Otherwise words are lost at chunk borders, or each frame costs a message."""
+    riva = ScriptedRiva(asr=AsrScript([(ON_FORCE_EOU, final("done")), (ON_FORCE_EOU, Close())], records_audio=True))
+    frames = [bytes([k]) * 640 for k in range(5)]
+    async with riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
+        for frame in frames:
+            stream.send(frame)
+        stream.finalize()
+        stream.finalize()
+        assert [h async for h in stream] == [Hypothesis("done", is_final=True, stability=1.0)]
+        assert bytes(riva.asr.stream.audio) == b"".join(frames) + bytes(2 * FINALIZE_SILENCE_MS * 32)
+        assert riva.asr.stream.messages == 5  # 40 + 40 + 20 ms, and the silences
+
+
+async def test_configuration_says_what_the_settings_say() -> None:
+    """Otherwise a setting is a wish."""
+    settings = RivaAsrSettings(model="m", boosted_phrases=("voice fsm",), custom_configuration=("apply_partial_itn:true",))
+    async with ScriptedRiva() as riva, aclosing(recognizer(riva, settings)) as asr, asr.open(REQUEST):
+        sent = riva.asr.stream.config
+    config = sent.config
+    assert sent.interim_results
+    assert (config.model, config.language_code, config.sample_rate_hertz, config.audio_channel_count) == ("m", "en-US", 16000, 1)
+    assert (config.endpointing_config.stop_history, config.endpointing_config.stop_history_eou) == (480, 240)
+    assert (config.enable_automatic_punctuation, config.enable_word_time_offsets) == (True, True)
+    assert list(config.speech_contexts[0].phrases) == ["voice fsm"]
+    assert dict(config.custom_configuration) == {"apply_partial_itn": "true"}
+
+
+@pytest.mark.parametrize(
+    ("silence_ms", "first_pass_ms", "stop", "eou"),
+    [(500, 240, 480, 240), (100, 240, 80, 0), (159, 79, 80, 0), (800, 900, 800, 720)],
+)
+def test_endpointing_windows_are_in_steps_and_in_order(silence_ms: int, first_pass_ms: int, stop: int, eou: int) -> None:
+    """Otherwise Riva refuses the configuration, or announces the end after it."""
+    config = endpointing(silence_ms, first_pass_ms)
+    assert (config.stop_history, config.stop_history_eou) == (stop, eou)
+    assert config.HasField("stop_history_eou") is (eou > 0)
+
+
+async def test_nobody_there_is_said_on_entering() -> None:
+    """Otherwise a session opens on a recogniser that does not exist."""
+    async with aclosing(RivaRecognizer(RivaAsrSettings(), RivaChannelSettings(target="127.0.0.1:1"))) as asr:
+        with pytest.raises(BackendError, match=r"127\.0\.0\.1:1 .*UNAVAILABLE.*`voicefsm doctor`") as caught:
+            async with asr.open(REQUEST):
+                pass
+        assert caught.value.retryable
+
+
+async def test_server_that_accepts_and_says_nothing_is_given_up_on_entering() -> None:
+    """Otherwise opening a session hangs on a port with something else behind it."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
+
+    gone = asyncio.Event()
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with server:
+        target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with aclosing(RivaRecognizer(RivaAsrSettings(), RivaChannelSettings(target=target, open_ms_max=100))) as asr:
+            with pytest.raises(BackendError, match="could not be reached within 100 ms"):
+                async with asr.open(REQUEST):
+                    pass
+        await gone.wait()
+
+
+async def test_refused_language_is_said_on_entering_and_final() -> None:
+    """Otherwise the session retries for ever what cannot work."""
+    async with ScriptedRiva() as riva, aclosing(recognizer(riva, RivaAsrSettings(refusal_ms_max=2000))) as asr:
+        with pytest.raises(BackendError, match=r"Unavailable model requested.*language_code=xx-XX") as caught:
+            async with asr.open(RecognitionRequest("xx-XX", silence_ms=500)):
+                pass
+        assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "retryable"),
+    [
+        (grpc.StatusCode.UNKNOWN, "Error: Triton model failed during inference.", True),
+        (grpc.StatusCode.UNAVAILABLE, "Socket closed", True),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "full", True),
+        (grpc.StatusCode.INVALID_ARGUMENT, "request must specify the START flag on the first request of the sequence", True),
+        (grpc.StatusCode.INVALID_ARGUMENT, "Only mono audio supported.", False),
+        (grpc.StatusCode.UNKNOWN, "Error: Unavailable model requested given these parameters", False),
+        (grpc.StatusCode.UNAUTHENTICATED, "no", False),
+    ],
+)
+async def test_status_says_whether_to_try_again(code: grpc.StatusCode, details: str, retryable: bool) -> None:
+    """Otherwise a passing fault ends a session, or a lasting one is retried for ever."""
+    with pytest.raises(BackendError, match=details) as caught:
+        await hear(AsrScript([(At(80), Fail(code, details))]))
+    assert caught.value.retryable is retryable
+    assert caught.value.remedy
+
+
+async def test_frozen_server_overflows_loudly() -> None:
+    """Otherwise the user speaks into a void and nobody learns it."""
+    riva = ScriptedRiva(asr=AsrScript([(At(0), StopReading())]))
+    async with riva, aclosing(recognizer(riva, RivaAsrSettings(buffer_ms_max=1000))) as asr, asr.open(REQUEST) as stream:
+        speak(stream, 1100)  # no await in between: the writer never runs, as with a peer that takes nothing
+        with pytest.raises(BackendError, match=r"did not take 10[0-9]{2} ms of audio"):
+            await anext(aiter(stream))
+
+
+async def test_silent_server_is_noticed_while_audio_flows() -> None:
+    """Otherwise a stale stream takes audio for ever and no turn comes of it."""
+    riva = ScriptedRiva(asr=AsrScript([(At(0), FallSilent())]))
+    async with riva, aclosing(recognizer(riva, RivaAsrSettings(answer_ms_max=200))) as asr, asr.open(REQUEST) as stream:
+
+        async def talk() -> None:
+            while True:
+                stream.send(FRAME)
+                await asyncio.sleep(0.02)
+
+        talking = asyncio.create_task(talk())
+        with pytest.raises(BackendError, match="answered nothing for 200 ms although audio flows") as caught:
+            await anext(aiter(stream))
+        talking.cancel()
+        assert caught.value.retryable
+
+
+@pytest.mark.looptime
+async def test_muted_client_is_no_silent_server() -> None:
+    """Otherwise a user who mutes loses the session."""
+    heartbeat = Heartbeat(answer_ms_max=1000)
+    assert not heartbeat.sent(40)
+    await asyncio.sleep(60)
+    assert not heartbeat.sent(40)
+    assert heartbeat.sent(460)
+    heartbeat.answered()
+    assert not heartbeat.sent(1000)
+
+
+async def test_audio_after_the_end_harms_nobody() -> None:
+    """Otherwise the frame that crosses the server's goodbye kills the session (grpc.aio raises InvalidStateError there)."""
+    riva = ScriptedRiva(asr=AsrScript([(At(40), Close())]))
+    async with riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
+        speak(stream, 40)
+        assert [h async for h in stream] == []
+        speak(stream, 400)
+        await asyncio.sleep(0.02)
+        stream.finalize()
+        assert [h async for h in stream] == []
+
+
+async def test_leaving_cancels_the_call_and_ends_the_reader() -> None:
+    """Otherwise every closed session leaves a stream on the server, or a reader that hangs."""
+    async with ScriptedRiva() as riva, aclosing(recognizer(riva)) as asr:
+        async with asr.open(REQUEST) as stream:
+            reader = asyncio.create_task(anext(aiter(stream), None))
+            speak(stream, 200)
+            await asyncio.sleep(0.02)
+        assert await reader is None
+        await riva.asr.stream.closed.wait()
+        assert riva.asr.stream.is_cancelled
+
+
+async def test_cancelled_reader_stays_cancelled() -> None:
+    """Otherwise a session that is torn down goes on reading."""
+    async with ScriptedRiva() as riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
+        reader = asyncio.create_task(anext(aiter(stream), None))
+        await asyncio.sleep(0.02)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+
+
+async def test_what_the_body_raises_arrives_as_it_is() -> None:
+    """Otherwise every `except BackendError` above the adapter misses its error inside a group."""
+    async with ScriptedRiva() as riva, aclosing(recognizer(riva)) as asr:
+        with pytest.raises(ZeroDivisionError):
+            async with asr.open(REQUEST):
+                raise ZeroDivisionError
+
+
+async def test_languages_are_those_of_all_streaming_models() -> None:
+    """Otherwise admission refuses a language the server has."""
+    models = (("small", "en-US"), ("multi", "en-US, hi-IN,de-DE"))
+    async with ScriptedRiva(asr=AsrScript(models=models)) as riva, aclosing(recognizer(riva)) as asr:
+        assert await asr.languages() == {"en-US", "hi-IN", "de-DE"}
+        assert (await asr.models())["small"] == {"en-US"}
+
+
+async def test_listing_a_server_that_is_not_there_fails() -> None:
+    """Otherwise `doctor` reports a dead server as one without languages."""
+    async with aclosing(RivaRecognizer(RivaAsrSettings(), RivaChannelSettings(target="127.0.0.1:1"))) as asr:
+        with pytest.raises(BackendError, match="UNAVAILABLE"):
+            await asr.languages()
+
+
+def test_moment_within_a_silence_is_the_moment_it_was_put_in() -> None:
+    """Otherwise a word gets an end before its start."""
+    silence = InsertedSilence()
+    silence.insert(1000)
+    silence.insert(2000)
+    assert [silence.media_ms(ms) for ms in (900, 1000, 1040, 1080, 1500, 2040, 2500)] == [900, 1000, 1000, 1000, 1420, 1920, 2340]
