@@ -1,0 +1,129 @@
+"""Child processes of the demo: started, watched until they say they are ready, and always ended. Only our own are touched."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from voicefsm.errors import VoiceFsmError
+
+LINES_MAX = 400
+"""Lines of output kept of each process."""
+LINES_SHOWN = 12
+"""Of these, how many an error shows."""
+LINE_BYTES_MAX = 1 << 20
+
+
+class ProcessDied(VoiceFsmError):
+    """A child process ended, or did not get ready, although the demo needs it."""
+
+
+class Child:
+    """One child process and what it printed."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.name = name
+        self.lines: deque[str] = deque(maxlen=LINES_MAX)
+        self._process = process
+        self._log = log
+        self._news = asyncio.Event()
+        self._is_over = False
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    async def ready(self, patterns: Sequence[str], timeout_ms: int) -> list[str]:
+        """Wait until every pattern was printed; returns the first group of each ("" where it has none), in order.
+
+        Raises `ProcessDied` with the last lines when the process ends before, or when the time is over.
+        """
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                while (found := self._find(patterns)) is None:
+                    if self._is_over:
+                        raise ProcessDied(self._story(f"ended with code {self._process.returncode} before it was ready"))
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise ProcessDied(self._story(f"was not ready after {timeout_ms} ms")) from None
+        return found
+
+    def check(self) -> None:
+        """Raises `ProcessDied` when the process is not there any more."""
+        if self._process.returncode is not None:
+            raise ProcessDied(self._story(f"ended with code {self._process.returncode} in the middle of the conversation"))
+
+    async def watch(self) -> None:
+        """Read what the process prints, to its end."""
+        assert self._process.stdout is not None
+        with self._log.open("w", encoding="utf-8") as log:
+            async for raw in self._process.stdout:
+                line = raw.decode(errors="replace").rstrip()
+                self.lines.append(line)
+                log.write(line + "\n")
+                log.flush()
+                self._news.set()
+        await self._process.wait()
+        self._is_over = True
+        self._news.set()
+
+    async def stop(self, timeout_ms: int) -> None:
+        """Ask it to end, then make it end."""
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                await self._process.wait()
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+    def _find(self, patterns: Sequence[str]) -> list[str] | None:
+        text = "\n".join(self.lines)
+        matches = [re.search(pattern, text, re.MULTILINE) for pattern in patterns]
+        return [m.group(1) if m.re.groups else "" for m in matches if m] if all(matches) else None
+
+    def _story(self, what: str) -> str:
+        last = "\n".join(f"    {line}" for line in list(self.lines)[-LINES_SHOWN:]) or "    (nothing)"
+        return f"The {self.name} process {what}. It printed:\n{last}\n  All of it is in {self._log}."
+
+
+@asynccontextmanager
+async def child(
+    name: str, arguments: Sequence[str], *, environment: Mapping[str, str], log: Path, stop_ms_max: int
+) -> AsyncIterator[Child]:
+    """Run `python -m voicefsm <arguments>`; on leaving it is ended, whatever happened.
+
+    It gets a session of its own, so that Ctrl-C reaches it through us alone.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-u",
+        "-m",
+        "voicefsm",
+        *arguments,
+        env=dict(environment),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+        limit=LINE_BYTES_MAX,
+    )
+    running = Child(name, process, log)
+    watching = asyncio.create_task(running.watch(), name=f"watch {name}")
+    try:
+        yield running
+    finally:
+        await asyncio.shield(running.stop(stop_ms_max))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(stop_ms_max / 1000):
+                await watching
+        watching.cancel()
