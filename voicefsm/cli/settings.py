@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -92,7 +93,7 @@ def _default(row: Entry) -> str:
     if row.bounds.secret:
         return "*(secret)*"
     if isinstance(row.default, str):
-        return f"`{_cell(row.default)}`" if row.default else "*(empty)*"
+        return f"`{textwrap.shorten(_cell(row.default), 80)}`" if row.default else "*(empty)*"
     if row.default is None or row.default == ():
         return "*(none)*"
     return f"{_literal(row.default)} {row.bounds.unit}".strip()
@@ -142,4 +143,6 @@ def _literal(value: object) -> str:
 
 def _shell(value: object) -> str:
     text = value if isinstance(value, str) else _literal(value)
+    if "\n" in text:
+        return "$'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
     return "'" + text.replace("'", "'\\''") + "'"
