@@ -1,18 +1,20 @@
 """Can residual echo explain what is left of the near end?
 
-Theory of operation. After the far end was last audible its echo may last `echo_hold_ms` longer: the loudest reference frame
-of that time bounds the echo now. From it to the residual is two steps, each of which can be watched while the far end is
-active:
+Theory of operation. A canceller splits the microphone into what it takes for echo and what is left. The level of the first says how
+loud the echo is at this moment, room and volume knob included; ERLE says how far below it the residual usually lies:
 
-    coupling   microphone level - loudest recent reference: the room and the volume knob; the largest of the last seconds
-    ERLE       microphone level - residual level: what the canceller achieves, smoothed
+    expected residual = echo estimate, decaying no faster than a room does, - ERLE
 
-so residual echo is at most about `reference + coupling - ERLE`. What is more than a margin louder is somebody speaking.
+What is more than a margin louder is somebody speaking. That needs a canceller which has converged. Until it has (`_CONVERGED_DB`), its
+estimate means nothing, and the loudest reference whose echo may still be in the room stands in:
 
-Both estimates err towards echo when somebody does speak over the far end: the coupling seems larger and the ERLE smaller than
-they are. That makes the gate patient in long double talk and never blind for good: once the canceller achieves more than the
-margin, a talker as loud as the echo stands above the bound even if all of his own level were taken for echo. Before the first
-seconds of far-end speech the bound is high, and that is meant: an unconverged canceller is when false alarms come.
+    expected residual = reference, loudest of `echo_hold_ms`, + coupling - ERLE
+
+with the coupling (level at the microphone relative to the reference) the largest of the last seconds.
+That bound is high, and it is meant to be: an unconverged canceller is when false alarms come.
+
+Learning from a talker would make the gate deaf, and never learning while it sees one would lock it up when the room has changed.
+So the first `_FREEZE_FRAMES` of a candidate teach nothing, and what follows does.
 
 This is a judgement of whole frames by level. A per-band gate on the same seam replaces it later.
 """
@@ -21,12 +23,17 @@ from __future__ import annotations
 
 from collections import deque
 
-from voicefsm.aec.metrics import SILENCE_DB
+from voicefsm.aec.metrics import SILENCE_DB, Erle, level_db
 from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.samples import FRAME_MS
 
 _AUDIBLE_DB = -60
 """An echo below this teaches nothing about the canceller."""
+_CONVERGED_DB = 8
+"""The ERLE from which on the canceller's echo estimate is believed."""
+_FREEZE_FRAMES = 400 // FRAME_MS
+_DECAY_DB = 0.7
+"""How fast an echo estimate fades per frame: slower than in any room that is fit for talking (an RT60 of 1.7 s)."""
 _BUCKET_FRAMES = 75
 """Coupling is the maximum of this bucket of active frames and the one before: 1.5 to 3 s."""
 
@@ -37,18 +44,28 @@ class EchoGate:
     def __init__(self, settings: AecSettings) -> None:
         self._margin_db = settings.echo_margin_db
         self._active_db = settings.far_active_db
+        self._erle = Erle()
         frames = settings.echo_hold_ms // FRAME_MS + 1
         self._recent: deque[int] = deque([SILENCE_DB] * frames, maxlen=frames)
         self.far_db = SILENCE_DB
         """The loudest reference frame whose echo may still be audible."""
+        self._echo_db = float(SILENCE_DB)
+        """The canceller's echo estimate, fading."""
         self._coupling_db = settings.coupling_db
         self._bucket_db = 2 * SILENCE_DB
         self._bucket_left = _BUCKET_FRAMES
+        self._candidate_frames = 0
+        """How long the near end has been louder than echo explains."""
 
     @property
     def far_active(self) -> bool:
         """The far end, or its echo, may be audible at the microphone."""
         return self.far_db >= self._active_db
+
+    @property
+    def erle_db(self) -> int:
+        """What the canceller achieves; 0 while unknown."""
+        return self._erle.db
 
     @property
     def coupling_db(self) -> int:
@@ -60,21 +77,30 @@ class EchoGate:
         self._recent.append(reference_db)
         self.far_db = max(self._recent)
 
-    def teaches(self, mic_db: int) -> bool:
-        """Whether this frame tells anything about the canceller: the far end is active and something is audible."""
-        return self.far_active and mic_db >= _AUDIBLE_DB
-
-    def echo_only(self, mic_db: int, near_db: int, erle_db: int) -> bool:
-        """Take the near end's level before and after cancellation: does echo explain what is left?"""
+    def echo_only(self, mic: float, near: float, estimate: float) -> bool:
+        """Does echo explain what is left? Takes the powers before and after cancellation and of what was taken away."""
         if not self.far_active:
+            self._candidate_frames = 0
             return False
-        expected_db = self.far_db + self.coupling_db - erle_db
-        self._learn(mic_db - self.far_db)
-        return near_db <= expected_db + self._margin_db
+        near_db, mic_db = level_db(near), level_db(mic)
+        explained = near_db <= self._bound_db(estimate)
+        self._candidate_frames = 0 if explained else self._candidate_frames + 1
+        if not 0 < self._candidate_frames <= _FREEZE_FRAMES:
+            self._learn(mic, near, mic_db)
+        return explained
 
-    def _learn(self, coupling_db: int) -> None:
-        """Keep the largest coupling of this bucket and the last."""
-        self._bucket_db = max(self._bucket_db, coupling_db)
+    def _bound_db(self, estimate: float) -> float:
+        """The loudest residual that echo can have left in this frame."""
+        self._echo_db = max(float(level_db(estimate)), self._echo_db - _DECAY_DB)
+        erle_db = self._erle.db
+        echo_db = self._echo_db if erle_db >= _CONVERGED_DB else self.far_db + self.coupling_db
+        return echo_db - erle_db + self._margin_db
+
+    def _learn(self, mic: float, near: float, mic_db: int) -> None:
+        """Take an echo: follow the ERLE, keep the largest coupling of this bucket and the last."""
+        if mic_db >= _AUDIBLE_DB:
+            self._erle.update(mic, near)
+        self._bucket_db = max(self._bucket_db, mic_db - self.far_db)
         self._bucket_left -= 1
         if self._bucket_left == 0:
             self._coupling_db, self._bucket_db = self._bucket_db, 2 * SILENCE_DB

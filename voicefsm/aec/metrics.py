@@ -3,11 +3,9 @@
 Levels are integer dB full scale (0 is a constant at the rail, a full-scale sine is -3), because evidence is integer so that
 decisions replay exactly. -96 is silence.
 
-ERLE is the ratio of the near end's power before and after cancellation while nothing but echo is in it. Nobody knows when
-that is. So: powers are averaged over about half a second of frames in which the far end or its echo is audible, which weighs
-the loud frames, and the estimate follows their ratio up quickly but down slowly. Double talk, which makes the ratio collapse
-for a second or two, then costs a few dB, while an echo path that really changed is believed after some seconds: nothing ever
-freezes.
+ERLE is the ratio of the near end's power before and after cancellation while nothing but echo is in it. Nobody knows when that is:
+the gate decides which frames count. Powers are averaged over half a second of them, which weighs the loud frames, and the
+estimate follows their ratio in a second and a half: a canceller that is good for one word is not believed yet.
 """
 
 from __future__ import annotations
@@ -41,9 +39,8 @@ class Erle:
 
     _AVERAGE = 1 / 25
     """Of the powers: half a second."""
-    _RISE = 1 / 10
-    _FALL = 1 / 150
-    """Of the estimate, per frame: 0.2 s and 3 s."""
+    _FOLLOW = 1 / 75
+    """Of the estimate, per frame: 1.5 s."""
     _DB_MAX = 40.0
 
     def __init__(self) -> None:
@@ -61,4 +58,4 @@ class Erle:
         self._after += (after - self._after) * self._AVERAGE
         ratio = (self._before + 1.0) / (self._after + 1.0)
         db = min(self._DB_MAX, max(0.0, 10.0 * math.log10(ratio)))
-        self._db += (db - self._db) * (self._RISE if db > self._db else self._FALL)
+        self._db += (db - self._db) * self._FOLLOW

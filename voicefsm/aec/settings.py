@@ -47,7 +47,7 @@ class AecSettings:
     )
     echo_hold_ms: int = setting(240, unit="ms", ge=20, le=1000, doc="How long after a far-end sample its echo may still be heard.")
     echo_margin_db: int = setting(
-        8, unit="dB", ge=0, le=40, doc="Near-end speech must be this much louder than the residual echo to be expected."
+        9, unit="dB", ge=0, le=40, doc="Near-end speech must be this much louder than the residual echo to be expected."
     )
     far_active_db: int = setting(
         -55, unit="dB", ge=-90, le=0, doc="A reference signal at least this loud counts as far-end activity, dB full scale."
