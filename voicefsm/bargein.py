@@ -127,7 +127,7 @@ def candidate_of(context: Context, *, is_late: bool) -> Candidate:
     )
 
 
-def decide(candidate: Candidate, *, onset_ms_min: int, words_min: int) -> Decision:
+def decide(candidate: Candidate, *, onset_ms_min: int, words_min: int) -> Decision:  # noqa: PLR0911 (one line per reason)
     """The one rule. The first line that applies is the reason."""
     long_enough = candidate.voiced_ms >= onset_ms_min
     if long_enough and candidate.has_stop:

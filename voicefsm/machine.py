@@ -13,8 +13,8 @@ Theory of operation
 
 Deadlines die with the state that set them; `next_deadline` is the one moment the runtime has to wake up at.
 
-The turn machine is ONE `transitions.Machine` for the whole process; a context is its model but is never registered with it, which costs
-nothing per session (docs/adr/0002-state-machine.md). The small machines run on plain tables of the same rows.
+The turn machine is ONE `transitions.Machine` for the whole process; a context is its model but is never registered with it,
+which costs nothing per session (docs/adr/0002-state-machine.md). The small machines run on plain tables of the same rows.
 """
 
 from __future__ import annotations

@@ -19,9 +19,10 @@ _INTRO = """\
 
 This page is generated (`voicefsm table`) from the rows that the program runs on; CI fails when it is stale.
 
-A session is one *turn machine*, which decides whose turn it is, and four *small machines*, which keep book of one stream of facts each
-and are fed first. A fact enters through `machine.step`, the only door; orders leave through it. Read a row as: on this fact, if all
-these questions are answered with yes, do this in order, and go there. Rows of one fact are tried from top to bottom.
+A session is one *turn machine*, which decides whose turn it is, and four *small machines*, which keep book of one stream of
+facts each and are fed first. A fact enters through `machine.step`, the only door; orders leave through it. Read a row as: on
+this fact, if all these questions are answered with yes, do this in order, and go there. Rows of one fact are tried from top to
+bottom.
 
 Three rules stand before every table:
 

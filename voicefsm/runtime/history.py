@@ -1,7 +1,7 @@
 """The conversation as the model sees it: append-only, so that its prefix cache stays warm; heard words only.
 
-The one exception is a turn that turns out not to be over: `retract` takes its words back before anything else is added. When the limit is
-reached, the oldest exchanges are dropped a quarter at a time, not one by one, for the same cache's sake.
+The one exception is a turn that turns out not to be over: `retract` takes its words back before anything else is added. When
+the limit is reached, the oldest exchanges are dropped a quarter at a time, not one by one, for the same cache's sake.
 """
 
 from __future__ import annotations

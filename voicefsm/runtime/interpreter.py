@@ -16,7 +16,7 @@ from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.playout import Playout
 from voicefsm.runtime.reply import Voice, write
 from voicefsm.runtime.turnclock import TurnClock
-from voicefsm.values import NO_EPOCH, Epoch, SampleIndex
+from voicefsm.values import SampleIndex
 
 
 class Interpreter:
@@ -157,6 +157,7 @@ class Interpreter:
         """The session's loop sees this order itself."""
 
 
+# ruff: noqa: SLF001 (the table names the methods of the class above; one table per process, not per session)
 _METHODS: Mapping[type[fx.Effect], Callable[..., messages.TurnCompleted | None]] = {
     fx.OpenRecognition: Interpreter._open_recognition,
     fx.CloseRecognition: Interpreter._close_recognition,

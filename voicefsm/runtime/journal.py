@@ -3,7 +3,8 @@
 Kinds of record, each with `at_ms` (the *now* clock, from the session's start):
 
 - `session`: the first line. Version, session id, wall clock, language, rates, and the turn settings that the machine ran with.
-- `step`: one fact, the states before and after, and all orders it led to. Feeding the facts to a machine with the same settings must give
+- `step`: one fact, the states before and after, and all orders it led to. Feeding the facts to a machine with the same settings
+must give
   the same orders again: that is what replay checks.
 - `turn`: what a finished exchange came to (the `TurnCompleted` message).
 - `end`: why the session ended.

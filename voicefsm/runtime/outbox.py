@@ -1,7 +1,7 @@
 """What waits to be written to the client. One writer takes from it; everything else of a session only puts.
 
-Playout is paced, so the queue is short in normal operation. It is cut, not drained, when a reply is cancelled: no sample of a cancelled
-reply may leave after its `CancelTts`.
+Playout is paced, so the queue is short in normal operation. It is cut, not drained, when a reply is cancelled: no sample of a
+cancelled reply may leave after its `CancelTts`.
 """
 
 from __future__ import annotations

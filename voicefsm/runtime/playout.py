@@ -7,12 +7,12 @@ Far-end positions count the samples sent over the whole session. The *cursor* is
 - a client that reports its playout sets it (`report`); between reports it is taken to move on at real time, up to what was sent;
 - a client that never reports is taken to play at real time what it was sent.
 
-Pacing: `take` gives the next piece out only while what was sent is less than `playout_ahead_ms_max` ahead of the cursor. gRPC gives no
-back-pressure, so nothing else keeps a client's buffer short, and a short buffer is what makes a barge-in cheap.
+Pacing: `take` gives the next piece out only while what was sent is less than `playout_ahead_ms_max` ahead of the cursor. gRPC
+gives no back-pressure, so nothing else keeps a client's buffer short, and a short buffer is what makes a barge-in cheap.
 
-Pause stops the sending at once, and the cursor as soon as the client says where it stopped. Nothing is dropped: resume goes on with the
-next sample. Cancel drops all that was not heard. The heard text follows from the cursor and the voice's word timings, or failing those
-from the share of each segment that was heard; `HeardText.source` says which.
+Pause stops the sending at once, and the cursor as soon as the client says where it stopped. Nothing is dropped: resume goes on
+with the next sample. Cancel drops all that was not heard. The heard text follows from the cursor and the voice's word timings,
+or failing those from the share of each segment that was heard; `HeardText.source` says which.
 """
 
 from __future__ import annotations

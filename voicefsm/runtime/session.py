@@ -2,8 +2,8 @@
 
 Theory of operation
 -------------------
-Everything that happens becomes a fact in one bounded inbox. One task takes facts out, asks `machine.step` what to do, and carries the
-orders out, all of them, before it takes the next. It is the only caller of `step`, so there are no locks.
+Everything that happens becomes a fact in one bounded inbox. One task takes facts out, asks `machine.step` what to do, and
+carries the orders out, all of them, before it takes the next. It is the only caller of `step`, so there are no locks.
 
     run()        inbox -> step -> interpreter; arms the one timer            (control plane)
     hear()       microphone audio -> Hearing -> Ears, edges -> inbox           (data plane, synchronous, called by the reader)
@@ -11,7 +11,8 @@ orders out, all of them, before it takes the next. It is the only caller of `ste
     Ears.run     the ASR stream                                               (one task, while the stream lives)
     write, Voice.run  a reply                                                     (two tasks, while the reply is being made)
 
-All tasks belong to one TaskGroup: whatever ends the session ends them. An error that nobody expected ends this session and no other.
+All tasks belong to one TaskGroup: whatever ends the session ends them. An error that nobody expected ends this session and no
+other.
 """
 
 from __future__ import annotations

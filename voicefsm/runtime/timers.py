@@ -1,6 +1,7 @@
 """One timer per session, armed for the machine's next deadline.
 
-Deadlines are data in the context: setting, moving and clearing one costs nothing here. After each step the session asks for the earliest.
+Deadlines are data in the context: setting, moving and clearing one costs nothing here. After each step the session asks for the
+earliest.
 """
 
 from __future__ import annotations

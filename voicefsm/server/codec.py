@@ -1,7 +1,7 @@
 """Protobuf to domain and back. The only file of the server that reads or builds messages; no I/O.
 
-What a client sends is checked here, completely, before anything else sees it: a `RemoteProtocolError` says what is wrong, and what to
-do about it.
+What a client sends is checked here, completely, before anything else sees it: a `RemoteProtocolError` says what is wrong, and
+what to do about it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The gRPC server: its port, its health, its end.
 
-Health (grpc.health.v1): "" is liveness and SERVING as long as the process works; "voicefsm.v1.ConversationService" is readiness and turns
-NOT_SERVING as soon as the process is told to stop. The order then: not ready, no new sessions, time for the live ones, an in-band end for
-those that are left, and only then the port.
+Health (grpc.health.v1): "" is liveness and SERVING as long as the process works; "voicefsm.v1.ConversationService" is readiness
+and turns NOT_SERVING as soon as the process is told to stop. The order then: not ready, no new sessions, time for the live
+ones, an in-band end for those that are left, and only then the port.
 """
 
 from __future__ import annotations

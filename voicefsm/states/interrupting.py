@@ -1,7 +1,7 @@
 """INTERRUPTING: speech over our voice. Playout is paused, the decision pending.
 
-Every new piece of evidence asks the one rule (`bargein.decide`): confirm cancels the reply and gives the user the floor; reject resumes
-at the exact sample. Bounded by the decision's deadline.
+Every new piece of evidence asks the one rule (`bargein.decide`): confirm cancels the reply and gives the user the floor; reject
+resumes at the exact sample. Bounded by the decision's deadline.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """LISTENING: the user has the floor.
 
-Silence, counted from the last voiced sample, ends the turn. If the recogniser's last word is still out then, it is asked for and waited
-for. A stretch of speech without words gives the floor back; so does nothing at all. Bounded by the longest utterance.
+Silence, counted from the last voiced sample, ends the turn. If the recogniser's last word is still out then, it is asked for
+and waited for. A stretch of speech without words gives the floor back; so does nothing at all. Bounded by the longest utterance.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """PROCESSING: the user's turn ended, the client hears nothing yet.
 
-An onset of speech changes nothing but holds unsent audio back. Confirmed speech takes the turn back: nobody heard the reply, so it is
-dropped, and its question becomes part of what the user is saying. Bounded by the deadlines of the model and of the voice.
+An onset of speech changes nothing but holds unsent audio back. Confirmed speech takes the turn back: nobody heard the reply, so
+it is dropped, and its question becomes part of what the user is saying. Bounded by the deadlines of the model and of the voice.
 """
 
 from __future__ import annotations

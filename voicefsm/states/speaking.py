@@ -1,7 +1,7 @@
 """SPEAKING: the client hears us.
 
-The state follows the client's playout, not the moment the bytes were sent. An onset of speech pauses playout and leaves the decision to
-INTERRUPTING. Bounded by the longest time the client's playout may stand still.
+The state follows the client's playout, not the moment the bytes were sent. An onset of speech pauses playout and leaves the
+decision to INTERRUPTING. Bounded by the longest time the client's playout may stand still.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Playout: the client's part in the live reply.
 
-Until the client hears the first sample, near-end speech holds unsent audio back: the assistant must not start to speak into the user's
-words. Whether the reply is dropped is the turn machine's decision.
+Until the client hears the first sample, near-end speech holds unsent audio back: the assistant must not start to speak into the
+user's words. Whether the reply is dropped is the turn machine's decision.
 """
 
 from __future__ import annotations
