@@ -30,18 +30,20 @@ def voice(seed: int, seconds: float, *, level_db: float = -20.0, pitch_hz: float
 
 
 def _syllable(random: np.random.Generator, pitch_hz: float) -> Signal:
-    """A breath of noise and a vowel."""
+    """A consonant, which is noise, and a vowel, which is pulses of a gliding pitch."""
     length = int(RATE_HZ * random.uniform(0.14, 0.3))
-    pulses = np.zeros(length)
-    pulses[:: int(RATE_HZ / pitch_hz)] = 1.0
-    excitation = pulses + 0.02 * random.standard_normal(length)
+    pitch = pitch_hz * np.linspace(1, random.uniform(0.8, 1.2), length)
+    pulses = np.diff(np.floor(np.cumsum(pitch) / RATE_HZ), prepend=0.0)
+    excitation = pulses + 0.03 * random.standard_normal(length)
     time = np.arange(RATE_HZ // 25) / RATE_HZ
     resonances = sum(
         0.6**k * np.exp(-np.pi * (60 + 40 * k) * time) * np.sin(2 * np.pi * hz * time)
         for k, hz in enumerate(_VOWELS_HZ[random.integers(len(_VOWELS_HZ))])
     )
     envelope = np.sin(np.pi * np.linspace(0, 1, length)) ** 0.5
-    return np.asarray(np.convolve(excitation, resonances)[:length] * envelope)
+    vowel = at_level(np.convolve(excitation, resonances)[:length] * envelope, -20)
+    consonant = 0.04 * random.standard_normal(int(RATE_HZ * random.uniform(0.02, 0.06)))
+    return np.concatenate((consonant, vowel))
 
 
 def noise(seed: int, seconds: float, *, level_db: float) -> Signal:

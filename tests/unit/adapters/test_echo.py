@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from voicefsm.adapters import speex
+from voicefsm.adapters.echo import NullCanceller, choose_canceller
+from voicefsm.aec.settings import AecSettings, Canceller
+from voicefsm.errors import SettingsError
+
+
+def test_auto_takes_speex_where_it_is():
+    """Otherwise the recogniser gets AEC3's suppressed signal on machines that have the linear canceller."""
+    choice = choose_canceller(AecSettings())
+    assert choice.name == ("aec3" if speex.library() is None else "speex")
+    canceller = choice.make()
+    assert canceller.name == choice.name
+    canceller.close()
+
+
+def test_auto_takes_aec3_elsewhere_and_says_so(monkeypatch):
+    """Otherwise a machine without libspeexdsp silently has no canceller, or another one than the log says."""
+    monkeypatch.setattr(speex, "library", lambda: None)
+    choice = choose_canceller(AecSettings())
+    assert choice.name == "aec3"
+    assert choice.make().name == "aec3"
+    assert "libspeexdsp" in choice.reason
+
+
+@pytest.mark.parametrize("asked", [Canceller.AEC3, Canceller.NONE])
+def test_what_is_asked_for_is_given(asked):
+    """Otherwise the setting does nothing."""
+    choice = choose_canceller(AecSettings(canceller=asked))
+    assert choice.name == choice.make().name == asked.value
+
+
+def test_asking_for_a_missing_one_is_an_error_at_start(monkeypatch):
+    """Otherwise the first caller finds out."""
+    monkeypatch.setattr(speex, "library", lambda: None)
+    monkeypatch.setitem(sys.modules, "speexdsp", None)
+    for asked in (Canceller.SPEEX, Canceller.SPEEXDSP):
+        with pytest.raises(SettingsError):
+            choose_canceller(AecSettings(canceller=asked))
+
+
+def test_every_canceller_of_the_settings_can_be_chosen(monkeypatch):
+    """Otherwise a documented value is a KeyError."""
+    for asked in Canceller:
+        try:
+            assert choose_canceller(AecSettings(canceller=asked)).reason
+        except SettingsError as missing:
+            assert missing.remedy
+
+
+def test_none_leaves_the_near_end_alone():
+    """Otherwise clients that cancel echo themselves are cancelled twice."""
+    near = np.arange(320).astype(np.int16)
+    assert NullCanceller().process(near, near) is near
