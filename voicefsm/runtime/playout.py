@@ -165,9 +165,14 @@ class Playout:
         heard = self._heard(now_ms)
         return self._ms(heard), self._ms(self._made - heard)
 
+    def is_started(self, now_ms: int) -> bool:
+        """Has the client rendered any of the reply? A client that reports has to say so."""
+        return self._sent > self._first and self._known_sample(now_ms) > self._first
+
     def is_finished(self, now_ms: int) -> bool:
-        """Has the client rendered all of it, and is there no more to come?"""
-        return self._is_made and not self._pieces and self._heard(now_ms) >= self._made
+        """Has the client rendered all of it, and is there no more to come? A client that reports has to say so."""
+        is_sent = self._is_made and not self._pieces
+        return is_sent and (not self._made or self._known_sample(now_ms) >= self._first + self._made)
 
     def far_end_sample(self, now_ms: int) -> int:
         """Where the ear is: an estimate, unless the client has just said so."""
@@ -233,6 +238,10 @@ class Playout:
 
     def _ahead(self, now_ms: int) -> int:
         return self._sent - max(self.far_end_sample(now_ms), self._first)
+
+    def _known_sample(self, now_ms: int) -> int:
+        """Where the ear is for certain: the last report, or, of a client that never reports, the best we have."""
+        return self.far_end_sample(now_ms) if self._reported is None else self._base
 
     def _freeze(self, now_ms: int) -> None:
         self._base, self._base_ms = self.far_end_sample(now_ms), now_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import aclosing
+
 from voicefsm.errors import BackendError
 from voicefsm.events import BackendFailed, Fact, FirstAudio, GenerationFinished, SentenceReady, TokenArrived
 from voicefsm.ports import GenerationRequest, LanguageModel, SynthesisRequest, SynthesisStream, Synthesizer

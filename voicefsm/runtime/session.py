@@ -317,7 +317,7 @@ class Session:
         if epoch == NO_EPOCH or epoch != self._playout.epoch:
             return
         heard_ms, left_ms = self._playout.position(now_ms)
-        if heard_ms and self._told_started != epoch:
+        if self._told_started != epoch and self._playout.is_started(now_ms):
             self._told_started, self._told_heard_ms = epoch, 0
             self._tell(PlayoutStarted(now_ms, epoch))
         moved_ms = heard_ms - self._told_heard_ms
