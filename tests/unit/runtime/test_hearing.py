@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from voicefsm.adapters.echo import NullCanceller, choose_canceller
+from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
+from voicefsm.aec.reference import Reference
+from voicefsm.audio.resample import Resampler
+from voicefsm.audio.samples import RATE_HZ, RATES_HZ
+from voicefsm.errors import InvalidMessage
+from voicefsm.runtime.hearing import Heard, HeardEdge, Hearing, HearingSettings
+from voicefsm.simulation.acoustics import Signal, noise, pcm, room, through, voice
+from voicefsm.vad.segmenter import EdgeKind
+
+SETTINGS = HearingSettings()
+AHEAD = RATE_HZ // 5
+
+
+class CountingCanceller(NullCanceller):
+    """Does nothing, and counts."""
+
+    def __init__(self):
+        self.processed = self.closed = 0
+
+    def process(self, near, far):
+        self.processed += 1
+        return near
+
+    def close(self):
+        self.closed += 1
+
+
+def hearing(canceller=None, *, rate=RATE_HZ, far_rate=RATE_HZ, trusted=False) -> tuple[Hearing, Reference]:
+    reference = Reference(far_rate, SETTINGS.aec)
+    ear = Hearing(
+        SETTINGS,
+        canceller=canceller or choose_canceller(SETTINGS.aec).make(),
+        detector=WebRtcVoiceDetector(SETTINGS.vad),
+        reference=reference,
+        input_rate_hz=rate,
+        client_echo_cancellation=trusted,
+    )
+    return ear, reference
+
+
+def converse(ear: Hearing, reference: Reference, mic: Signal, far: Signal | None = None, *, step: int = 320, **how) -> list[Heard]:
+    """A session: the far end is sent 200 ms ahead and rendered without delay. All at 16 kHz."""
+    near, played = pcm(mic), pcm(far if far is not None else np.zeros(0))
+    reference.append(0, played[:AHEAD])
+    heard = []
+    for at in range(0, len(near) - step + 1, step):
+        ahead = played[at + AHEAD : at + AHEAD + step]
+        if len(ahead):
+            reference.append(at + AHEAD, ahead)
+        heard.append(ear.hear(near[at : at + step], at, min(at, len(played)), **how))
+    ear.close()
+    return heard
+
+
+def edges(heard: list[Heard]) -> list[HeardEdge]:
+    return [edge for h in heard for edge in h.edges]
+
+
+def quiet(seconds: float) -> Signal:
+    return noise(9, seconds, level_db=-65)
+
+
+def utterance(start: float, length: float, total: float, level_db: float = -25) -> Signal:
+    """A voice between two silences."""
+    signal = quiet(total)
+    at = int(start * RATE_HZ)
+    speech = voice(1, length, level_db=level_db)
+    signal[at : at + len(speech)] += speech
+    return signal
+
+
+def test_an_utterance_has_two_edges_where_it_is():
+    """Otherwise turns begin and end at the wrong time, or not at all."""
+    started, ended = edges(converse(*hearing(), utterance(1, 1.5, 4)))
+    assert (started.kind, ended.kind) == (EdgeKind.STARTED, EdgeKind.ENDED)
+    assert abs(started.onset_ms - 1000) <= 40
+    assert abs(ended.last_voiced_ms - 2500) <= 140
+    assert ended.evidence.voiced_ms >= 1000
+    assert -35 <= started.evidence.near_db <= -15
+    assert ended.onset_ms == started.onset_ms
+
+
+def test_an_edge_says_how_long_ago():
+    """Otherwise the core places it on its clock by the time of its arrival, and a 200 ms message is 200 ms late."""
+    for step in (160, 320, 3200):
+        ear, reference = hearing()
+        for number, heard in enumerate(converse(ear, reference, utterance(1, 1, 3), step=step)):
+            end_ms = (number + 1) * step // 16
+            for edge in heard.edges:
+                assert edge.onset_ms + edge.onset_ago_ms == pytest.approx(end_ms, abs=1)
+                assert edge.last_voiced_ms + edge.last_voiced_ago_ms == pytest.approx(end_ms, abs=1)
+
+
+def test_an_onset_is_seen_within_100_ms():
+    """Otherwise the pause cannot come within 100 ms."""
+    ear, reference = hearing()
+    (first, *_) = [h for h in converse(ear, reference, utterance(1, 1, 3)) if h.edges]
+    assert first.edges[0].onset_ago_ms <= 100
+
+
+@pytest.mark.parametrize("step", [160, 480, 1600, 3200])
+def test_the_length_of_messages_does_not_matter(step):
+    """Otherwise clients that send 100 ms take turns differently from those that send 20."""
+    by_frame, by_step = (converse(*hearing(), utterance(1, 1, 3.2), step=s) for s in (320, step))
+    audio = [np.concatenate([h.samples for h in heard]) for heard in (by_frame, by_step)]
+    common = min(map(len, audio))
+    assert np.array_equal(audio[0][:common], audio[1][:common])
+    assert [(e.kind, e.onset_ms, e.last_voiced_ms) for e in edges(by_frame)] == [
+        (e.kind, e.onset_ms, e.last_voiced_ms) for e in edges(by_step)
+    ]
+
+
+@pytest.mark.parametrize("rate", RATES_HZ)
+def test_every_rate_is_heard_alike(rate):
+    """Otherwise a telephone is answered later than a browser."""
+    samples = Resampler(RATE_HZ, rate).process(pcm(utterance(1, 1.5, 4)))
+    ear, _ = hearing(rate=rate)
+    step = rate // 50
+    heard = [ear.hear(samples[at : at + step], at, 0) for at in range(0, len(samples) - step + 1, step)]
+    started, ended = edges(heard)
+    assert abs(started.onset_ms - 1000) <= 60
+    assert abs(ended.last_voiced_ms - 2500) <= 160
+    assert sum(len(h.samples) for h in heard) >= 4 * RATE_HZ - 320
+
+
+def echo_scene(seed: int, near_db: float | None = None) -> tuple[Signal, Signal]:
+    """Microphone and loudspeaker: 8 s of far end, its echo 10 dB lower; a talker from second 6 to 7.5, `near_db` above the echo."""
+    far = voice(seed, 8, pitch_hz=200)
+    mic = through(far, room(seed)) * 10 ** (-10 / 20) + quiet(8)
+    if near_db is not None:
+        mic[6 * RATE_HZ : int(7.5 * RATE_HZ)] += voice(seed + 50, 1.5, level_db=-30 + near_db)
+    return mic, far
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_our_own_voice_is_not_the_user(seed):
+    """Otherwise the assistant interrupts itself, from the first second on."""
+    mic, far = echo_scene(seed)
+    heard = converse(*hearing(), mic, far)
+    assert edges(heard) == []
+    assert heard[-1].evidence.far_db > -40
+    assert heard[-1].evidence.erle_db >= 6
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("near_db", [0, 6])
+def test_the_user_is_heard_over_our_voice(seed, near_db):
+    """Otherwise there is no barge-in on loudspeakers."""
+    mic, far = echo_scene(seed, near_db)
+    started = [e for e in edges(converse(*hearing(), mic, far)) if e.kind is EdgeKind.STARTED]
+    assert started
+    assert 5960 <= started[0].onset_ms <= 6400
+
+
+def test_the_recogniser_hears_the_linear_signal_without_echo():
+    """Otherwise the assistant's words come back as the user's."""
+    mic, far = echo_scene(1)
+    late = slice(4 * RATE_HZ, None)
+    out = np.concatenate([h.samples for h in converse(*hearing(), mic, far)])[late].astype(float)
+    assert np.mean(pcm(mic)[late].astype(float) ** 2) > 10 * np.mean(out**2)
+
+
+def test_the_canceller_rests_while_there_is_no_far_end():
+    """Otherwise the most expensive part of a frame is spent on nothing, most of the time."""
+    canceller = CountingCanceller()
+    far = np.concatenate((np.zeros(2 * RATE_HZ), voice(1, 1), np.zeros(3 * RATE_HZ)))
+    converse(*hearing(canceller), quiet(6), far)
+    assert 50 <= canceller.processed <= 50 + 50
+
+
+def test_deaf_is_silence_and_no_onset():
+    """Otherwise MODE_DISABLED is interrupted all the same."""
+    heard = converse(*hearing(), utterance(1, 1.5, 4), deaf=True)
+    assert edges(heard) == []
+    assert not any(h.samples.any() for h in heard)
+    assert sum(len(h.samples) for h in heard) == 4 * RATE_HZ
+
+
+def test_what_began_before_deafness_ends():
+    """Otherwise the core waits for the end of a stretch of speech for ever."""
+    ear, _ = hearing()
+    samples = pcm(utterance(0.5, 2, 3))
+    heard = [ear.hear(samples[at : at + 320], at, 0, deaf=at >= RATE_HZ) for at in range(0, len(samples), 320)]
+    assert [e.kind for e in edges(heard)] == [EdgeKind.STARTED, EdgeKind.ENDED]
+
+
+def test_a_client_that_cancels_echo_is_trusted():
+    """Otherwise a headset user must shout over a reference that the microphone never hears."""
+    canceller = CountingCanceller()
+    far = voice(2, 4)
+    heard = converse(*hearing(canceller, trusted=True), utterance(1, 1, 4, level_db=-30), far)
+    assert [e.kind for e in edges(heard)] == [EdgeKind.STARTED, EdgeKind.ENDED]
+    assert canceller.processed == 0
+    assert heard[-1].evidence.far_db == -96
+
+
+def test_hiss_is_no_speech():
+    """Otherwise a silent room is a user who never stops: the detector alone takes this for speech."""
+    assert edges(converse(*hearing(), noise(1, 5, level_db=-55))) == []
+
+
+def test_a_skipped_gap_is_told():
+    """Otherwise the recogniser's word times are early by it and nobody knows."""
+    ear, _ = hearing()
+    frame = np.zeros(320, np.int16)
+    assert ear.hear(frame, 0, 0).skipped_ms == 0
+    heard = ear.hear(frame, 320 + 60 * RATE_HZ, 0)
+    assert heard.skipped_ms == 59_000
+    assert len(heard.samples) == RATE_HZ + 320
+
+
+def test_a_step_back_leaves_everything_as_it_was():
+    """Otherwise one bad message corrupts the session that survives it."""
+    ear, _ = hearing()
+    frame = np.zeros(320, np.int16)
+    ear.hear(frame, 0, 0)
+    with pytest.raises(InvalidMessage):
+        ear.hear(frame, 0, 0)
+    assert len(ear.hear(frame, 320, 0).samples) == 320
+
+
+def test_less_than_a_frame_is_kept_for_later():
+    """Otherwise 10 ms messages are lost or padded."""
+    ear, _ = hearing()
+    heard = [ear.hear(np.full(160, 7, np.int16), at, None) for at in (0, 160)]
+    assert [len(h.samples) for h in heard] == [0, 320]
+
+
+def test_closing_frees_the_canceller():
+    """Otherwise every session leaves 100 kB of native memory."""
+    canceller = CountingCanceller()
+    hearing(canceller)[0].close()
+    assert canceller.closed == 1
