@@ -20,7 +20,6 @@ which costs nothing per session (docs/adr/0002-state-machine.md). The small mach
 from __future__ import annotations
 
 import enum
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, cast
@@ -73,7 +72,6 @@ _TIMERS_TO_CLEAR: Mapping[State, tuple[Timer, ...]] = {
 
 def build() -> Machine:
     """The turn machine, from the rows of the state files. Called once per process."""
-    logging.getLogger("transitions").setLevel(logging.WARNING)
     machine = Machine(model=None, states=State, initial=State.IDLE, auto_transitions=False, send_event=True, queued=False)
     for state, rows in ROWS.items():
         for row in rows:
