@@ -16,7 +16,6 @@ no microphone audio does. When the call is over, for whatever reason, iteration 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -287,4 +286,5 @@ def _channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.a
 
 
 def _now_ms() -> float:
-    return time.monotonic() * 1000
+    """The loop's clock: monotonic, and virtual where a test makes it so."""
+    return asyncio.get_running_loop().time() * 1000

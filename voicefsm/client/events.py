@@ -48,7 +48,7 @@ class Event:
     """Anything the server said."""
 
     received_ms: float
-    """`time.monotonic()` at receipt, in milliseconds."""
+    """The event loop's clock (`loop.time()`) at receipt, in milliseconds."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,8 +45,9 @@ async def stage(settings: DemoSettings, journals: Path) -> AsyncIterator[Stage]:
     """Start the embedded backends and a gateway that uses them, on free ports of loopback. Raises `ProcessDied`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VOICEFSM_")}
     stop_ms_max, out = settings.stop_ms_max, settings.out
-    arguments = ("embedded", "--riva-port", "0", "--llm-port", "0")
-    async with child("embedded", arguments, environment=clean, log=out / "embedded.log", stop_ms_max=stop_ms_max) as embedded:
+    program = (sys.executable, "-u", "-m", "voicefsm")
+    command = (*program, "embedded", "--riva-port", "0", "--llm-port", "0")
+    async with child("embedded", command, environment=clean, log=out / "embedded.log", stop_ms_max=stop_ms_max) as embedded:
         riva, llm, _ = await embedded.ready((RIVA_READY, LLM_READY, EMBEDDED_READY), settings.start_ms_max)
         environment = clean | _gateway_environment(riva, llm, journals)
         async with child(

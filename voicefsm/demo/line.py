@@ -1,6 +1,6 @@
 """The user's telephone: microphone and loudspeaker on one 16 kHz clock, and a recording of both.
 
-Theory of operation. Time is cut into frames of 20 ms that begin at the moments T(k) = T(0) + k * 20 ms of the monotonic clock;
+Theory of operation. Time is cut into frames of 20 ms that begin at the moments T(k) = T(0) + k * 20 ms of the event loop's clock;
 a late wake-up is caught up with, so the clock never drifts. At T(k) the loudspeaker takes frame k, the microphone begins to record
 frame k, and microphone frame k - 1, complete now, is sent with the far-end position that was at the loudspeaker when it began.
 Sample n of the recording is what was spoken and heard at T(0) + n / 16 ms, so every latency can be read off the recording.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
 import wave
 from collections import deque
 from pathlib import Path
@@ -59,7 +58,8 @@ class Line:
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
-        self._started_s = time.monotonic()
+        self._clock = asyncio.get_running_loop().time
+        self._started_s = self._clock()
         self._speech: deque[Samples] = deque()
         self._last: _Frame | None = None
         self._frames = 0
@@ -76,9 +76,9 @@ class Line:
         """The next frame's place in the recording."""
         return self._frames * FRAME_SAMPLES
 
-    def sample_at(self, monotonic_ms: float) -> int:
-        """The place in the recording of a moment of the monotonic clock."""
-        return round((monotonic_ms - self._started_s * 1000) * SAMPLES_PER_MS)
+    def sample_at(self, loop_ms: float) -> int:
+        """The place in the recording of a moment of the loop's clock."""
+        return round((loop_ms - self._started_s * 1000) * SAMPLES_PER_MS)
 
     def heard_samples(self, epoch: Epoch) -> int:
         """How much of a reply was rendered."""
@@ -94,10 +94,10 @@ class Line:
 
     async def run(self) -> None:
         """Be on the line until cancelled or until the conversation is over."""
-        self._started_s = time.monotonic()
+        self._started_s = self._clock()
         try:
             while self._frames < FRAMES_MAX and not self._conversation.ended:
-                delay_s = self._started_s + self._frames * FRAME_SAMPLES / RATE_HZ - time.monotonic()
+                delay_s = self._started_s + self._frames * FRAME_SAMPLES / RATE_HZ - self._clock()
                 self.late_frames += delay_s < -FRAME_SAMPLES / RATE_HZ
                 await asyncio.sleep(max(0.0, delay_s))
                 await self._tick()

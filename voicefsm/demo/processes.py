@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -98,18 +97,14 @@ class Child:
 
 @asynccontextmanager
 async def child(
-    name: str, arguments: Sequence[str], *, environment: Mapping[str, str], log: Path, stop_ms_max: int
+    name: str, command: Sequence[str], *, environment: Mapping[str, str], log: Path, stop_ms_max: int
 ) -> AsyncIterator[Child]:
-    """Run `python -m voicefsm <arguments>`; on leaving it is ended, whatever happened.
+    """Run a command; on leaving it is ended, whatever happened.
 
     It gets a session of its own, so that Ctrl-C reaches it through us alone.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-u",
-        "-m",
-        "voicefsm",
-        *arguments,
+        *command,
         env=dict(environment),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
