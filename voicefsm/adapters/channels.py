@@ -11,6 +11,7 @@ Every status becomes a `BackendError` through one table (`_VERDICTS`), which say
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
@@ -133,6 +134,12 @@ async def write(call: grpc.aio.StreamStreamCall[Any, Any], message: Message) -> 
         call.cancel()
         raise
     return True
+
+
+async def half_close(call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
+    """No more messages. Harmless when the call is over."""
+    with contextlib.suppress(cygrpc.InternalError):
+        await call.done_writing()
 
 
 # --- what a status means -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,310 @@
+"""The Riva synthesizer, against a scripted Riva over loopback, sample by sample."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import grpc
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voicefsm.adapters.channels import RivaChannelSettings
+from voicefsm.adapters.riva_tts import InputMode, RivaSynthesisStream, RivaSynthesizer, RivaTtsSettings, _voices, pieces
+from voicefsm.errors import BackendError
+from voicefsm.ports import SpokenAudio, SpokenWord, SynthesisRequest
+from voicefsm.scripted import Close, Fail, FallSilent, Fault, ScriptedRiva, TtsScript, voice
+
+REQUEST = SynthesisRequest("en-US", "", 16000)
+SEGMENTS = ("Hello there.", "This is the second.", "And a third one.")
+
+
+def synthesizer(riva: ScriptedRiva, settings: RivaTtsSettings | None = None) -> RivaSynthesizer:
+    return RivaSynthesizer(settings or RivaTtsSettings(), RivaChannelSettings(target=riva.target))
+
+
+async def reply(tts: RivaSynthesizer, *segments: str) -> list[SpokenAudio]:
+    async with tts.open(REQUEST) as stream:
+        for index, text in enumerate(segments):
+            stream.speak(index, text)
+        stream.finish()
+        return [spoken async for spoken in stream]
+
+
+def heard(spoken: list[SpokenAudio]) -> dict[int, bytes]:
+    """The audio of each segment. Segments must not be interleaved."""
+    assert [s.index for s in spoken] == sorted(s.index for s in spoken)
+    return {i: b"".join(s.samples.tobytes() for s in spoken if s.index == i) for i in {s.index for s in spoken}}
+
+
+EXACT = {index: voice(text, 16000).tobytes() for index, text in enumerate(SEGMENTS)}
+
+
+@pytest.mark.parametrize("chunk_bytes", [4096, 4097, 999, 1 << 20])
+async def test_new_server_speaks_a_reply_in_one_call(chunk_bytes: int) -> None:
+    """Otherwise samples are lost or doubled at chunk borders, or each sentence pays for a call."""
+    script = TtsScript(chunk_bytes=chunk_bytes)
+    async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva)) as tts:
+        assert heard(await reply(tts, *SEGMENTS)) == EXACT
+        assert (riva.tts.calls, riva.tts.cancelled) == (1, 0)
+        assert not tts.is_piecewise
+
+
+@pytest.mark.parametrize("first_chunk_ms", [0, 20])
+@pytest.mark.parametrize("echoes_ids", [True, False])
+async def test_old_server_loses_nothing(first_chunk_ms: int, echoes_ids: bool) -> None:
+    """Otherwise every reply to a customer with Riva 2.17 ends after its first sentence, without an error."""
+    script = TtsScript(is_old=True, first_chunk_ms=first_chunk_ms, echoes_ids=echoes_ids)
+    async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva)) as tts:
+        assert heard(await reply(tts, *SEGMENTS)) == EXACT
+        assert [asked.text for asked in riva.tts.asked] == list(SEGMENTS)
+        assert tts.is_piecewise
+        assert heard(await reply(tts, *SEGMENTS)) == EXACT
+        assert [asked.text for asked in riva.tts.asked] == [*SEGMENTS, *SEGMENTS]
+
+
+async def test_old_server_loses_nothing_of_a_reply_still_being_written() -> None:
+    """Otherwise sentences that the model writes after the first one was spoken vanish (the write meets an ended call)."""
+    async with ScriptedRiva(tts=TtsScript(is_old=True)) as riva, aclosing(synthesizer(riva)) as tts, tts.open(REQUEST) as stream:
+        spoken: list[SpokenAudio] = []
+        audio = aiter(stream)
+        for index, text in enumerate(SEGMENTS):
+            stream.speak(index, text)
+            while len(b"".join(s.samples.tobytes() for s in spoken if s.index == index)) < len(EXACT[index]):
+                spoken.append(await anext(audio))
+            await asyncio.sleep(0.02)
+        stream.finish()
+        spoken += [s async for s in audio]
+        assert heard(spoken) == EXACT
+        assert [asked.text for asked in riva.tts.asked] == list(SEGMENTS)
+
+
+async def test_old_server_with_a_slow_listener_loses_nothing() -> None:
+    """Otherwise audio that waits to be taken is dropped when a write fails beside it (grpc.aio does that)."""
+    text = "A long first sentence that takes a while to be taken by its listener."
+    async with ScriptedRiva(tts=TtsScript(is_old=True)) as riva, aclosing(synthesizer(riva)) as tts, tts.open(REQUEST) as stream:
+        stream.speak(0, text)
+        audio = aiter(stream)
+        spoken = [await anext(audio)]
+        await asyncio.sleep(0.05)
+        stream.speak(1, SEGMENTS[1])
+        await asyncio.sleep(0.05)
+        stream.finish()
+        async for piece in audio:
+            spoken.append(piece)
+            await asyncio.sleep(0.005)
+    assert heard(spoken) == {0: voice(text, 16000).tobytes(), 1: EXACT[1]}
+
+
+async def test_unary_mode_asks_piece_by_piece() -> None:
+    """Otherwise the setting does nothing."""
+    async with ScriptedRiva() as riva, aclosing(synthesizer(riva, RivaTtsSettings(input_mode=InputMode.UNARY))) as tts:
+        assert heard(await reply(tts, *SEGMENTS)) == EXACT
+        assert [asked.call for asked in riva.tts.asked] == [0, 1, 2]
+
+
+async def test_forced_streaming_names_what_an_old_server_lost() -> None:
+    """Otherwise text is lost without a word because somebody chose a mode."""
+    riva = ScriptedRiva(tts=TtsScript(is_old=True))
+    async with riva, aclosing(synthesizer(riva, RivaTtsSettings(input_mode=InputMode.STREAMING))) as tts:
+        with pytest.raises(BackendError, match=r"[12] texts unspoken.*input_mode"):
+            await reply(tts, *SEGMENTS)
+
+
+async def test_text_without_audio_is_no_old_server() -> None:
+    """Otherwise one odd sentence takes streaming input from the whole process."""
+    async with ScriptedRiva(tts=TtsScript(silent_texts=SEGMENTS[1:])) as riva, aclosing(synthesizer(riva)) as tts:
+        assert heard(await reply(tts, *SEGMENTS)) == {0: EXACT[0]}
+        assert not tts.is_piecewise
+
+
+async def test_words_are_timed_from_the_start_of_the_segment() -> None:
+    """Otherwise the heard text of a long sentence is cut at the wrong word."""
+    text = "One, two three four. Five six."
+    async with ScriptedRiva() as riva, aclosing(synthesizer(riva, RivaTtsSettings(segment_chars_max=20))) as tts:
+        spoken = await reply(tts, text, "Next.")
+    first, second = pieces(text, 20)
+    offset_ms = len(first) * 60
+    words = [w for s in spoken if s.index == 0 for w in s.words]
+    assert [w.text for w in words] == text.split()
+    assert words[0] == SpokenWord("One,", 4 * 60)
+    assert words[-1] == SpokenWord("six.", offset_ms + len(second) * 60)
+    assert [w for s in spoken if s.index == 1 for w in s.words] == [SpokenWord("Next.", 5 * 60)]
+
+
+async def test_leaving_cancels_at_once_and_ends_the_reader() -> None:
+    """Otherwise a barge-in leaves the server speaking to nobody."""
+    script = TtsScript(chunk_period_ms=20)
+    async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva)) as tts:
+        async with tts.open(REQUEST) as stream:
+            stream.speak(0, "a long story that nobody wants to hear to its end")
+            audio = aiter(stream)
+            await anext(audio)
+            reader = asyncio.create_task(anext(audio, None))
+            stream.speak(1, "and more of it")
+        await reader
+        assert await anext(audio, None) is None
+        await asyncio.sleep(0.05)
+        assert (riva.tts.cancelled, riva.tts.open_calls) == (1, 0)
+        assert len(riva.tts.asked) == 1
+
+
+async def test_run_ahead_is_bounded() -> None:
+    """Otherwise a reply cancelled after a second has cost the server a minute of synthesis."""
+    text = "x" * 90 + " "
+    async with ScriptedRiva(tts=TtsScript(chunk_bytes=2048)) as riva, aclosing(synthesizer(riva)) as tts:
+        async with tts.open(REQUEST) as stream:
+            for index in range(10):
+                stream.speak(index, text)
+            await anext(aiter(stream))
+            await asyncio.sleep(0.2)
+            produced = riva.tts.produced_bytes
+        total = 10 * 90 * 60 * 32
+    assert produced < 100_000 < total
+
+
+async def test_opening_costs_nothing() -> None:
+    """Otherwise a reply that is dropped before its first sentence still reaches the server."""
+    async with ScriptedRiva() as riva, aclosing(synthesizer(riva)) as tts:
+        assert await reply(tts) == []
+        assert await reply(tts, "...", "{}") == []
+        async with tts.open(REQUEST):
+            pass
+        assert riva.tts.calls == 0
+
+
+@pytest.mark.parametrize("mode", [InputMode.AUTO, InputMode.UNARY])
+async def test_status_in_mid_reply_is_a_backend_error_after_its_audio(mode: InputMode) -> None:
+    """Otherwise audio before a failure is lost, or the failure is."""
+    script = TtsScript(faults={1: Fault(Fail(grpc.StatusCode.UNKNOWN, "Error: Triton model failed"), after_ms=300)})
+    async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva, RivaTtsSettings(input_mode=mode))) as tts:
+        spoken: list[SpokenAudio] = []
+        async with tts.open(REQUEST) as stream:
+            for index, text in enumerate(SEGMENTS):
+                stream.speak(index, text)
+            with pytest.raises(BackendError, match="Triton") as caught:
+                await _collect(stream, spoken)
+    assert caught.value.retryable
+    assert heard(spoken) == {0: EXACT[0], 1: EXACT[1][: 300 * 32]}
+
+
+async def _collect(stream: RivaSynthesisStream, spoken: list[SpokenAudio]) -> None:
+    async for piece in stream:
+        spoken.append(piece)  # noqa: PERF401, what came before a failure counts
+
+
+@pytest.mark.parametrize("after_ms", [0, 120])
+@pytest.mark.parametrize("mode", [InputMode.AUTO, InputMode.UNARY])
+async def test_server_that_owes_audio_is_given_up(mode: InputMode, after_ms: int) -> None:
+    """Otherwise a stuck synthesizer holds the reply, and the user, for ever."""
+    script = TtsScript(faults={0: Fault(FallSilent(), after_ms=after_ms)})
+    settings = RivaTtsSettings(input_mode=mode, first_audio_ms_max=150, chunk_ms_max=150)
+    async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva, settings)) as tts:
+        with pytest.raises(BackendError, match="owes audio and sent none in time"):
+            await reply(tts, *SEGMENTS[:1])
+        await asyncio.sleep(0.03)
+        assert riva.tts.open_calls == 0
+
+
+async def test_server_that_owes_nothing_may_wait_for_text() -> None:
+    """Otherwise a model that thinks between two sentences kills its own reply."""
+    settings = RivaTtsSettings(first_audio_ms_max=100, chunk_ms_max=100)
+    async with ScriptedRiva() as riva, aclosing(synthesizer(riva, settings)) as tts, tts.open(REQUEST) as stream:
+        stream.speak(0, SEGMENTS[0])
+
+        async def think() -> None:
+            await asyncio.sleep(0.3)
+            stream.speak(1, SEGMENTS[1])
+            stream.finish()
+
+        thinking = asyncio.create_task(think())
+        assert heard([s async for s in stream]) == {0: EXACT[0], 1: EXACT[1]}
+        await thinking
+        assert riva.tts.calls == 1
+
+
+async def test_server_that_closes_early_is_asked_again() -> None:
+    """Otherwise a server that restarts politely between two sentences swallows the rest of the reply."""
+    script = TtsScript(faults={1: Fault(Close())})
+    async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva)) as tts:
+        assert heard(await reply(tts, *SEGMENTS)) == EXACT
+
+
+async def test_nobody_there_is_a_backend_error() -> None:
+    """Otherwise the session waits for a voice that never comes."""
+    async with aclosing(RivaSynthesizer(RivaTtsSettings(), RivaChannelSettings(target="127.0.0.1:1"))) as tts:
+        with pytest.raises(BackendError, match=r"127\.0\.0\.1:1 .*UNAVAILABLE.*`voicefsm doctor`"):
+            await reply(tts, "hello")
+        with pytest.raises(BackendError, match="UNAVAILABLE"):
+            await tts.voices()
+
+
+async def test_unknown_voice_is_final() -> None:
+    """Otherwise the session retries for ever what cannot work."""
+    async with (
+        ScriptedRiva() as riva,
+        aclosing(synthesizer(riva)) as tts,
+        tts.open(SynthesisRequest("en-US", "Nobody", 16000)) as stream,
+    ):
+        stream.speak(0, "hello")
+        with pytest.raises(BackendError, match="no voice 'Nobody'") as caught:
+            await anext(aiter(stream))
+        assert not caught.value.retryable
+
+
+async def test_too_much_waiting_text_fails_loudly() -> None:
+    """Otherwise a model that never stops fills the memory."""
+    async with ScriptedRiva() as riva, aclosing(synthesizer(riva, RivaTtsSettings(segments_waiting_max=2))) as tts:
+        with pytest.raises(BackendError, match="more than 2 texts waiting"):
+            await reply(tts, "a", "b", "c")
+
+
+async def test_cancelled_reader_stays_cancelled() -> None:
+    """Otherwise a session that is torn down goes on reading."""
+    async with (
+        ScriptedRiva(tts=TtsScript(first_chunk_ms=1000)) as riva,
+        aclosing(synthesizer(riva)) as tts,
+        tts.open(REQUEST) as stream,
+    ):
+        stream.speak(0, "hello")
+        reader = asyncio.create_task(anext(aiter(stream), None))
+        await asyncio.sleep(0.02)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+
+
+async def test_voices_are_listed_by_language() -> None:
+    """Otherwise admission accepts voices the server does not have."""
+    voices = (("a", "en-US", "English-US"), ("b", "en-US,hi-IN", "Multi"))
+    async with ScriptedRiva(tts=TtsScript(voices=voices)) as riva, aclosing(synthesizer(riva)) as tts:
+        assert await tts.voices() == {"en-US": ("English-US", "Multi"), "hi-IN": ("Multi",)}
+
+
+def test_subvoices_have_the_models_name_before_theirs() -> None:
+    """Otherwise the voice names we offer are none the server knows."""
+    parameters = {"language_code": "en-US,es-US", "voice_name": "Magpie", "subvoices": "EN-US.Aria:0,ES-US.Diego:1,Neutral:2"}
+    assert _voices(parameters) == [
+        ("en-US", "Magpie.EN-US.Aria"),
+        ("es-US", "Magpie.ES-US.Diego"),
+        ("en-US", "Magpie.Neutral"),
+        ("es-US", "Magpie.Neutral"),
+    ]
+
+
+@given(st.text(alphabet="ab c.,{}<>*é।", max_size=400), st.integers(20, 60))
+def test_pieces_keep_every_word_within_the_limit(text: str, chars_max: int) -> None:
+    """Otherwise words of a long sentence are not spoken, or a request is refused for its length."""
+    parts = pieces(text, chars_max)
+    assert all(0 < len(part) <= chars_max for part in parts)
+    assert not set("".join(parts)) & set("{}<>*")
+    spoken = "".join(char for part in parts for char in part if char.isalnum())
+    assert spoken == "".join(char for char in text if char.isalnum())
+
+
+def test_pieces_share_the_length() -> None:
+    """Otherwise the last word of a sentence is sent alone, and some voices swallow it."""
+    assert pieces("one two three four five", 20) == ["one two three", "four five"]
+    assert np.ptp([len(part) for part in pieces("word " * 45, 100)]) <= 10

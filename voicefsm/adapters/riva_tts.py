@@ -1,0 +1,435 @@
+"""Riva speech synthesis: one `SynthesizeOnline` call per reply, text going in while audio comes out.
+
+Theory of operation: `speak` cuts its text into pieces that are short enough to be cancelled cheaply (a cancelled request occupies
+the server's queue until it is synthesised) and queues them. A feeder task writes them to the call; the reader is whoever iterates,
+so that the server's run-ahead is bounded by flow control. Each request carries an id and each response echoes it: that, and
+nothing else, says which piece a sound belongs to.
+
+Servers before 2.25 take one text for each call. Asked for more, they end the call with OK after the first text and say nothing
+about the others. What was never answered when a call ends with OK is therefore asked for again, piece by piece; if the server then
+speaks it, it is an old one, and every later reply of this process goes piece by piece from the start. Nothing is lost and nothing
+doubled.
+
+A server that owes us something (a piece was sent and not answered, or no more pieces come) must say something within a limit. One
+that owes us nothing may be silent for as long as the model thinks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+import math
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import riva.client.proto.riva_audio_pb2 as raudio
+import riva.client.proto.riva_tts_pb2 as rtts
+import riva.client.proto.riva_tts_pb2_grpc as rtts_grpc
+
+from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings, beside, half_close, is_cancelled_from_outside, write
+from voicefsm.errors import BackendError
+from voicefsm.ports import Samples, SpokenAudio, SpokenWord, SynthesisRequest
+from voicefsm.values import Backend, setting
+
+
+class InputMode(enum.StrEnum):
+    """How text reaches the server."""
+
+    AUTO = "auto"
+    """Streaming until the server turns out to be an old one."""
+    STREAMING = "streaming"
+    """One call for each reply."""
+    UNARY = "unary"
+    """One call for each piece of text."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RivaTtsSettings:
+    """How replies are spoken."""
+
+    input_mode: InputMode = setting(
+        InputMode.AUTO,
+        unit="",
+        doc="auto, streaming (one call for each reply, Riva 2.25 and later) or unary (one for each piece of text).",
+    )
+    segment_chars_max: int = setting(
+        100,
+        unit="characters",
+        ge=20,
+        le=1800,
+        doc="Longest text of one request. Shorter frees a cancelled server sooner, longer has fewer audible joins.",
+    )
+    segments_waiting_max: int = setting(
+        500, unit="requests", ge=1, le=10000, doc="Requests of one reply that may wait; more count as a failure."
+    )
+    first_audio_ms_max: int = setting(
+        5000, unit="ms", ge=100, le=60000, doc="How long a request may wait for its first audio before the server counts as failed."
+    )
+    chunk_ms_max: int = setting(
+        3000, unit="ms", ge=100, le=60000, doc="How long the server may pause within a text before it counts as failed."
+    )
+    run_ahead_bytes: int = setting(
+        16384,
+        unit="bytes",
+        ge=1024,
+        le=1 << 20,
+        doc="Audio the server may roughly produce before it is taken (flow control).",
+    )
+    word_times: bool = setting(True, unit="", doc="Ask for the time of each word; without it, what was heard is estimated.")
+
+
+class RivaSynthesizer:
+    """`ports.Synthesizer` on Riva. One per process; `aclose()` it at the end."""
+
+    def __init__(self, settings: RivaTtsSettings, channel_settings: RivaChannelSettings) -> None:
+        self.settings = settings
+        self.channel = RivaChannel(Backend.TTS, channel_settings, run_ahead_bytes=settings.run_ahead_bytes)
+        self.is_piecewise = settings.input_mode is InputMode.UNARY
+        """Whether each piece of text gets a call of its own."""
+
+    async def aclose(self) -> None:
+        """Close the channel. Harmless twice."""
+        await self.channel.aclose()
+
+    @asynccontextmanager
+    async def open(self, request: SynthesisRequest) -> AsyncGenerator[RivaSynthesisStream]:
+        """See `ports.Synthesizer`."""
+        stream = RivaSynthesisStream(self, request)
+        async with beside(stream.feed()):
+            try:
+                yield stream
+            finally:
+                stream.leave()
+
+    async def voices(self) -> Mapping[str, tuple[str, ...]]:
+        """Language code -> names for `SynthesisRequest.voice_name`, sorted; empty without a model. Raises `BackendError`."""
+        listing = await self.channel.ask(self.stub().GetRivaSynthesisConfig(rtts.RivaSynthesisConfigRequest()))
+        voices: dict[str, set[str]] = {}
+        for model in listing.model_config:
+            for language, name in _voices(model.parameters):
+                voices.setdefault(language, set()).add(name)
+        return {language: tuple(sorted(names)) for language, names in sorted(voices.items())}
+
+    def stub(self) -> rtts_grpc.RivaSpeechSynthesisStub:
+        """The service."""
+        return rtts_grpc.RivaSpeechSynthesisStub(self.channel.get())
+
+
+def _voices(parameters: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(language, voice name) of one model. Subvoices are "NAME:id,…"; one that begins with a language speaks only that."""
+    name = parameters.get("voice_name", "")
+    subvoices = [entry.split(":")[0].strip() for entry in parameters.get("subvoices", "").split(",") if entry.strip()]
+    languages = [code.strip() for code in parameters.get("language_code", "").split(",") if code.strip()]
+    if not subvoices:
+        return [(language, name) for language in languages if name]
+    own = {sub: [code for code in languages if sub.lower().startswith(code.lower() + ".")] for sub in subvoices}
+    return [(language, f"{name}.{sub}") for sub in subvoices for language in own[sub] or languages]
+
+
+# --- text --------------------------------------------------------------------------------------------------------------------
+
+_RESERVED = str.maketrans(dict.fromkeys("{}<>*", " "))
+"""Characters that make Magpie's preprocessor fail or say odd things."""
+
+
+def pieces(text: str, chars_max: int) -> list[str]:
+    """`text` without reserved characters in pieces of at most `chars_max` characters with something to say in each.
+
+    Cut between words, into parts of about the same length: some voices lose the end of a text of one word. A longer word is cut.
+    """
+    text = " ".join(text.translate(_RESERVED).split())
+    found = []
+    while text:
+        end = _cut(text, chars_max)
+        found.append(text[:end].rstrip())
+        text = text[end:].lstrip()
+    return [piece for piece in found if any(char.isalnum() for char in piece)]
+
+
+def _cut(text: str, chars_max: int) -> int:
+    """Where the first piece of `text` ends: at the first space past an even share, or else the last one that fits."""
+    if len(text) <= chars_max:
+        return len(text)
+    share = math.ceil(len(text) / math.ceil(len(text) / chars_max))
+    end = text.find(" ", share, chars_max + 1)
+    if end < 0:
+        end = text.rfind(" ", 0, chars_max + 1)
+    return end if end > 0 else chars_max
+
+
+WORDS_SKIPPED_MAX = 4
+"""How many words of a text may go untimed between two that are."""
+
+# --- one reply ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Piece:
+    """One request, and how far its answer has come."""
+
+    index: int
+    """The segment of the caller."""
+    id: str
+    text: str
+    is_sent: bool = False
+    offset_samples: int | None = None
+    """Audio of the segment before this piece; None until it is known."""
+    _odd_byte: bytes = b""
+    """Half a sample at the end of the last chunk."""
+    _last_span_ms: tuple[int, int] = (-1, -1)
+    """Of the last word that was timed."""
+    _words_found: int = 0
+    """Words of the text that have their time."""
+
+    def samples(self, chunk: bytes) -> Samples:
+        """The whole samples of a chunk, which may begin or end within one."""
+        data = self._odd_byte + chunk
+        even = len(data) // 2 * 2
+        self._odd_byte = data[even:]
+        return np.frombuffer(data[:even], np.dtype("<i2")).astype(np.int16, copy=False)
+
+    def new_words(self, timings: Iterable[rtts.WordTiming]) -> Iterator[tuple[str, int]]:
+        """(word, end_ms) of the timings that were not there before; a server may repeat what it said."""
+        for timing in timings:
+            span_ms = (timing.start_time, timing.end_time)
+            if span_ms > self._last_span_ms:
+                self._last_span_ms = span_ms
+                yield self._spelling(timing.word), timing.end_time
+
+    def _spelling(self, word: str) -> str:
+        """`word` as it stands in the text, where it can be found among the next few; servers normalise what they speak."""
+        ours = self.text.split()
+        for nth in range(self._words_found, min(self._words_found + WORDS_SKIPPED_MAX, len(ours))):
+            if _letters(ours[nth]) == _letters(word):
+                self._words_found = nth + 1
+                return ours[nth]
+        return word
+
+
+def _letters(word: str) -> str:
+    return "".join(char for char in word.casefold() if char.isalnum())
+
+
+class RivaSynthesisStream:
+    """`ports.SynthesisStream`."""
+
+    def __init__(self, server: RivaSynthesizer, request: SynthesisRequest) -> None:
+        self._server, self._settings, self._request = server, server.settings, request
+        self._pending: deque[_Piece] = deque()
+        """What was not answered yet, sent or not, in order."""
+        self._current: _Piece | None = None
+        """What the server is speaking."""
+        self._is_piecewise = server.is_piecewise
+        self._answered = 0
+        """Pieces that the streaming call answered."""
+        self._segment = (-1, 0)
+        """The segment being spoken, and how many samples of it were delivered."""
+        self._parts = 0
+        self._is_finished = self._has_left = self._is_half_closed = False
+        self._failure: BackendError | None = None
+        self._call: grpc.aio.StreamStreamCall | None = None
+        self._wake_feeder, self._wake_reader = asyncio.Event(), asyncio.Event()
+        self._patience: asyncio.Timeout | None = None
+
+    # --- for the session ---
+
+    def speak(self, index: int, text: str) -> None:
+        """See `ports.SynthesisStream`. Too much waiting text fails the reply: the iterator raises it."""
+        for text_piece in pieces(text, self._settings.segment_chars_max):
+            self._parts += 1
+            self._pending.append(_Piece(index, f"{index}.{self._parts}", text_piece))
+        if len(self._pending) > self._settings.segments_waiting_max:
+            self._fail(self._server.channel.silent(f"left more than {self._settings.segments_waiting_max} texts waiting"))
+        self._wake()
+
+    def finish(self) -> None:
+        """See `ports.SynthesisStream`."""
+        self._is_finished = True
+        self._wake()
+
+    def leave(self) -> None:
+        """Cancel whatever runs; nothing arrives afterwards."""
+        self._has_left = True
+        self._hang_up()
+
+    async def __aiter__(self) -> AsyncIterator[SpokenAudio]:
+        """See `ports.SynthesisStream`."""
+        if not self._is_piecewise:
+            async for spoken in self._streamed():
+                yield spoken
+            self._refuse_losses()
+        while (piece := await self._next_pending()) is not None:
+            async for spoken in self._alone(piece):
+                yield spoken
+
+    def _fail(self, failure: BackendError) -> None:
+        self._failure = self._failure or failure
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._wake_feeder.set()
+        self._wake_reader.set()
+
+    # --- one call for the reply ---
+
+    async def feed(self) -> None:
+        """Write pieces to the streaming call as they come; begin it with the first."""
+        if self._is_piecewise or (piece := await self._next_unsent()) is None:
+            return
+        call = self._call = self._begin()
+        while piece is not None:
+            piece.is_sent = True
+            self._rearm()
+            self._wake_reader.set()
+            if not await write(call, self._message(piece)):
+                return
+            piece = await self._next_unsent()
+        self._is_half_closed = True
+        self._rearm()
+        await half_close(call)
+
+    async def _next_unsent(self) -> _Piece | None:
+        while True:
+            for piece in self._pending:
+                if not piece.is_sent:
+                    return piece
+            if self._is_finished:
+                return None
+            self._wake_feeder.clear()
+            await self._wake_feeder.wait()
+
+    async def _streamed(self) -> AsyncIterator[SpokenAudio]:
+        """What the streaming call delivers until the server ends it."""
+        while self._call is None:
+            if self._has_left or (self._is_over() and not self._pending):
+                return
+            self._wake_reader.clear()
+            await self._wake_reader.wait()
+        while (response := await self._read(self._call)) is not grpc.aio.EOF:
+            if (piece := self._piece_of(response)) is not None:
+                yield self._spoken(piece, response)
+
+    def _piece_of(self, response: rtts.SynthesizeSpeechResponse) -> _Piece | None:
+        """Whose audio this is. Pieces before it have had theirs, or were answered with nothing."""
+        for nth, piece in enumerate(self._pending):
+            if piece.is_sent and response.id.value == piece.id:
+                self._answered += nth + 1
+                for _ in range(nth + 1):
+                    self._current = self._pending.popleft()
+                return piece
+        if self._current is None and self._pending:
+            # A server that echoes no ids: this can only be the first.
+            self._answered, self._current = 1, self._pending.popleft()
+        return self._current
+
+    def _refuse_losses(self) -> None:
+        """The streaming call ended with OK. With `input_mode` streaming, that must have answered everything."""
+        lost = sum(piece.is_sent for piece in self._pending)
+        if lost and self._settings.input_mode is InputMode.STREAMING and not self._has_left:
+            what = f"ended the call with {lost} texts unspoken: it takes one text for each call (set input_mode to auto)"
+            raise self._server.channel.silent(what)
+
+    # --- one call for each piece ---
+
+    async def _next_pending(self) -> _Piece | None:
+        while not self._is_over() and not self._pending:
+            self._wake_reader.clear()
+            await self._wake_reader.wait()
+        return self._pending.popleft() if self._pending and not self._has_left else None
+
+    async def _alone(self, piece: _Piece) -> AsyncIterator[SpokenAudio]:
+        """One piece, in a call of its own."""
+        self._current = None
+        call = self._call = self._begin()
+        self._is_half_closed = True
+        try:
+            async with asyncio.timeout(self._settings.first_audio_ms_max / 1000):
+                if await write(call, self._message(piece)):
+                    await half_close(call)
+        except TimeoutError:
+            raise self._overdue() from None
+        while (response := await self._read(call)) is not grpc.aio.EOF:
+            # A text that was lost in a streaming call is spoken alone: an old server.
+            self._server.is_piecewise |= self._answered == 1 and bool(response.audio)
+            self._current = piece
+            yield self._spoken(piece, response)
+
+    # --- both ---
+
+    def _is_over(self) -> bool:
+        """Whether no more text can come."""
+        if self._failure is not None:
+            raise self._failure
+        return self._is_finished or self._has_left
+
+    def _begin(self) -> grpc.aio.StreamStreamCall:
+        metadata = [("traceparent", self._request.traceparent)] if self._request.traceparent else None
+        return self._server.stub().SynthesizeOnline(metadata=metadata)
+
+    def _message(self, piece: _Piece) -> rtts.SynthesizeSpeechRequest:
+        message = rtts.SynthesizeSpeechRequest(
+            text=piece.text,
+            language_code=self._request.language_code,
+            voice_name=self._request.voice_name,
+            encoding=raudio.AudioEncoding.LINEAR_PCM,
+            sample_rate_hz=self._request.sample_rate_hz,
+            enable_word_time_offsets=self._settings.word_times,
+        )
+        message.id.value = piece.id
+        return message
+
+    async def _read(self, call: grpc.aio.StreamStreamCall) -> Any:
+        """The next response, or EOF when the server ended the call with OK or the reply was left."""
+        try:
+            async with asyncio.timeout(None) as self._patience:
+                self._rearm()
+                return await call.read()
+        except TimeoutError:
+            raise self._overdue() from None
+        except asyncio.CancelledError:
+            if is_cancelled_from_outside():
+                raise
+            if self._failure is not None:
+                raise self._failure from None
+            return grpc.aio.EOF
+        except grpc.aio.AioRpcError as error:
+            raise self._failure or self._server.channel.failed(error.code(), error.details()) from error
+        finally:
+            self._patience = None
+
+    def _rearm(self) -> None:
+        """Set the reader's patience by what the server owes."""
+        if self._patience is None:
+            return
+        is_first = any(piece.is_sent for piece in self._pending)
+        if not is_first and not self._is_half_closed:
+            self._patience.reschedule(None)
+            return
+        limit_ms = self._settings.first_audio_ms_max if is_first or self._current is None else self._settings.chunk_ms_max
+        self._patience.reschedule(asyncio.get_running_loop().time() + limit_ms / 1000)
+
+    def _overdue(self) -> BackendError:
+        return self._server.channel.silent("owes audio and sent none in time")
+
+    def _spoken(self, piece: _Piece, response: rtts.SynthesizeSpeechResponse) -> SpokenAudio:
+        index, delivered = self._segment
+        if index != piece.index:
+            delivered = 0
+        if piece.offset_samples is None:
+            piece.offset_samples = delivered
+        samples = piece.samples(response.audio)
+        self._segment = (piece.index, delivered + len(samples))
+        offset_ms = piece.offset_samples * 1000 // self._request.sample_rate_hz
+        words = tuple(SpokenWord(text, offset_ms + end_ms) for text, end_ms in piece.new_words(response.meta.words))
+        return SpokenAudio(piece.index, samples, words)
