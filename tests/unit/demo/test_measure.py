@@ -31,9 +31,9 @@ def test_barge_in_figures():
     heard = [Heard(0, ONE, 0, 1600), Heard(1600, ONE, 1600, 1280)]
     figures = measure.barge_in(ONE, SAID, heard, [paused(2700), cancelled(9600)])
     assert figures is not None
-    assert figures.onset_to_pause_ms == pytest.approx((2879 - 1600) / 16, abs=0.1)
+    assert figures.onset_to_pause_ms == pytest.approx((2879 - 1600) / 16, abs=0.2)
     assert figures.onset_to_cancel_ms == 500
-    assert figures.last_stale_sample_ms == pytest.approx((2879 - 9600) / 16, abs=0.1)
+    assert figures.last_stale_sample_ms == pytest.approx((2879 - 9600) / 16, abs=0.2)
 
 
 def test_the_pause_is_the_first_silence_even_if_the_reply_went_on_before_it_was_cut():
@@ -41,8 +41,8 @@ def test_the_pause_is_the_first_silence_even_if_the_reply_went_on_before_it_was_
     heard = [Heard(0, ONE, 0, 3200), Heard(6400, ONE, 3200, 800)]
     figures = measure.barge_in(ONE, SAID, heard, [paused(3000), resumed(6000), cancelled(8000)])
     assert figures is not None
-    assert figures.onset_to_pause_ms == pytest.approx(100, abs=0.1)
-    assert figures.last_stale_sample_ms == pytest.approx(-50, abs=0.1)
+    assert figures.onset_to_pause_ms == pytest.approx(100, abs=0.2)
+    assert figures.last_stale_sample_ms == pytest.approx(-50, abs=0.2)
 
 
 def test_an_underrun_before_the_onset_is_no_pause():
@@ -50,7 +50,7 @@ def test_an_underrun_before_the_onset_is_no_pause():
     heard = [Heard(0, ONE, 0, 320), Heard(960, ONE, 320, 2240)]
     figures = measure.barge_in(ONE, SAID, heard, [paused(2600), cancelled(4000)])
     assert figures is not None
-    assert figures.onset_to_pause_ms == pytest.approx(100, abs=0.1)
+    assert figures.onset_to_pause_ms == pytest.approx(100, abs=0.2)
 
 
 def test_without_a_cancel_there_are_no_figures():

@@ -46,9 +46,9 @@ async def test_a_death_before_ready_shows_the_last_lines(tmp_path):
 async def test_never_ready_is_told_in_time_and_ended(tmp_path):
     """If this fails a hanging server hangs the demo, or outlives it."""
     pids = []
-    with pytest.raises(ProcessDied, match="not ready after 100 ms"):
-        async with running(tmp_path, WAIT) as helper:
-            pids.append(helper.pid)
+    async with running(tmp_path, WAIT) as helper:
+        pids.append(helper.pid)
+        with pytest.raises(ProcessDied, match="not ready after 100 ms"):
             await helper.ready((r"^ready",), 100)
     assert not is_alive(pids[0])
 

@@ -8,10 +8,12 @@ import pytest
 
 from voicefsm.demo import script
 
+pytestmark = pytest.mark.looptime
 
-def test_a_good_conversation_is_ok_and_measured(talk, manners):
+
+async def test_a_good_conversation_is_ok_and_measured(talk, manners):
     """If this fails the demo calls a conversation bad that any person would call good."""
-    report, line = talk(manners())
+    report, line = await talk(manners())
     assert report.problems == []
     assert report.ok
     assert [t.role for t in report.turns] == ["question", "interrupted", "barge_in", "backchannel", "history", "goodbye"]
@@ -35,9 +37,9 @@ def test_a_good_conversation_is_ok_and_measured(talk, manners):
     assert line.late_frames == 0
 
 
-def test_report_json_has_what_is_promised(talk, manners):
+async def test_report_json_has_what_is_promised(talk, manners):
     """If this fails whoever reads report.json looks for fields in vain."""
-    report, _ = talk(manners())
+    report, _ = await talk(manners())
     told = json.loads(json.dumps(report.to_json()))
     assert told["ok"] is True
     assert told["problems"] == []
@@ -63,15 +65,15 @@ def test_report_json_has_what_is_promised(talk, manners):
         ({"pauses": False}, "did not stop the answer"),
     ],
 )
-def test_each_bad_habit_is_a_problem(talk, manners, habit, problem):
+async def test_each_bad_habit_is_a_problem(talk, manners, habit, problem):
     """If this fails the demo passes an assistant that nobody would want to talk to."""
-    report, _ = talk(manners(**habit))
+    report, _ = await talk(manners(**habit))
     assert not report.ok
     assert any(problem in told for told in report.problems), report.problems
 
 
-def test_a_question_that_was_missed_once_is_asked_again(talk, manners):
+async def test_a_question_that_was_missed_once_is_asked_again(talk, manners):
     """If this fails one misheard word ends the demo."""
-    report, _ = talk(manners(misses=[script.LAST]))
+    report, _ = await talk(manners(misses=[script.LAST]))
     assert report.ok, report.problems
     assert [t.asked for t in report.turns if t.role == "history"] == [2]
