@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def cancelled(canceller: EchoCanceller, mic: np.ndarray, far: np.ndarray) -> np.
 
 
 def power_db(samples: np.ndarray) -> float:
-    return 10 * np.log10(np.mean(samples.astype(float) ** 2) + 1e-9)
+    return float(10 * np.log10(np.mean(samples.astype(float) ** 2) + 1e-9))
 
 
 def test_it_has_a_name_and_returns_frames(canceller):
@@ -167,8 +168,7 @@ def test_a_thousand_sessions_leave_nothing_behind(name):
 def resident_kib() -> int:
     """Resident memory now."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * 4
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4
     except FileNotFoundError:
         pytest.skip("NOT TESTED: this system does not tell the resident memory of a process")
 

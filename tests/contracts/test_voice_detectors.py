@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +16,7 @@ from voicefsm.vad.settings import VadSettings
 FRAME = 320
 
 MAKERS: dict[str, Callable[[], VoiceDetector]] = {
-    f"webrtc mode {mode}": lambda mode=mode: WebRtcVoiceDetector(VadSettings(mode=mode)) for mode in range(4)
+    f"webrtc mode {mode}": functools.partial(WebRtcVoiceDetector, VadSettings(mode=mode)) for mode in range(4)
 }
 
 

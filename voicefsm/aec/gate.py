@@ -1,17 +1,17 @@
 """Can residual echo explain what is left of the near end?
 
-Theory of operation. A canceller splits the microphone into what it takes for echo and what is left. The level of the first says how
-loud the echo is at this moment, room and volume knob included; ERLE says how far below it the residual usually lies:
+Theory of operation. A canceller splits the microphone into what it takes for echo and what is left. The level of the first says
+how loud the echo is at this moment, room and volume knob included; ERLE says how far below it the residual usually lies:
 
     expected residual = echo estimate, decaying no faster than a room does, - ERLE
 
-What is more than a margin louder is somebody speaking. That needs a canceller which has converged. Until it has (`_CONVERGED_DB`), its
-estimate means nothing, and the loudest reference whose echo may still be in the room stands in:
+What is more than a margin louder is somebody speaking. That needs a canceller which has converged. Until it has (`_CONVERGED_DB`),
+its estimate means nothing, and the loudest reference whose echo may still be in the room stands in:
 
     expected residual = reference, loudest of `echo_hold_ms`, + coupling - ERLE
 
-with the coupling (level at the microphone relative to the reference) the largest of the last seconds.
-That bound is high, and it is meant to be: an unconverged canceller is when false alarms come.
+with the coupling (level at the microphone relative to the reference) the largest of the last seconds. That bound is high, and it
+is meant to be: an unconverged canceller is when false alarms come.
 
 Learning from a talker would make the gate deaf, and never learning while it sees one would lock it up when the room has changed.
 So the first `_FREEZE_FRAMES` of a candidate teach nothing, and what follows does.

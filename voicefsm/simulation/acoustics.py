@@ -1,8 +1,8 @@
 """A voice and a room made of arithmetic: seeded signals for tests of everything that listens.
 
-The voice is a pulse train through three resonances in syllables of speech's rhythm. It is no speech, but voice detectors take it for
-speech and echo cancellers find it as hard. The room is noise under an exponential decay behind a direct path. Nothing here is a
-measure of quality on real voices and rooms; it is what behaviour can be tested on in a second, without files.
+The voice is a pulse train through three resonances in syllables of speech's rhythm. It is no speech, but voice detectors take it
+for speech and echo cancellers find it as hard. The room is noise under an exponential decay behind a direct path. Nothing here is
+a measure of quality on real voices and rooms; it is what behaviour can be tested on in a second, without files.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ def _syllable(random: np.random.Generator, pitch_hz: float) -> Signal:
     pulses = np.diff(np.floor(np.cumsum(pitch) / RATE_HZ), prepend=0.0)
     excitation = pulses + 0.03 * random.standard_normal(length)
     time = np.arange(RATE_HZ // 25) / RATE_HZ
-    resonances = sum(
-        0.6**k * np.exp(-np.pi * (60 + 40 * k) * time) * np.sin(2 * np.pi * hz * time)
-        for k, hz in enumerate(_VOWELS_HZ[random.integers(len(_VOWELS_HZ))])
-    )
+    resonances = np.zeros(len(time))
+    for k, hz in enumerate(_VOWELS_HZ[random.integers(len(_VOWELS_HZ))]):
+        resonances += 0.6**k * np.exp(-np.pi * (60 + 40 * k) * time) * np.sin(2 * np.pi * hz * time)
     envelope = np.sin(np.pi * np.linspace(0, 1, length)) ** 0.5
     vowel = at_level(np.convolve(excitation, resonances)[:length] * envelope, -20)
     consonant = 0.04 * random.standard_normal(int(RATE_HZ * random.uniform(0.02, 0.06)))
@@ -72,7 +71,8 @@ def through(signal: Signal, response: Signal) -> Signal:
 
 def at_level(signal: Signal, level_db: float) -> Signal:
     """`signal`, scaled to a mean level, dB full scale."""
-    return signal * 10 ** (level_db / _DECIBEL) / (np.sqrt(np.mean(signal**2)) + 1e-12)
+    scaled: Signal = signal * 10 ** (level_db / _DECIBEL) / (np.sqrt(np.mean(signal**2)) + 1e-12)
+    return scaled
 
 
 def pcm(signal: Signal) -> Samples:

@@ -15,8 +15,11 @@ TALK_FROM = 6
 
 
 def judged(seed: int, near_db: float | None, canceller_db: float = 20.0) -> tuple[list[bool], EchoGate]:
-    """Whether each frame is echo only: echo 10 dB below the reference from a reverberant room, an ideal canceller that leaves the echo
-    `canceller_db` lower, and from second 6 on a talker `near_db` louder than the echo."""
+    """Whether each frame is echo only.
+
+    Echo 10 dB below the reference from a reverberant room, an ideal canceller that leaves it `canceller_db` lower, and from second
+    6 on a talker `near_db` louder than the echo.
+    """
     far = voice(seed, SECONDS, pitch_hz=200)
     echo = through(far, room(seed, rt60_ms=300)) * 10 ** (-10 / 20)
     near = np.zeros_like(far)

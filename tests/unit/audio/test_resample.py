@@ -21,7 +21,7 @@ def tone(rate_hz: int, hz: float, seconds: float = 0.5) -> np.ndarray:
 def level_db(samples: np.ndarray) -> float:
     """Of the middle, relative to the tone."""
     middle = samples[len(samples) // 4 : -len(samples) // 4].astype(float)
-    return 20 * np.log10(np.sqrt(np.mean(middle**2)) / (20000 / np.sqrt(2)) + 1e-9)
+    return float(20 * np.log10(np.sqrt(np.mean(middle**2)) / (20000 / np.sqrt(2)) + 1e-9))
 
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), PAIRS)

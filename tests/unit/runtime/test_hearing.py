@@ -20,7 +20,7 @@ AHEAD = RATE_HZ // 5
 class CountingCanceller(NullCanceller):
     """Does nothing, and counts."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.processed = self.closed = 0
 
     def process(self, near, far):
