@@ -31,7 +31,9 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from voicefsm.adapters.channels import RivaChannelSettings
+from voicefsm.adapters.nim import LlmSettings
 from voicefsm.adapters.riva_asr import RivaAsrSettings
+from voicefsm.adapters.riva_tts import RivaTtsSettings
 from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.frame import AudioSettings
 from voicefsm.context import TurnSettings
@@ -79,6 +81,8 @@ class Settings:
     playout: PlayoutSettings = PlayoutSettings()
     riva: RivaChannelSettings = RivaChannelSettings()
     asr: RivaAsrSettings = RivaAsrSettings()
+    tts: RivaTtsSettings = RivaTtsSettings()
+    llm: LlmSettings = LlmSettings()
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
 

@@ -11,11 +11,22 @@ from voicefsm.cli.common import ConfigFile, Overrides
 
 def doctor(config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Check the settings, the backends and this machine, and say what to do about every problem."""
-    from voicefsm import config as configuration  # noqa: PLC0415  # a quick --help
     from voicefsm import doctor as tool  # noqa: PLC0415  # a quick --help
+    from voicefsm.config import load  # noqa: PLC0415  # a quick --help
 
-    settings = configuration.load(file=config, overrides=overrides or [])
-    findings = asyncio.run(tool.examine(tool.Patient.of(settings)))
+    settings = load(file=config, overrides=overrides or [])
+    patient = tool.Patient(
+        host=settings.server.host,
+        port=settings.server.port,
+        language_code=settings.session.language_code,
+        voice_name=settings.session.voice_name,
+        riva=settings.riva,
+        asr=settings.asr,
+        tts=settings.tts,
+        llm=settings.llm,
+        aec=settings.aec,
+    )
+    findings = asyncio.run(tool.examine(patient))
     tool.show(findings)
     print(tool.summary(findings))
     if any(finding.is_fatal for finding in findings):

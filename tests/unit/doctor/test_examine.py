@@ -1,0 +1,58 @@
+"""The whole examination."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from voicefsm.adapters.channels import RivaChannelSettings
+from voicefsm.adapters.nim import LlmSettings
+from voicefsm.adapters.riva_asr import RivaAsrSettings
+from voicefsm.adapters.riva_tts import RivaTtsSettings
+from voicefsm.aec.settings import AecSettings, Canceller
+from voicefsm.doctor import Patient, examine, show, summary
+from voicefsm.doctor.examine import examine_canceller
+from voicefsm.doctor.finding import broken, note, ok
+from voicefsm.scripted import ScriptedRiva
+
+NOBODY = Patient(
+    host="127.0.0.1",
+    port=0,
+    language_code="en-US",
+    voice_name="",
+    riva=RivaChannelSettings(target="127.0.0.1:1"),
+    asr=RivaAsrSettings(),
+    tts=RivaTtsSettings(),
+    llm=LlmSettings(base_url="http://127.0.0.1:1/v1"),
+    aec=AecSettings(),
+)
+
+
+async def test_where_nothing_runs_every_server_is_one_broken_line():
+    """Otherwise a missing Riva would be told three times, or a missing model not at all."""
+    findings = await examine(NOBODY)
+    assert [finding.name for finding in findings if finding.is_fatal] == ["riva", "llm"]
+    assert all(finding.remedy for finding in findings if finding.is_fatal)
+
+
+async def test_where_riva_runs_it_is_asked_what_it_offers():
+    """Otherwise a wrong language would be found by the first caller."""
+    async with ScriptedRiva() as riva:
+        findings = await examine(dataclasses.replace(NOBODY, riva=RivaChannelSettings(target=riva.target)))
+    assert {"riva", "asr", "tts", "llm"} <= {finding.name for finding in findings}
+    assert [finding.name for finding in findings if finding.is_fatal] == ["llm"]
+
+
+def test_the_canceller_is_named_with_its_reason():
+    """Otherwise nobody would know why echo is heard."""
+    assert examine_canceller(AecSettings(canceller=Canceller.AEC3)).detail.startswith("aec3: ")
+    assert examine_canceller(AecSettings()).detail.split(":")[0] in {"speex", "aec3"}
+
+
+def test_the_report_shows_everything_and_its_last_line_counts(capsys):
+    """Otherwise what to do would be lost between the check and the reader."""
+    findings = [ok("one", "fine"), note("two", "so so", "try [this]"), broken("three", "bad", "mend it")]
+    show(findings)
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("fine", "so so", "try [this]", "bad", "mend it"))
+    assert summary(findings) == "doctor: 1 of 3 checks failed (three), 1 notes"
+    assert summary(findings[:2]) == "doctor: ready to serve, 1 notes"
