@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from voicefsm.cli.common import component
+from voicefsm.cli.common import needs
 
 
 def demo(
@@ -17,8 +17,10 @@ def demo(
     ),
 ) -> None:
     """Hold a scripted conversation with barge-in over real processes, and check that it went as a person would expect."""
-    show = component("demo", "voicefsm.demo", extra="embedded,timeline")
-    report = asyncio.run(show.run(show.DemoSettings(out=out)))
+    with needs("demo", "embedded,timeline"):
+        from voicefsm.demo import DemoSettings, run  # noqa: PLC0415  # a quick --help, and an extra
+
+    report = asyncio.run(run(DemoSettings(out=out)))
     for problem in report.problems:
         print(f"problem: {problem}")
     print(f"demo {'ok' if report.ok else 'FAILED'}: {len(report.turns)} turns, files in {out}")

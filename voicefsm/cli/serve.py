@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from voicefsm.cli.common import ConfigFile, Overrides, chosen, component
+from voicefsm.cli.common import ConfigFile, Overrides, chosen
 
 
 def serve(  # noqa: PLR0917  # options, given by name
@@ -25,10 +25,11 @@ def serve(  # noqa: PLR0917  # options, given by name
     overrides: Overrides = None,
 ) -> None:
     """Run the gateway until it is told to stop (SIGTERM, Ctrl-C)."""
-    from voicefsm import config as configuration  # noqa: PLC0415  # a quick --help
+    from voicefsm.config import load  # noqa: PLC0415  # a quick --help
 
     options = {"server.host": host, "server.port": port, "journal.dir": journal_dir, "log.level": log_level}
-    settings = configuration.load(file=config, overrides=chosen(options, overrides))
-    gateway = component("serve", "voicefsm.app", extra="")
-    asyncio.run(gateway.serve(settings, embedded=embedded))
+    settings = load(file=config, overrides=chosen(options, overrides))
+    from voicefsm import app  # noqa: PLC0415  # wrong settings are told before anything heavy is loaded
+
+    asyncio.run(app.serve(settings, embedded=embedded))
     print("voicefsm gateway: stopped")

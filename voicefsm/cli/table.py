@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from voicefsm.cli.common import component
-
 
 class Format(StrEnum):
     """How the table is shown."""
@@ -24,5 +22,6 @@ def table(
     ] = (Format.MD),
 ) -> None:
     """Print every cell of the state machine."""
-    page = component("table", "voicefsm.page", extra="")
-    print(page.render(form.value))
+    from voicefsm.page import render  # noqa: PLC0415  # a quick --help
+
+    print(render(form.value))

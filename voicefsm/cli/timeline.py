@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voicefsm.cli.common import component
+from voicefsm.cli.common import needs
 
 
 def timeline(
@@ -20,5 +20,8 @@ def timeline(
     """Draw one session: waveforms, states, transcripts and events."""
     if out.suffix not in {".html", ".png"}:
         raise typer.BadParameter("must end in .html or .png", param_hint="--out")
-    component("timeline", "voicefsm.timeline", extra="timeline").draw(journal, out, wav)
+    with needs("timeline", "timeline"):
+        from voicefsm.timeline import draw  # noqa: PLC0415  # a quick --help, and an extra
+
+    draw(journal, out, wav)
     print(f"timeline written to {out}")
