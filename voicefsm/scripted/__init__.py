@@ -21,28 +21,41 @@ from voicefsm.scripted.asr import (
     partial,
 )
 from voicefsm.scripted.faults import Close, Fail, FallSilent, StopReading
+from voicefsm.scripted.llm import DONE, FINISH, ROLE, Drop, Hang, HttpError, LlmRequest, Pause, ScriptedLlm, chunk, event, written
 from voicefsm.scripted.riva import ScriptedRiva
 from voicefsm.scripted.tts import Asked, Fault, ScriptedTts, TtsScript, voice
 
 __all__ = [
+    "DONE",
     "EMPTY",
+    "FINISH",
     "ON_FORCE_EOU",
+    "ROLE",
     "Answer",
     "Asked",
     "AsrScript",
     "AsrStream",
     "At",
     "Close",
+    "Drop",
     "Fail",
     "FallSilent",
     "Fault",
+    "Hang",
+    "HttpError",
+    "LlmRequest",
+    "Pause",
     "Result",
     "ScriptedAsr",
+    "ScriptedLlm",
     "ScriptedRiva",
     "ScriptedTts",
     "StopReading",
     "TtsScript",
+    "chunk",
+    "event",
     "final",
     "partial",
     "voice",
+    "written",
 ]

@@ -1,0 +1,307 @@
+"""The language model, against a scripted server over loopback, and its parsers on their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voicefsm.adapters.nim import EVENT_BYTES_MAX, EventParser, LlmSettings, NimLanguageModel, Reasoning, SpeechFilter, error_text
+from voicefsm.errors import BackendError
+from voicefsm.ports import GenerationRequest, Message
+from voicefsm.scripted import DONE, FINISH, ROLE, Drop, Hang, HttpError, Pause, ScriptedLlm, chunk, event
+from voicefsm.scripted.llm import Answer, Step
+
+REQUEST = GenerationRequest((Message("system", "Be brief."), Message("user", "Hello?")), temperature=0.3, tokens_max=64)
+
+
+@asynccontextmanager
+async def model(*replies: Answer, **settings: Any) -> AsyncGenerator[tuple[NimLanguageModel, ScriptedLlm]]:
+    async with ScriptedLlm(replies) as llm:
+        adapter = NimLanguageModel(LlmSettings(**({"base_url": llm.base_url} | settings)))
+        async with aclosing(adapter):
+            yield adapter, llm
+
+
+async def pieces_of(adapter: NimLanguageModel) -> list[str]:
+    return [piece async for piece in adapter.stream(REQUEST)]
+
+
+async def answer(*steps: Step, **settings: Any) -> str:
+    async with model(steps, **settings) as (adapter, _):
+        return "".join(await pieces_of(adapter))
+
+
+async def test_reply_comes_in_pieces_and_the_request_says_what_was_asked() -> None:
+    """Otherwise nothing is spoken before the model has finished, or the model answers something else."""
+    async with model("Hello there, you.", api_key="secret") as (adapter, llm):
+        assert await pieces_of(adapter) == ["Hello", " there,", " you."]
+        asked = llm.requests[0]
+        assert asked.messages == ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello?"})
+        assert asked.body == {
+            "model": "scripted",
+            "messages": list(asked.messages),
+            "temperature": 0.3,
+            "max_tokens": 64,
+            "stream": True,
+        }
+        assert asked.headers["authorization"] == "Bearer secret"
+        await until(lambda: llm.completed == 1)
+        assert llm.aborted == 0
+
+
+async def test_model_is_asked_for_once() -> None:
+    """Otherwise each turn pays for a list of models."""
+    async with model("Hello.") as (adapter, llm):
+        await pieces_of(adapter)
+        await pieces_of(adapter)
+        assert llm.paths == ["/v1/models", "/v1/chat/completions", "/v1/chat/completions"]
+
+
+async def test_named_model_and_thinking_are_sent_as_set() -> None:
+    """Otherwise a setting is a wish."""
+    async with model("Hello.", model="mine", disable_thinking=True) as (adapter, llm):
+        await pieces_of(adapter)
+        assert llm.requests[0].body["model"] == "mine"
+        assert llm.requests[0].body["chat_template_kwargs"] == {"enable_thinking": False}
+        assert "/v1/models" not in llm.paths
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [ROLE, chunk({}), "Hello", chunk({"content": None}), " there", FINISH, DONE],
+        [ROLE, "Hello", chunk({"content": " there"}, "stop"), DONE],
+        ["Hello", " there", FINISH, {"choices": [], "usage": {"prompt_tokens": 1}}, DONE],
+        ["Hello", " there", FINISH],
+        ["Hello", " there", DONE],
+        ["Hello", " there", chunk({}, "length"), DONE],
+        [b": keep-alive\r\n\r\n", "Hello", b"event: x\rid: 7\r\r", " there", FINISH, DONE],
+        ["Hello", " there", chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"a'}}]}), FINISH, DONE],
+        [chunk({"reasoning": "Well"}), chunk({"reasoning_content": "hm", "content": ""}), "Hello", " there", FINISH, DONE],
+        ["<thi", "nk>Well</th", "ink>\n\n", "Hello", " there", FINISH, DONE],
+        ["Hello", " there", FINISH, Drop()],
+        [event(chunk({"content": "Hello"})) + event(chunk({"content": " there"})) + event(FINISH) + DONE],
+        [b"data: {\ndata: " + json.dumps(chunk({"content": "Hello there"}))[1:].encode() + b"\n\n", FINISH, DONE],
+    ],
+)
+async def test_everything_servers_put_in_a_stream_leaves_the_text(steps: Sequence[Step]) -> None:
+    """Otherwise one server's habit breaks the reply, or something is spoken that nobody should hear."""
+    assert await answer(*steps) == "Hello there"
+
+
+async def test_unicode_separators_and_split_characters_survive() -> None:
+    """Otherwise one odd character in a token is a failed reply (httpx splits lines at U+2028)."""
+    text = "a\u2028b\u0085c नमस्ते 🙂"
+    raw = event(chunk({"content": text}))
+    assert await answer(*[part for byte in raw for part in (bytes([byte]),)], FINISH, DONE) == text
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (["Hel"], "broke off the reply"),
+        ([], "broke off the reply"),
+        ([DONE], "broke off the reply"),
+        (["Hel", Drop()], "broke the connection"),
+        (["Hel", {"error": {"message": "CUDA error", "code": 500}}, DONE], "failed in mid-reply: CUDA error"),
+        (["Hel", {"object": "error", "message": "KV cache", "code": 500}, DONE], "failed in mid-reply: KV cache"),
+        (["Hel", b"data: {nonsense\n\n"], "no JSON"),
+        (["Hel", b"data: 7\n\n"], "no object"),
+        (["Hel", Hang()], "sent nothing for 100 ms"),
+        ([Hang()], "sent nothing for 200 ms"),
+        ([b": ping\n\n", Pause(150), b": ping\n\n", Hang()], "sent nothing for 200 ms"),
+        ([b"data: " + b"x" * (EVENT_BYTES_MAX + 1)], "no event stream"),
+    ],
+)
+async def test_reply_that_breaks_off_is_a_failure_after_its_text(steps: Sequence[Step], message: str) -> None:
+    """Otherwise half an answer passes for a whole one, or the session waits for ever."""
+    heard: list[str] = []
+    async with model(steps, first_token_ms_max=200, token_ms_max=100) as (adapter, _):
+        await adapter.models()
+        with pytest.raises(BackendError, match=message):
+            await collect(adapter, heard)
+    assert "".join(heard) == "".join(step for step in steps if isinstance(step, str))
+
+
+async def collect(adapter: NimLanguageModel, heard: list[str]) -> None:
+    async for piece in adapter.stream(REQUEST):
+        heard.append(piece)  # noqa: PERF401, what came before a failure counts
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told", "retryable"),
+    [
+        (400, {"error": {"message": "maximum context length is 10 tokens.", "code": 400}}, "maximum context length", False),
+        (404, {"object": "error", "message": "The model `x` does not exist.", "code": 404}, "does not exist", False),
+        (401, "Unauthorized", "Unauthorized", False),
+        (422, {"detail": [{"loc": ["body"]}]}, "loc", False),
+        (429, {"status": 429, "title": "Too Many Requests"}, "Too Many Requests", True),
+        (500, b"", "nothing", True),
+        (503, {"error": "loading"}, "loading", True),
+        (302, "", "nothing", False),
+    ],
+)
+async def test_refusal_says_what_the_server_said(status: int, body: Any, told: str, retryable: bool) -> None:
+    """Otherwise the operator learns a number and not what to do."""
+    async with model(HttpError(status, body)) as (adapter, _):
+        with pytest.raises(BackendError, match=rf"HTTP {status}: .*{told}") as caught:
+            await pieces_of(adapter)
+    assert caught.value.retryable is retryable
+    assert caught.value.remedy
+
+
+async def test_nobody_there_is_a_backend_error() -> None:
+    """Otherwise a stopped server ends sessions with a traceback."""
+    async with aclosing(NimLanguageModel(LlmSettings(base_url="http://127.0.0.1:1/v1"))) as adapter:
+        for call in (pieces_of(adapter), adapter.models(), adapter.ready(), adapter.warm_up()):
+            with pytest.raises(BackendError, match=r"127\.0\.0\.1:1/v1 cannot be reached.*`voicefsm doctor`"):
+                await call
+
+
+async def test_closing_aborts_the_generation() -> None:
+    """Otherwise a barge-in leaves the model writing to nobody."""
+    async with model(["Once", " upon", Hang()]) as (adapter, llm):
+        async with aclosing(adapter.stream(REQUEST)) as reply:
+            assert await anext(reply) == "Once"
+        await until(lambda: llm.aborted == 1)
+        waiting = asyncio.create_task(pieces_of(adapter))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await until(lambda: llm.aborted == 2)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for something on the other side of a socket."""
+    async with asyncio.timeout(5):
+        while not happened():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_connection_is_used_again() -> None:
+    """Otherwise each turn pays for a new connection."""
+    async with model("One.") as (adapter, llm):
+        for _ in range(3):
+            await pieces_of(adapter)
+        assert (llm.connections, llm.aborted) == (1, 0)
+
+
+async def test_slow_listener_is_no_slow_server() -> None:
+    """Otherwise back-pressure from the voice kills the reply."""
+    async with model("one two three", first_token_ms_max=200, token_ms_max=100) as (adapter, _):
+        heard = []
+        async for piece in adapter.stream(REQUEST):
+            heard.append(piece)
+            await asyncio.sleep(0.15)
+        assert "".join(heard) == "one two three"
+
+
+async def test_lone_end_of_reasoning_is_learned_before_anybody_hears_it() -> None:
+    """Otherwise a model whose template opens <think> itself has its thoughts spoken in every reply."""
+    thinks: list[Step] = ["Hm, the user", " greets.</thi", "nk>\n\nHello", " there", FINISH, DONE]
+    async with model(thinks) as (adapter, _):
+        await adapter.warm_up()
+        assert "".join(await pieces_of(adapter)) == "Hello there"
+    assert await answer(*thinks, reasoning=Reasoning.UNOPENED) == "Hello there"
+
+
+async def test_presumed_reasoning_that_was_none_is_said() -> None:
+    """Otherwise a model that skips its thoughts once falls silent; but thoughts cut off by the limit stay unsaid."""
+    assert await answer("Hello", " there", FINISH, DONE, reasoning=Reasoning.UNOPENED) == "Hello there"
+    assert await answer("Well, hm", chunk({}, "length"), DONE, reasoning=Reasoning.UNOPENED) == ""
+
+
+async def test_ready_says_why_not() -> None:
+    """Otherwise a gateway opens its doors on a model that is still loading."""
+    async with model("x") as (adapter, llm):
+        await adapter.ready()
+        llm.is_ready = False
+        with pytest.raises(BackendError, match="still loading"):
+            await adapter.ready()
+        llm.is_ready, llm.models = True, []
+        with pytest.raises(BackendError, match="has no model"):
+            await adapter.ready()
+        with pytest.raises(BackendError, match="has no model"):
+            await pieces_of(adapter)
+    async with model("x", model="other") as (adapter, _):
+        with pytest.raises(BackendError, match=r"no model 'other'. It has: scripted"):
+            await adapter.ready()
+
+
+# --- on their own ---
+
+
+@given(st.data(), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_any_cut_of_the_bytes_gives_the_same_events(data: st.DataObject, end: bytes) -> None:
+    """Otherwise a packet border in the wrong place breaks a reply, once in a thousand."""
+    lines = [
+        "data: a\u2028é",
+        "data:b",
+        "",
+        ": comment",
+        "data: {",
+        "data:  }",
+        "id: 3",
+        "",
+        "",
+        "data",
+        "",
+        "event: e",
+        "",
+        "data: z",
+        "",
+    ]
+    raw = b"\xef\xbb\xbf" + end.join(line.encode() for line in lines) + end
+    parser, events, start = EventParser(), [], 0
+    while start < len(raw):
+        size = data.draw(st.integers(1, 20))
+        events += parser.feed(raw[start : start + size])
+        start += size
+    assert events == ["a\u2028é\nb", "{\n }", "", "z"]
+
+
+TEXTS = st.lists(st.sampled_from(["<think>", "</think>", "a", " b", "<", "/", "th", ">", "c<th", "\n"]), max_size=12)
+
+
+@given(TEXTS, st.booleans(), st.data())
+def test_any_cut_of_the_text_lets_the_same_through(parts: list[str], presumed: bool, data: st.DataObject) -> None:
+    """Otherwise a thought is spoken when its tag falls on a token border."""
+    text = "".join(parts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    whole, cut = SpeechFilter(begins_with_reasoning=presumed), SpeechFilter(begins_with_reasoning=presumed)
+    expected = whole.feed(text) + whole.finish()
+    said = "".join(cut.feed(text[a:b]) for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)) + cut.finish()
+    assert said == expected
+    assert "<think>" not in said
+    assert "</think>" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("plain", "plain"),
+        ("a < b", "a < b"),
+        ("ends with <thin", "ends with <thin"),
+        ("<think>no</think>yes", "yes"),
+        ("one <think>no</think> two", "one two"),
+        ("<think>never closed", ""),
+        ("<think>a<think>b</think>c", "c"),
+    ],
+)
+def test_reasoning_in_the_text_is_taken_out(text: str, said: str) -> None:
+    """Otherwise the assistant thinks aloud."""
+    speech = SpeechFilter()
+    assert speech.feed(text) + speech.finish() == said
+
+
+def test_error_text_is_short() -> None:
+    """Otherwise a server's stack trace fills the log of each session."""
+    assert len(error_text(b"x" * 10_000)) == 300

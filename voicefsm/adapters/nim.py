@@ -1,0 +1,455 @@
+"""NIM, or any other OpenAI-compatible server (vLLM, Ollama, llama.cpp), over httpx.
+
+Theory of operation: one POST for each reply, its server-sent events taken apart here. `EventParser` works on bytes, because
+`aiter_lines()` of httpx splits at U+2028 and U+0085, which models do write. `SpeechFilter` lets through what is to be said:
+reasoning comes in a field of its own, or between `<think>` and `</think>` in the text, cut anywhere; tool calls come in a field of
+their own.
+
+A stream is whole when a choice carried a finish reason or `[DONE]` came; an error may come inside an HTTP 200, and a connection
+that just ends has lost the rest. Closing the stream closes the connection, and the server drops the generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+import json
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
+from typing import Any, TypeVar, cast
+
+import httpx
+
+from voicefsm.errors import BackendError
+from voicefsm.ports import GenerationRequest, Message
+from voicefsm.values import Backend, setting
+
+T = TypeVar("T")
+
+EVENT_BYTES_MAX = 1 << 20
+"""Largest server-sent event taken from a server."""
+ERROR_BYTES_MAX = 1 << 16
+"""How much of an error's body is read."""
+ERROR_CHARS_MAX = 300
+"""How much of it is told."""
+DONE = "[DONE]"
+"""The event after which nothing comes."""
+TAIL_MS_MAX = 50
+"""How long to wait for the end of the body after it."""
+WARM_UP_TOKENS_MAX = 512
+"""Length of the reply nobody hears; a model that reasons needs some."""
+
+
+class Reasoning(enum.StrEnum):
+    """Where a model that reasons in the text begins."""
+
+    TAGGED = "tagged"
+    """Reasoning stands between <think> and </think>."""
+    UNOPENED = "unopened"
+    """Each reply begins with reasoning and only </think> ends it: the chat template has written <think> already."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LlmSettings:
+    """Which language model answers, and how long it may take."""
+
+    base_url: str = setting("http://127.0.0.1:8000/v1", unit="", doc="Base URL of the OpenAI-compatible server, with its version.")
+    model: str = setting("", unit="", doc="Name of the model; empty takes the first one the server lists.")
+    api_key: str = setting("", unit="", secret=True, doc="Bearer token; empty sends none.")
+    reasoning: Reasoning = setting(
+        Reasoning.TAGGED, unit="", doc="tagged, or unopened for a model whose replies begin with reasoning that only </think> ends."
+    )
+    disable_thinking: bool = setting(
+        False, unit="", doc="Send chat_template_kwargs.enable_thinking=false; vLLM and NIM know it, OpenAI refuses it."
+    )
+    connect_ms_max: int = setting(3000, unit="ms", ge=50, le=60000, doc="How long the connection may take.")
+    first_token_ms_max: int = setting(10000, unit="ms", ge=100, le=120000, doc="How long the first event of a reply may take.")
+    token_ms_max: int = setting(5000, unit="ms", ge=100, le=60000, doc="How long each later event of a reply may take.")
+    list_ms_max: int = setting(5000, unit="ms", ge=50, le=60000, doc="How long the server may take to list its models.")
+    connections_max: int = setting(1000, unit="connections", ge=1, le=100000, doc="Most connections at a time; one for each reply.")
+
+
+# --- the adapter -------------------------------------------------------------------------------------------------------------
+
+
+class NimLanguageModel:
+    """`ports.LanguageModel` over HTTP. One per process; `aclose()` it at the end."""
+
+    def __init__(self, settings: LlmSettings) -> None:
+        self._settings = settings
+        self._model = settings.model
+        self._begins_with_reasoning = settings.reasoning is Reasoning.UNOPENED
+        key = settings.api_key
+        self._client = httpx.AsyncClient(
+            base_url=settings.base_url.rstrip("/") + "/",
+            headers={"authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(None, connect=settings.connect_ms_max / 1000, pool=settings.connect_ms_max / 1000),
+            limits=httpx.Limits(max_connections=settings.connections_max),
+            trust_env=False,  # settings come from config.py alone
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection. Harmless twice."""
+        await self._client.aclose()
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str]:
+        """See `ports.LanguageModel`."""
+        speech = SpeechFilter(begins_with_reasoning=self._begins_with_reasoning)
+        completion = Completion(self._error)
+        async with aclosing(self._events(request)) as events:
+            try:
+                async for event in events:
+                    if text := speech.feed(completion.take(event)):
+                        yield text
+            except BackendError:
+                if not (completion.finish_reason or completion.is_done):
+                    raise  # else the reply is written, whatever became of its envelope
+        completion.check()
+        # Seen once, known for good: what this model writes before a lone </think> is never said again.
+        self._begins_with_reasoning |= speech.closed_unopened
+        if text := speech.finish(is_whole=completion.finish_reason != "length"):
+            yield text
+
+    async def warm_up(self) -> None:
+        """Have one short reply written and forget it.
+
+        The server loads what it loads late, and a model that reasons without an opening <think> is known before anybody hears it.
+        Raises `BackendError`.
+        """
+        request = GenerationRequest((Message("user", "Say: ready."),), temperature=0.0, tokens_max=WARM_UP_TOKENS_MAX)
+        async with aclosing(self.stream(request)) as reply:
+            async for _ in reply:
+                pass
+
+    async def models(self) -> tuple[str, ...]:
+        """The models the server lists, in its order. Raises `BackendError`."""
+        response = await self._get("models")
+        if response.status_code != httpx.codes.OK:
+            raise self._refused(response.status_code, response.content)
+        try:
+            return tuple(str(model["id"]) for model in response.json()["data"])
+        except (ValueError, KeyError, TypeError) as error:
+            remedy = "The base URL should end with the API's version, such as /v1."
+            raise self._error("answered its list of models with something else.", remedy, retryable=False) from error
+
+    async def ready(self) -> None:
+        """Return when the server would answer now. Raises `BackendError` saying why it would not."""
+        health = await self._get("health/ready")
+        if health.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            raise self._error("is still loading its model.", "Wait for it.", retryable=True)
+        models = await self.models()  # servers other than NIM have no health page; and a ready one may have no model
+        if not models:
+            raise self._error("has no model.", "Load one there.", retryable=True)
+        if self._settings.model not in {"", *models}:
+            raise self._error(f"has no model {self._settings.model!r}.", f"It has: {', '.join(models)}.", retryable=False)
+
+    # --- one request ---
+
+    async def _events(self, request: GenerationRequest) -> AsyncGenerator[str]:
+        """The data of each event of the reply, each within its time."""
+        deadline = _Deadline(self._settings.first_token_ms_max)
+        response = await self._within(deadline, self._post(request))
+        try:
+            if response.status_code != httpx.codes.OK:
+                raise self._refused(response.status_code, await self._within(deadline, _head(response)))
+            parser = EventParser()
+            async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as body:
+                while (data := await self._within(deadline, anext(body, None))) is not None:
+                    for event in self._parsed(parser, data):
+                        yield event
+                        # The body's end follows at once, and a body read to its end leaves the connection to the next reply.
+                        deadline = _Deadline(TAIL_MS_MAX if event == DONE else self._settings.token_ms_max)
+        finally:
+            await response.aclose()
+
+    def _parsed(self, parser: EventParser, data: bytes) -> Iterator[str]:
+        try:
+            yield from parser.feed(data)
+        except ValueError as error:
+            raise self._error(f"sent something that is no event stream: {error}.", _IS_IT_ONE, retryable=False) from error
+
+    async def _post(self, request: GenerationRequest) -> httpx.Response:
+        body = await self._body(request)
+        headers = {"accept": "text/event-stream"} | ({"traceparent": request.traceparent} if request.traceparent else {})
+        return await self._client.send(
+            self._client.build_request("POST", "chat/completions", json=body, headers=headers), stream=True
+        )
+
+    async def _body(self, request: GenerationRequest) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": await self._model_name(),
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "temperature": request.temperature,
+            "max_tokens": request.tokens_max,
+            "stream": True,
+        }
+        if self._settings.disable_thinking:
+            body["chat_template_kwargs"] = {"enable_thinking": False}
+        return body
+
+    async def _model_name(self) -> str:
+        if not self._model:
+            models = await self.models()
+            if not models:
+                raise self._error("has no model.", "Load one there.", retryable=True)
+            self._model = models[0]
+        return self._model
+
+    async def _get(self, path: str) -> httpx.Response:
+        return await self._within(_Deadline(self._settings.list_ms_max), self._client.get(path))
+
+    async def _within(self, deadline: _Deadline, wait: Awaitable[T]) -> T:
+        """Await `wait` until `deadline`; whatever goes wrong is a `BackendError`."""
+        try:
+            async with asyncio.timeout_at(deadline.at):
+                return await wait
+        except TimeoutError:
+            raise self._error(f"sent nothing for {deadline.ms} ms.", _RUNNING, retryable=True) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise self._error(f"cannot be reached: {error}.", _RUNNING, retryable=True) from error
+        except httpx.HTTPError as error:
+            raise self._error(f"broke the connection: {error or type(error).__name__}.", _RUNNING, retryable=True) from error
+
+    # --- errors ---
+
+    def _refused(self, status: int, body: bytes) -> BackendError:
+        remedy = _REMEDIES.get(status, _ITS_LOG if status >= httpx.codes.INTERNAL_SERVER_ERROR else _IS_IT_ONE)
+        return self._error(f"answered HTTP {status}: {error_text(body)}.", remedy, retryable=is_retryable(status))
+
+    def _error(self, what: str, remedy: str, *, retryable: bool) -> BackendError:
+        return BackendError(
+            Backend.LLM, f"The language model at {self._settings.base_url} {what}", remedy=remedy, retryable=retryable
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Deadline:
+    """The end of a wait that begins now."""
+
+    ms: int
+    at: float = dataclasses.field(init=False)
+    """On the clock of the running loop, in seconds."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", asyncio.get_running_loop().time() + self.ms / 1000)
+
+
+async def _head(response: httpx.Response) -> bytes:
+    """The first `ERROR_BYTES_MAX` or so of a body."""
+    head = bytearray()
+    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as body:
+        async for data in body:
+            head += data
+            if len(head) >= ERROR_BYTES_MAX:
+                break
+    return bytes(head)
+
+
+_RUNNING = "Is it running? `voicefsm doctor` checks it."
+_ITS_LOG = "Look into its log."
+_IS_IT_ONE = "Is it an OpenAI-compatible server, and does the base URL end with the API's version, such as /v1?"
+_REMEDIES: Mapping[int, str] = {
+    400: "Check the model's limits (context length, chat template) against the settings.",
+    401: "Check the API key.",
+    403: "Check the API key and what it is allowed to use.",
+    404: "Check the base URL and the model's name against `voicefsm doctor`.",
+    422: "Check the settings of the language model: the server does not know one of them.",
+    429: "The server is at its capacity or quota: add replicas or admit fewer sessions.",
+    503: "Is it still loading its model? `voicefsm doctor` checks it.",
+}
+
+
+def is_retryable(status: int) -> bool:
+    """Whether asking again can help."""
+    return status in {408, 409, 425, 429} or status >= httpx.codes.INTERNAL_SERVER_ERROR
+
+
+def error_text(body: bytes) -> str:
+    """What an error's body says: OpenAI's nested shape, the flat one of older servers, a problem document, or plain text."""
+    text = body.decode(errors="replace").strip()
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text[:ERROR_CHARS_MAX] or "nothing"
+    told = _message(found) or text
+    return told[:ERROR_CHARS_MAX].rstrip(".")
+
+
+def _message(body: object) -> str:
+    if not isinstance(body, Mapping):
+        return str(body)
+    error = body.get("error")
+    if isinstance(error, Mapping):
+        return str(error.get("message") or dict(error))
+    return str(error or body.get("message") or body.get("detail") or body.get("title") or "")
+
+
+# --- server-sent events ------------------------------------------------------------------------------------------------------
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_BOM = b"\xef\xbb\xbf"
+
+
+class EventParser:
+    """Takes an event stream apart, however it is cut: LF, CRLF or CR, comments, data of several lines, split characters."""
+
+    def __init__(self) -> None:
+        self._line = bytearray()
+        """The line in progress."""
+        self._data: list[bytes] = []
+        """The data lines of the event in progress."""
+        self._size = 0
+        self._is_after_cr = False
+        self._is_first_line = True
+
+    def feed(self, data: bytes) -> list[str]:
+        """The data of each event that is now complete. Raises `ValueError` for one beyond `EVENT_BYTES_MAX`."""
+        if self._is_after_cr and data.startswith(b"\n"):
+            data = data[1:]
+            self._is_after_cr = False
+        if not data:
+            return []
+        self._is_after_cr = data.endswith(b"\r")
+        *lines, rest = _LINE_END.split(bytes(self._line) + data)
+        self._line[:] = rest
+        events = [event for line in lines if (event := self._take(line)) is not None]
+        if self._size + len(self._line) > EVENT_BYTES_MAX:
+            raise ValueError(f"an event of more than {EVENT_BYTES_MAX} bytes")
+        return events
+
+    def _take(self, line: bytes) -> str | None:
+        """Take one line; the data of the event it ends."""
+        if self._is_first_line:
+            self._is_first_line, line = False, line.removeprefix(_BOM)
+        if line:
+            field, _, value = line.partition(b":")
+            if field == b"data":
+                self._data.append(value.removeprefix(b" "))
+                self._size += len(value)
+            return None
+        data, self._data, self._size = self._data, [], 0
+        return b"\n".join(data).decode(errors="replace") if data else None
+
+
+# --- a completion ------------------------------------------------------------------------------------------------------------
+
+
+class Completion:
+    """What the events of one reply add up to."""
+
+    def __init__(self, error: Callable[..., BackendError]) -> None:
+        self._error = error
+        self._has_text = False
+        self.finish_reason = ""
+        """Why the model stopped; empty as long as it has not."""
+        self.is_done = False
+        """Whether the server said that nothing more comes."""
+
+    def take(self, event: str) -> str:
+        """The text in one event; often none. Raises `BackendError` for an error that comes as an event."""
+        if event == DONE:
+            self.is_done = True
+            return ""
+        body = self._parse(event)
+        choices = body.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, Mapping):
+            return ""  # usage, and whatever else servers put there
+        self.finish_reason = str(choice.get("finish_reason") or self.finish_reason)
+        delta = choice.get("delta")
+        text = delta.get("content") if isinstance(delta, Mapping) else None
+        self._has_text |= bool(text)
+        return text if isinstance(text, str) else ""
+
+    def _parse(self, event: str) -> Mapping[str, Any]:
+        try:
+            body = json.loads(event)
+        except ValueError as error:
+            raise self._error(f"sent an event that is no JSON: {event[:80]!r}.", _IS_IT_ONE, retryable=True) from error
+        if not isinstance(body, Mapping):
+            raise self._error(f"sent an event that is no object: {event[:80]!r}.", _IS_IT_ONE, retryable=True)
+        if body.get("error") or body.get("object") == "error":
+            code = _code(body)
+            remedy = _REMEDIES.get(code, _ITS_LOG)
+            raise self._error(
+                f"failed in mid-reply: {error_text(event.encode())}.", remedy, retryable=code == 0 or is_retryable(code)
+            )
+        return body
+
+    def check(self) -> None:
+        """The events are over. Raises `BackendError` when the reply is not."""
+        if self.finish_reason or (self.is_done and self._has_text):
+            return
+        raise self._error("broke off the reply before its end.", _ITS_LOG, retryable=True)
+
+
+def _code(body: Mapping[str, Any]) -> int:
+    """The HTTP status in an error's body; 0 when it has none."""
+    error = body.get("error")
+    code = error.get("code") if isinstance(error, Mapping) else body.get("code")
+    return int(code) if isinstance(code, int | str) and str(code).isdecimal() else 0
+
+
+# --- reasoning ---------------------------------------------------------------------------------------------------------------
+
+_TAG = re.compile(r"</?think>")
+_TAG_BEGUN = re.compile(r"<(?:/?(?:t(?:h(?:i(?:nk?)?)?)?)?)?\Z")
+HELD_CHARS_MAX = 1 << 16
+"""Longest beginning of a reply that is kept to be said after all, if it was no reasoning."""
+
+
+class SpeechFilter:
+    """Lets through what is to be said of a text that comes in pieces, and nothing the model thinks."""
+
+    def __init__(self, *, begins_with_reasoning: bool = False) -> None:
+        self.closed_unopened = False
+        """Whether a </think> came that no <think> had opened."""
+        self._is_reasoning = begins_with_reasoning
+        self._is_presumed = begins_with_reasoning
+        """Whether reasoning was presumed and not seen to begin; `_held` then keeps it."""
+        self._held: list[str] = []
+        self._held_chars = 0
+        self._tail = ""
+        """What may be the beginning of a tag."""
+        self._is_fresh = False
+        """Whether nothing was said since reasoning ended."""
+
+    def feed(self, text: str) -> str:
+        """What is to be said of it; may be empty."""
+        text, said = self._tail + text, []
+        while found := _TAG.search(text):
+            said.append(self._pass(text[: found.start()]))
+            self._turn(opens=found[0] == "<think>")
+            text = text[found.end() :]
+        begun = _TAG_BEGUN.search(text)
+        end = begun.start() if begun else len(text)
+        self._tail = text[end:]
+        said.append(self._pass(text[:end]))
+        return "".join(said)
+
+    def finish(self, *, is_whole: bool = True) -> str:
+        """The rest. A whole reply in which presumed reasoning never ended was none: all of it is to be said."""
+        tail, self._tail = self._tail, ""
+        said = self._pass(tail)
+        if self._is_presumed and is_whole:
+            return "".join(self._held).lstrip()
+        return said
+
+    def _turn(self, *, opens: bool) -> None:
+        self.closed_unopened |= not opens and (self._is_presumed or not self._is_reasoning)
+        self._is_presumed = False
+        self._is_reasoning = opens
+        self._is_fresh = not opens
+
+    def _pass(self, text: str) -> str:
+        if self._is_presumed and self._held_chars < HELD_CHARS_MAX:
+            self._held.append(text)
+            self._held_chars += len(text)
+        if self._is_reasoning:
+            return ""
+        if self._is_fresh:
+            text = text.lstrip()
+            self._is_fresh = not text
+        return text
