@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from voicefsm import effects as fx
 from voicefsm.events import Fact
@@ -38,12 +38,13 @@ class Interpreter:
         now: Callable[[], int],
         tell: Callable[[Fact], None],
         wake: Callable[[], None],
+        room: Callable[[], Awaitable[None]],
     ) -> None:
-        """`now` is the session's clock, `tell` its inbox, `wake` wakes its pump."""
+        """`now` is the session's clock, `tell` its inbox, `wake` wakes its pump, `room` waits until the playout takes more."""
         self._plan, self._senses = plan, senses
         self._playout, self._ears, self._history, self._outbox = playout, ears, history, outbox
         self._turn_clock = turn_clock
-        self._now, self._tell, self._wake = now, tell, wake
+        self._now, self._tell, self._wake, self._room = now, tell, wake, room
         self._listening: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._speaking: asyncio.Task[None] | None = None
@@ -88,10 +89,10 @@ class Interpreter:
         )
         self._voice = Voice()
         wanted = SynthesisRequest(plan.language_code, plan.voice_name, plan.output_format.rate_hz)
-        self._speaking = self.tasks.create_task(
-            self._voice.run(self._senses.synthesizer, wanted, self._playout, now=self._now, tell=self._tell, wake=self._wake),
-            name=f"synthesis {epoch}",
+        speaking = self._voice.run(
+            self._senses.synthesizer, wanted, self._playout, now=self._now, tell=self._tell, wake=self._wake, room=self._room
         )
+        self._speaking = self.tasks.create_task(speaking, name=f"synthesis {epoch}")
 
     def _cancel_generation(self, _: fx.CancelGeneration) -> None:
         if self._writing is not None:

@@ -38,8 +38,11 @@ class PlayoutSettings:
     report_gap_ms_max: int = setting(
         400, unit="ms", ge=40, le=5000, doc="How long playout is taken to go on without a report of a client that reports."
     )
+    synthesis_ahead_ms_max: int = setting(
+        5000, unit="ms", ge=500, le=60000, doc="How much synthesised audio may wait to be sent; beyond it the TTS server has to wait."
+    )
     reply_ms_max: int = setting(
-        600000, unit="ms", ge=10000, le=3600000, doc="The longest reply kept in memory; audio beyond it is cut off and logged."
+        600000, unit="ms", ge=10000, le=3600000, doc="The longest reply; audio beyond it is cut off and logged."
     )
 
 
@@ -72,6 +75,7 @@ class Playout:
         self._piece = self._samples(settings.piece_ms)
         self._ahead_max = self._samples(settings.playout_ahead_ms_max)
         self._reply_max = self._samples(settings.reply_ms_max)
+        self._waiting_max = self._samples(settings.synthesis_ahead_ms_max)
         self._gap_ms_max = settings.report_gap_ms_max
         self.epoch = NO_EPOCH
         """The reply that is live or was the last one."""
@@ -183,6 +187,10 @@ class Playout:
         if self._reported is not None:
             elapsed_ms = min(elapsed_ms, self._gap_ms_max)
         return min(base + self._samples(elapsed_ms), self._sent)
+
+    def has_room(self) -> bool:
+        """May the voice deliver more?"""
+        return self._first + self._made - self._sent <= self._waiting_max or not self._is_live
 
     def take(self, now_ms: int) -> AudioOutput | None:
         """The next piece that may be sent now, if any. The last one of a reply may be empty."""

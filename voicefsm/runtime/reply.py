@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from voicefsm.errors import BackendError
@@ -67,8 +67,12 @@ class Voice:
         now: Callable[[], int],
         tell: Callable[[Fact], None],
         wake: Callable[[], None],
+        room: Callable[[], Awaitable[None]],
     ) -> None:
-        """Deliver audio to the playout until the reply is spoken. The playout is finished in any case: it must have an end."""
+        """Deliver audio to the playout, when there is `room`, until the reply is spoken.
+
+        The playout is finished in any case but cancellation: it must have an end.
+        """
         epoch = playout.epoch
         try:
             async with synthesizer.open(request) as stream:
@@ -80,6 +84,7 @@ class Voice:
                         tell(FirstAudio(now(), epoch))
                     playout.add(audio)
                     wake()
+                    await room()
         except BackendError as error:
             tell(BackendFailed(now(), epoch, error.backend, error.message, error.remedy, error.retryable))
         finally:

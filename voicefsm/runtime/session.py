@@ -86,7 +86,7 @@ class Session:
         self._inbox: asyncio.Queue[Fact] = asyncio.Queue(plan.session.inbox_facts_max)
         self._overflow: TooMuch | None = None
         self._timer = DeadlineTimer(self._clock, self._tell)
-        self._wake_pump = asyncio.Event()
+        self._wake_pump, self._has_room = asyncio.Event(), asyncio.Event()
         self._turn_clock = TurnClock()
         self._playout = Playout(plan.output_format.rate_hz, plan.playout)
         self._reference = Reference(plan.output_format.rate_hz, plan.hearing.aec)
@@ -103,6 +103,7 @@ class Session:
             now=self._clock.now_ms,
             tell=self._tell,
             wake=self._wake_pump.set,
+            room=self._wait_for_room,
         )
         self._audio_origin_ms: int | None = None
         self._told_heard_ms = 0
@@ -336,8 +337,15 @@ class Session:
             while (piece := self._playout.take(now_ms)) is not None:
                 self._reference.append(piece.first_sample, piece.samples)
                 self.outbox.put(piece)
+            self._has_room.set()
             self._tell_playout(now_ms)
             await self._wait_for_pump(now_ms)
+
+    async def _wait_for_room(self) -> None:
+        """Until the playout takes more of the voice: what waits here is memory, and lost when the user barges in."""
+        while not self._playout.has_room():
+            self._has_room.clear()
+            await self._has_room.wait()
 
     async def _wait_for_pump(self, now_ms: int) -> None:
         """Until something new comes, or the pacing allows more, or the end may have been reached."""
