@@ -59,7 +59,7 @@ async def running(settings: Settings) -> AsyncGenerator[int]:
             model=model,
             synthesizer=synthesizer,
             make_canceller=canceller.make,
-            make_detector=lambda: WebRtcVoiceDetector(settings.vad.mode),
+            make_detector=lambda: WebRtcVoiceDetector(settings.vad),
         )
         gateway = Gateway(settings.server, _servicer(settings, senses, recognizer, synthesizer, clock))
         port = await gateway.start()

@@ -87,16 +87,21 @@ def build() -> Machine:
 
 def _asking(guard: Guard) -> Callable[[EventData], bool]:
     def condition(data: EventData) -> bool:
-        return guard(data.model, data.args[0])
+        return guard(*_told(data))
 
     return condition
 
 
 def _doing(act: Action) -> Callable[[EventData], None]:
     def before(data: EventData) -> None:
-        act(data.model, data.args[0])
+        act(*_told(data))
 
     return before
+
+
+def _told(data: EventData) -> tuple[Context, Fact]:
+    """What the library passes on: our model and the one argument of the trigger. It types neither."""
+    return cast("tuple[Context, Fact]", (data.model, *data.args))
 
 
 _TURN_EVENTS = build().events
@@ -138,7 +143,7 @@ def _take(context: Context, fact: Fact) -> None:
 def _move(context: Context, key: Key, fact: Fact) -> None:
     before = context.state
     try:
-        moved = cast("bool", _TURN_EVENTS[name_of(key)].trigger(context, fact))
+        moved = _TURN_EVENTS[name_of(key)].trigger(context, fact)
     except MachineError as error:
         raise LocalProtocolError(str(error), remedy="Please report this journal.") from error
     if not moved:

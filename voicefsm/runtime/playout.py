@@ -39,7 +39,7 @@ class PlayoutSettings:
         400, unit="ms", ge=40, le=5000, doc="How long playout is taken to go on without a report of a client that reports."
     )
     synthesis_ahead_ms_max: int = setting(
-        5000, unit="ms", ge=500, le=60000, doc="How much synthesised audio may wait to be sent; beyond it the TTS server has to wait."
+        5000, unit="ms", ge=500, le=60000, doc="How much synthesised audio may wait to be sent; then the TTS server has to wait."
     )
     reply_ms_max: int = setting(
         600000, unit="ms", ge=10000, le=3600000, doc="The longest reply; audio beyond it is cut off and logged."

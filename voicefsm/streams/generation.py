@@ -25,15 +25,15 @@ def is_model(_context: Context, event: BackendFailed) -> bool:
     return event.backend is Backend.LLM
 
 
-_OVER = Row(ReplyEnded, to=Generation.NONE)
-_ENDS = (
+_OVER: Row[Generation] = Row(ReplyEnded, to=Generation.NONE)
+_ENDS: tuple[Row[Generation], ...] = (
     Row(GenerationFinished, to=Generation.DONE, do=(finish,)),
     Row(BackendFailed, when=(is_model,), to=Generation.DONE, do=(finish,), because="What was written is still spoken."),
     Row(BackendFailed, because="The voice failed, not the model."),
     _OVER,
 )
 
-ROWS = {
+ROWS: dict[Generation, tuple[Row[Generation], ...]] = {
     Generation.NONE: (
         Row(ReplyStarted, to=Generation.WAITING),
         *stays(ReplyEnded, because="Over already."),

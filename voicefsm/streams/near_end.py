@@ -27,7 +27,7 @@ def note_end(context: Context, event: SpeechEnded) -> None:
     context.evidence = event.evidence
 
 
-ROWS = {
+ROWS: dict[NearEnd, tuple[Row[NearEnd], ...]] = {
     NearEnd.QUIET: (
         Row(SpeechStarted, to=NearEnd.SPEECH, do=(note_onset,)),
         *stays(EvidenceChanged, SpeechEnded, because="Nothing is open: a repeated edge."),

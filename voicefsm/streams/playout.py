@@ -44,9 +44,9 @@ def note_position(context: Context, event: PlayoutAdvanced) -> None:
         context.left_ms = event.left_ms
 
 
-_OVER = Row(ReplyEnded, to=Playout.NONE)
+_OVER: Row[Playout] = Row(ReplyEnded, to=Playout.NONE)
 
-ROWS = {
+ROWS: dict[Playout, tuple[Row[Playout], ...]] = {
     Playout.NONE: (
         Row(ReplyStarted, when=(user_is_speaking,), to=Playout.HELD, do=(begin, hold)),
         Row(ReplyStarted, to=Playout.SILENT, do=(begin,)),

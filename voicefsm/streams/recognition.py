@@ -80,10 +80,10 @@ def _finalise(context: Context, text: str) -> None:
     context.partial_is_stable = False
 
 
-_HEARD = (Row(PartialHeard, do=(note_partial,)), Row(FinalHeard, do=(note_final,)))
-_OVER = Row(SessionEnded, to=Recognition.CLOSED)
+_HEARD: tuple[Row[Recognition], ...] = (Row(PartialHeard, do=(note_partial,)), Row(FinalHeard, do=(note_final,)))
+_OVER: Row[Recognition] = Row(SessionEnded, to=Recognition.CLOSED)
 
-ROWS = {
+ROWS: dict[Recognition, tuple[Row[Recognition], ...]] = {
     Recognition.CLOSED: (
         Row(SessionOpened, to=Recognition.OPENING, do=(open_stream,)),
         *stays(PartialHeard, FinalHeard, RecognitionOpened, RecognitionFailed, SessionEnded, because="Nobody listens."),
