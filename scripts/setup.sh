@@ -42,7 +42,7 @@ can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
 find_python() {
   local found
-  if ! found=$(scripts/python.sh 2>/dev/null) && [ "$(uname -s)" = Linux ] && may_install; then
+  if ! found=$(scripts/python.sh 2>/dev/null) && [ -z "${PYTHON:-}" ] && [ "$(uname -s)" = Linux ] && may_install; then
     say "installing Python" >&2
     install python3 python3-venv >&2 || true
   fi
