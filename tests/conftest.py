@@ -1,0 +1,14 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+def pytest_configure() -> None:
+    """Say once that the main thread has no event loop.
+
+    Otherwise the first asynchronous test after a synchronous one makes Python invent a loop that nobody closes, and its
+    ResourceWarning, an error here, lands in whichever test the garbage collector happens to run.
+    """
+    asyncio.set_event_loop(None)
