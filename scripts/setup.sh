@@ -52,7 +52,7 @@ find_python() {
 PYTHON=$(find_python)
 version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 if ! can_make_venv "$PYTHON"; then # Debian and Ubuntu ship venv apart
-  may_install && install "python$version-venv" || true
+  may_install && install "python$version-venv" >/dev/null || true
   can_make_venv "$PYTHON" || {
     echo "Python $version has no venv module. Install it with: sudo apt-get install python$version-venv   then run make again." >&2
     exit 1
