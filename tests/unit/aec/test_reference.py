@@ -96,6 +96,15 @@ def test_a_cancelled_reply_leaves_silence_between_positions():
     assert np.array_equal(reference.rendered(8000), ramp(8000, 320))
 
 
+def test_a_cancelled_reply_does_not_ring_on():
+    """Otherwise the end of a cancelled reply is a click at the beginning of the next."""
+    reference = Reference(24000, NO_LEAD)
+    reference.append(0, np.full(2400, 20000, np.int16))
+    reference.append(24000, np.zeros(2400, np.int16))
+    reference.rendered(0)
+    assert not reference.rendered(24000).any()
+
+
 def test_a_position_is_never_used_twice():
     """Otherwise nobody can say which of two sounds was heard."""
     reference = Reference(24000, NO_LEAD)

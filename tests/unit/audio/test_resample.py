@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voicefsm.audio.resample import Resampler
+from voicefsm.audio.resample import Resampler, _plan
 from voicefsm.audio.samples import RATES_HZ
 
 PAIRS = [pair for pair in itertools.permutations(RATES_HZ, 2) if 16000 in pair]
@@ -94,6 +94,14 @@ def test_full_scale_clips_and_does_not_wrap(rate_in, rate_out):
     assert inside.max() == 32767
     assert inside.min() == -32768
     assert np.abs(np.diff(inside)).max() < 65000
+
+
+@pytest.mark.parametrize(("rate_in", "rate_out"), PAIRS)
+def test_coefficients_are_integers(rate_in, rate_out):
+    """Otherwise sums are rounded in the order of the machine's linear algebra, and journals do not replay elsewhere."""
+    matrix = _plan(rate_in, rate_out).matrix
+    assert np.array_equal(matrix, np.rint(matrix))
+    assert np.abs(matrix).sum(axis=0).max() * 32768 < 2**53
 
 
 def test_reset_forgets():

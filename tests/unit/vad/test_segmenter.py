@@ -59,6 +59,11 @@ def test_after_the_end_it_starts_anew():
     assert [e.kind.value for _, e in edges("xxx" + "." * 10 + "..xxx" + "." * 10)] == ["started", "ended"] * 2
 
 
+def test_the_stretch_before_does_not_count():
+    """Otherwise the first click after an utterance is the next one."""
+    assert len(edges("xxx" + "." * 10 + "x...")) == 2
+
+
 def test_a_jump_of_the_clock_ends_the_stretch():
     """Otherwise a client that was muted for a minute is still speaking."""
     segmenter = Segmenter(SETTINGS)
