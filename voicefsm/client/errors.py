@@ -81,10 +81,16 @@ _CLASSES: Mapping[grpc.StatusCode, type[ConversationFailed]] = {
 }
 
 
+_WRITE_FAILED = "Internal error from Core"
+"""What grpcio says when the call ends while a write waits for flow control: it overwrites the server's status."""
+
+
 def failure_of(error: grpc.aio.AioRpcError) -> ConversationFailed:
     """The exception that stands for a gRPC status."""
     kind = _CLASSES.get(error.code(), ServerDefect)
     details = error.details() or f"The server ended the call with {error.code().name}."
     if details.startswith("failed to connect"):
         return ServerUnavailable(f"Nobody answers: {details}.", code=error.code().name, remedy="Is `voicefsm serve` running there?")
+    if details == _WRITE_FAILED:
+        details = "The call broke off while something was being sent, and the server's reason was lost on the way."
     return kind(details, code=error.code().name)
