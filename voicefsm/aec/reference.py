@@ -23,7 +23,7 @@ from voicefsm.audio.ring import Ring
 from voicefsm.audio.samples import FRAME_MS, FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
 from voicefsm.errors import LocalProtocolError
 
-_ERROR_AVERAGE = 1 / 8
+_ERROR_AVERAGE = 1 / 16
 """Share of the newest report in the mean error."""
 
 
@@ -92,12 +92,14 @@ class Reference:
             self.playing = False
 
     def _correct(self, report: int) -> None:
-        """Playing: believe the prediction until the reports disagree with it for a while."""
-        self._error += (report - self._position - self._error) * _ERROR_AVERAGE
+        """Playing: believe the prediction until reports disagree with it for a while; then their mean, or the last after a jump."""
+        error = report - self._position
+        self._error += (error - self._error) * _ERROR_AVERAGE
         if abs(self._error) > self._relock:
-            self._lock(report)
+            settled = abs(error - self._error) < self._relock
+            self._lock(self._position + round(self._error) if settled else report)
 
-    def _lock(self, report: int) -> None:
-        """Take the report as the truth."""
+    def _lock(self, position: int) -> None:
+        """Predict from here."""
         self.playing = True
-        self._position, self._error = report, 0.0
+        self._position, self._error = position, 0.0

@@ -40,7 +40,7 @@ class AecSettings:
         20, unit="ms", ge=0, le=100, doc="How much earlier than reported the reference is fed: an echo must not precede it."
     )
     reference_relock_ms: int = setting(
-        8, unit="ms", ge=1, le=100, doc="Mean error between reported and predicted playout position that moves the reference."
+        12, unit="ms", ge=1, le=100, doc="Mean error between reported and predicted playout position that moves the reference."
     )
     reference_still_ms: int = setting(
         40, unit="ms", ge=20, le=500, doc="The far end counts as paused when its reported position stands still this long."

@@ -124,9 +124,7 @@ class Framer:
         if sample >= report.capture_sample or previous.far_end_sample is None:
             return self._extrapolated(report, sample)
         earlier = self._extrapolated(previous, sample)
-        if earlier is None or report.far_end_sample is None:
-            return earlier
-        return min(earlier, report.far_end_sample)
+        return earlier if earlier is None or report.far_end_sample is None else min(earlier, report.far_end_sample)
 
     def _extrapolated(self, report: _Report, sample: int) -> int | None:
         """Where the far end is, `report` being right."""

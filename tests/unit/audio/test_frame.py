@@ -94,6 +94,13 @@ def test_a_frame_that_began_in_the_piece_before_is_placed_by_its_report():
     assert all(far == capture + 7000 for capture, far in found[3:])
 
 
+def test_a_report_that_fails_to_come_does_not_undo_the_one_before():
+    """Otherwise a client that reports now and then is worse off than one that never does."""
+    framer = Framer(16000, 16000, SETTINGS)
+    framer.push(ramp(0, 480), 0, 5000)
+    assert [f.far_end_sample for f in framer.push(ramp(0, 480), 480, None)] == [5000, None]
+
+
 def test_no_report_is_no_guess():
     """Otherwise a client that does not know its playout is taken to know it."""
     framer = Framer(16000, 16000, SETTINGS)
