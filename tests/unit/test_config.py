@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,14 @@ SECTIONS = {"sample": Sample}
 
 @pytest.fixture(autouse=True)
 def _no_settings_around_us(monkeypatch):
-    for name in list(config.os.environ):
+    for name in list(os.environ):
         if name.upper().startswith(config.PREFIX):
             monkeypatch.delenv(name)
 
 
 def load(**sources) -> Sample:
-    return config.load_sections(SECTIONS, **sources)["sample"]
+    sample: Sample = config.load_sections(SECTIONS, **sources)["sample"]
+    return sample
 
 
 def problems(**sources) -> str:

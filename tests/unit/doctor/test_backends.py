@@ -41,7 +41,7 @@ async def synthesizer(riva):
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+        return int(listener.getsockname()[1])
 
 
 async def test_a_healthy_riva_is_fine(riva):
