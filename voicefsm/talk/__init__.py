@@ -1,0 +1,137 @@
+"""A conversation with a person: the machine's microphone and loudspeaker (the extra [talk]), or WAV files where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import suppress
+
+from rich.console import Console
+from rich.markup import escape
+
+from voicefsm.client import (
+    AssistantText,
+    Conversation,
+    ConversationEnded,
+    PlayoutPaused,
+    PlayoutResumed,
+    ServerError,
+    SessionOptions,
+    StateChanged,
+    Transcript,
+    TtsCancelled,
+    TurnCompleted,
+)
+from voicefsm.client.events import Event
+from voicefsm.errors import VoiceFsmError
+from voicefsm.talk import device, files
+from voicefsm.talk.device import NoAudio
+from voicefsm.talk.settings import TalkSettings
+
+__all__ = ["NoAudio", "TalkSettings", "run"]
+
+
+async def run(settings: TalkSettings) -> str:
+    """Talk until the server or Ctrl-C ends it; returns a summary of one line.
+
+    Raises `NoAudio` when the machine has no usable audio, `ConversationFailed` when the server ends the call with an error.
+    """
+    console = Console(highlight=False)
+    if settings.wav_in is not None:
+        return await _with_files(settings, console)
+    if settings.wav_out is not None:
+        raise VoiceFsmError("--wav-out needs --wav-in.", remedy="Give both, or neither for the microphone.")
+    return await _with_devices(settings, console)
+
+
+def _options(settings: TalkSettings) -> SessionOptions:
+    return SessionOptions(
+        language_code=settings.language_code, voice_name=settings.voice_name, client_echo_cancellation=settings.headset
+    )
+
+
+async def _with_files(settings: TalkSettings, console: Console) -> str:
+    assert settings.wav_in is not None
+    recording = files.read(settings.wav_in)
+    options = _options(settings)
+    async with Conversation.connect(settings.target, options) as conversation:
+        watching = asyncio.create_task(_watch(conversation, console))
+        heard = await files.play(conversation, recording, settings.wav_tail_ms)
+        await conversation.end()
+        turns = await watching
+    if settings.wav_out is not None:
+        files.write(settings.wav_out, heard)
+    return f"talk: {turns} turns"
+
+
+async def _with_devices(settings: TalkSettings, console: Console) -> str:
+    sounddevice = device.load()
+    microphone, loudspeaker = device.check(sounddevice, settings.input_device, settings.output_device)
+    async with Conversation.connect(settings.target, _options(settings)) as conversation:
+        duplex = device.Duplex(conversation.player)
+        console.print(f"[dim]microphone {escape(microphone)}, loudspeaker {escape(loudspeaker)}; Ctrl-C hangs up[/dim]")
+        with duplex.open(sounddevice, settings.input_device, settings.output_device):
+            sending = asyncio.create_task(_send(conversation, duplex))
+            _hang_up_on_interrupt(conversation)
+            try:
+                turns = await _watch(conversation, console)
+            finally:
+                sending.cancel()
+                await asyncio.wait([sending])
+    return f"talk: {turns} turns, {duplex.dropped_blocks} blocks dropped, {conversation.player.underruns} underruns"
+
+
+def _hang_up_on_interrupt(conversation: Conversation) -> None:
+    """Ctrl-C ends the conversation, not the program: the summary still comes. Where signals cannot be had it ends the program."""
+    loop = asyncio.get_running_loop()
+
+    def hang_up() -> None:
+        loop.remove_signal_handler(signal.SIGINT)  # a second Ctrl-C ends the program
+        ending.append(loop.create_task(conversation.end()))
+
+    ending: list[asyncio.Task[None]] = []
+    with suppress(NotImplementedError, RuntimeError, ValueError):
+        loop.add_signal_handler(signal.SIGINT, hang_up)
+
+
+async def _send(conversation: Conversation, duplex: device.Duplex) -> None:
+    """Microphone to server, until the conversation is over."""
+    try:
+        while True:
+            captured = await duplex.queue.get()
+            await conversation.send_audio(
+                captured.samples, capture_sample=captured.capture_sample, far_end_sample=captured.far_end_sample
+            )
+    except ConversationEnded:
+        return
+
+
+async def _watch(conversation: Conversation, console: Console) -> int:
+    """Show what happens; returns the number of turns."""
+    turns = 0
+    async for event in conversation:
+        turns += isinstance(event, TurnCompleted)
+        line = _told(event)
+        if line:
+            console.print(line)
+    return turns
+
+
+def _told(event: Event) -> str:  # noqa: PLR0911 - one return for each kind
+    """An event as a line; empty when it gets none."""
+    match event:
+        case Transcript(is_final=True):
+            return f"[bold blue]you       [/bold blue] {escape(event.text)}"
+        case AssistantText():
+            return f"[bold green]assistant [/bold green] {escape(event.text)}"
+        case StateChanged():
+            return f"[dim]          {event.after}[/dim]"
+        case PlayoutPaused():
+            return "[dim]          (pause)[/dim]"
+        case PlayoutResumed():
+            return "[dim]          (goes on)[/dim]"
+        case TtsCancelled():
+            return "[red]          (cut)[/red]"
+        case ServerError():
+            return f"[bold red]error     [/bold red] {escape(event.message)} {escape(event.remedy)}"
+    return ""
