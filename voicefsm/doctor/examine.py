@@ -111,7 +111,8 @@ def _plain(text: str) -> str:
 def summary(findings: Sequence[Finding]) -> str:
     """The last line."""
     wrong = [finding.name for finding in findings if finding.is_fatal]
-    notes = sum(finding.verdict is Verdict.NOTE for finding in findings)
+    count = sum(finding.verdict is Verdict.NOTE for finding in findings)
+    notes = "1 note" if count == 1 else f"{count} notes"
     if wrong:
-        return f"doctor: {len(wrong)} of {len(findings)} checks failed ({', '.join(wrong)}), {notes} notes"
-    return f"doctor: ready to serve, {notes} notes"
+        return f"doctor: {len(wrong)} of {len(findings)} checks failed ({', '.join(wrong)}), {notes}"
+    return f"doctor: ready to serve, {notes}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,10 +22,16 @@ from voicefsm.values import bounds_of
 HEAVY = ("pydantic", "grpc", "numpy", "httpx", "matplotlib", "voicefsm.config", "voicefsm.embedded")
 
 
+NOWHERE = {"VOICEFSM_RIVA__TARGET": "127.0.0.1:1", "VOICEFSM_LLM__BASE_URL": "http://127.0.0.1:1/v1"}
+
+
+def surroundings(**environment: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("VOICEFSM_")} | environment
+
+
 def voicefsm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("VOICEFSM_")}
     command = [sys.executable, "-m", "voicefsm", *arguments]
-    return subprocess.run(command, env=clean | environment, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    return subprocess.run(command, env=surroundings(**environment), capture_output=True, encoding="utf-8", timeout=60, check=False)
 
 
 def test_help_names_every_command():
@@ -98,3 +108,55 @@ def test_the_toml_page_is_a_valid_file_that_changes_nothing(tmp_path, monkeypatc
         monkeypatch.delenv(name)
     assert tomllib.loads(file.read_text(encoding="utf-8"))["turns"]["silence_ms"] == 500
     assert load(file=file) == Settings()
+
+
+# --- commands as processes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gateway() -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "voicefsm", "serve", "--port", "0"]
+    with subprocess.Popen(command, env=surroundings(**NOWHERE), stdout=subprocess.PIPE, encoding="utf-8") as process:
+        watchdog = threading.Timer(30, process.kill)
+        watchdog.start()
+        yield process
+        watchdog.cancel()
+        process.kill()
+
+
+def test_serve_says_where_it_listens_and_stops_when_told(gateway):
+    """Otherwise who starts a gateway would not know its port, or could not end it without losing what it holds."""
+    assert gateway.stdout is not None
+    lines = iter(gateway.stdout.readline, "")
+    for line in lines:
+        if line == "voicefsm gateway: ready\n":
+            break
+    gateway.send_signal(signal.SIGTERM)
+    assert [*lines][-1] == "voicefsm gateway: stopped\n"
+    assert gateway.wait(timeout=30) == 0
+
+
+def test_doctor_fails_where_no_backend_is():
+    """Otherwise a script could not ask whether `serve` would work."""
+    done = voicefsm("doctor", **NOWHERE)
+    assert done.returncode == 1
+    assert "(riva, llm)" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("form", ["md", "mermaid", "json"])
+def test_table_has_every_state(form):
+    """Otherwise the page would tell of a part of the behaviour."""
+    done = voicefsm("table", "--format", form)
+    assert done.returncode == 0
+    assert all(state in done.stdout for state in ("IDLE", "LISTENING", "PROCESSING", "SPEAKING", "INTERRUPTING", "CLOSED"))
+    if form == "json":
+        assert json.loads(done.stdout)
+
+
+def test_timeline_refuses_what_it_cannot_draw(tmp_path):
+    """Otherwise a mistyped ending would cost the picture, or a traceback would stand for a wrong file."""
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text("no journal\n", encoding="utf-8")
+    assert voicefsm("timeline", str(journal), "--out", "picture.gif").returncode == 2
+    done = voicefsm("timeline", str(journal), "--out", str(tmp_path / "picture.html"))
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)

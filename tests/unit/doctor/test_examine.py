@@ -54,5 +54,5 @@ def test_the_report_shows_everything_and_its_last_line_counts(capsys):
     show(findings)
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("fine", "so so", "try [this]", "bad", "mend it"))
-    assert summary(findings) == "doctor: 1 of 3 checks failed (three), 1 notes"
-    assert summary(findings[:2]) == "doctor: ready to serve, 1 notes"
+    assert summary(findings) == "doctor: 1 of 3 checks failed (three), 1 note"
+    assert summary(findings[:2]) == "doctor: ready to serve, 1 note"
