@@ -1,0 +1,3 @@
+"""The HTTP server of the embedded "language model": OpenAI's chat completions, on h11 and asyncio."""
+
+from __future__ import annotations
