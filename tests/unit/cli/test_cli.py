@@ -132,7 +132,8 @@ def test_serve_says_where_it_listens_and_stops_when_told(gateway):
         if line == "voicefsm gateway: ready\n":
             break
     gateway.send_signal(signal.SIGTERM)
-    assert [*lines][-1] == "voicefsm gateway: stopped\n"
+    rest = [*lines]
+    assert rest[-1:] == ["voicefsm gateway: stopped\n"], gateway.wait(timeout=30)
     assert gateway.wait(timeout=30) == 0
 
 
