@@ -56,10 +56,14 @@ def tokens(text: str) -> list[str]:
 # --- recogniser --------------------------------------------------------------------------------------------------------------
 
 
+Heard = Hypothesis | BackendError | None
+"""What a fake recogniser hears: words, a failure, or the end of the stream."""
+
+
 class FakeRecognitionStream:
     """One open stream of a `FakeRecognizer`; the test's hand on what is heard."""
 
-    def __init__(self, script: Sequence[tuple[int, Hypothesis | BackendError]], *, finalizes: bool) -> None:
+    def __init__(self, script: Sequence[tuple[int, Heard]], *, finalizes: bool) -> None:
         self.received_ms = 0.0
         """Length of the audio sent so far."""
         self.finalized = 0
@@ -69,7 +73,7 @@ class FakeRecognitionStream:
         self._script = list(script)
         self._finalizes = finalizes
         self._partial = ""
-        self._heard: asyncio.Queue[Hypothesis | BackendError | None] = asyncio.Queue(WAITING_MAX)
+        self._heard: asyncio.Queue[Heard] = asyncio.Queue(WAITING_MAX)
 
     def send(self, pcm: bytes) -> None:
         """Count the audio; hear what the script has for this much of it."""
@@ -95,14 +99,19 @@ class FakeRecognitionStream:
         """Let the server close the stream with OK, now."""
         self._put(None)
 
-    def _put(self, item: Hypothesis | BackendError | None) -> None:
+    def leave(self) -> None:
+        """Nothing arrives any more."""
+        self.is_open = False
+        self._put(None)
+
+    def _put(self, item: Heard) -> None:
         if isinstance(item, Hypothesis):
             self._partial = "" if item.is_final else item.text
         self._heard.put_nowait(item)
 
     async def __aiter__(self) -> AsyncIterator[Hypothesis]:
-        """What was heard, as it comes."""
-        while (item := await self._heard.get()) is not None:
+        """What was heard, as it comes; nothing more once the stream was left."""
+        while (item := await self._heard.get()) is not None and self.is_open:
             if isinstance(item, BackendError):
                 raise item
             yield item
@@ -117,9 +126,9 @@ class FakeRecognizer:
 
     def __init__(
         self,
-        script: Sequence[tuple[int, Hypothesis | BackendError]] = (),
+        script: Sequence[tuple[int, Heard]] = (),
         *,
-        scripts: Sequence[Sequence[tuple[int, Hypothesis | BackendError]]] = (),
+        scripts: Sequence[Sequence[tuple[int, Heard]]] = (),
         open_errors: Mapping[int, BackendError] | None = None,
         open_ms: int = 0,
         finalizes: bool = True,
@@ -129,6 +138,10 @@ class FakeRecognizer:
         self._script, self._scripts = script, scripts
         self._open_errors = open_errors or {}
         self._open_ms, self._finalizes = open_ms, finalizes
+
+    async def languages(self) -> frozenset[str]:
+        """See `ports.Recognizer`. It does not say: whatever a test speaks is fine."""
+        return frozenset()
 
     @property
     def stream(self) -> FakeRecognitionStream:
@@ -150,7 +163,7 @@ class FakeRecognizer:
         try:
             yield stream
         finally:
-            stream.is_open = False
+            stream.leave()
 
 
 # --- synthesizer -------------------------------------------------------------------------------------------------------------
@@ -200,12 +213,20 @@ class FakeSynthesisStream:
         self.finished = True
         self._segments.put_nowait(None)
 
+    def leave(self) -> None:
+        """Nothing arrives any more."""
+        self.is_open = False
+        self._segments.put_nowait(None)
+
     async def __aiter__(self) -> AsyncIterator[SpokenAudio]:
         """See `ports.SynthesisStream`."""
         while (segment := await self._segments.get()) is not None:
             async for piece in self._segment(*segment):
+                if not self.is_open:
+                    return
                 yield piece
-        self.drained = True
+                self.delivered_samples += len(piece.samples)
+        self.drained = self.is_open
 
     async def _segment(self, index: int, text: str) -> AsyncIterator[SpokenAudio]:
         if index in self._errors:
@@ -221,7 +242,6 @@ class FakeSynthesisStream:
             known = [word for word in words if word.end_ms <= end_ms or end_ms == length_ms]
             words = words[len(known) :]
             yield SpokenAudio(index, ramp(self.delivered_samples, count), tuple(known))
-            self.delivered_samples += count
 
 
 class FakeSynthesizer:
@@ -232,6 +252,10 @@ class FakeSynthesizer:
         self.streams: list[FakeSynthesisStream] = []
         self.errors = dict(errors or {})
         self._voice = voice or FakeVoice()
+
+    async def voices(self) -> Mapping[str, tuple[str, ...]]:
+        """See `ports.Synthesizer`. It does not say."""
+        return {}
 
     @property
     def stream(self) -> FakeSynthesisStream:
@@ -252,7 +276,7 @@ class FakeSynthesizer:
         try:
             yield stream
         finally:
-            stream.is_open = False
+            stream.leave()
 
 
 # --- language model ----------------------------------------------------------------------------------------------------------
