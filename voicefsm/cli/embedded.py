@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voicefsm.cli.common import ConfigFile, Overrides, chosen, component
+from voicefsm.cli.common import ConfigFile, Overrides, chosen, component, needs
 
 
 def embedded(
@@ -24,9 +24,10 @@ def embedded(
     """Run local speech recognition, voices and a rule-based responder, speaking the Riva and OpenAI protocols."""
     from voicefsm.config import load_sections  # noqa: PLC0415  # a quick --help
 
+    with needs("embedded", "embedded"):
+        from voicefsm.embedded.settings import EmbeddedSettings  # noqa: PLC0415  # a quick --help, and an extra
     engines = component("embedded", "voicefsm.embedded", extra="embedded")
     options = {"embedded.host": host, "embedded.riva_port": riva_port, "embedded.llm_port": llm_port}
-    sections = {"embedded": engines.EmbeddedSettings}
-    settings = load_sections(sections, file=config, overrides=chosen(options, overrides))["embedded"]
+    settings = load_sections({"embedded": EmbeddedSettings}, file=config, overrides=chosen(options, overrides))["embedded"]
     asyncio.run(engines.serve(settings))
     print("voicefsm embedded: stopped")

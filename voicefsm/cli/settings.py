@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from voicefsm.cli.common import needs
+from voicefsm.errors import SettingsError
 
 if TYPE_CHECKING:
     from voicefsm.config import Entry
@@ -41,6 +45,10 @@ def _sections() -> Mapping[str, type]:
     """The sections of the gateway, and of the embedded backends when their settings are there."""
     from voicefsm.config import SECTIONS  # noqa: PLC0415  # a quick --help
 
+    with suppress(SettingsError), needs("settings", "embedded"):
+        from voicefsm.embedded.settings import EmbeddedSettings  # noqa: PLC0415  # an extra
+
+        return {**SECTIONS, "embedded": EmbeddedSettings}
     return SECTIONS
 
 

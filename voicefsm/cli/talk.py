@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from voicefsm.cli.common import component
+from voicefsm.cli.common import ConfigFile, needs
 
 
-def talk(
-    target: Annotated[str, typer.Option(help="The gateway to talk to, HOST:PORT.")] = "127.0.0.1:7860",
+def talk(  # noqa: PLR0917  # options, given by name
+    target: Annotated[
+        str, typer.Option(help="The gateway, HOST:PORT; empty: where `serve` would listen with these settings.", show_default=False)
+    ] = "",
+    language: Annotated[str, typer.Option(help="BCP-47 tag of the language spoken; empty: the server's default.")] = "",
+    voice: Annotated[str, typer.Option(help="The assistant's voice; empty: the server's default.")] = "",
+    headset: Annotated[bool, typer.Option("--headset", help="The microphone cannot hear the loudspeaker.")] = False,
+    input_device: Annotated[str, typer.Option(help="The microphone, by number or part of its name.")] = "",
+    output_device: Annotated[str, typer.Option(help="The loudspeaker, by number or part of its name.")] = "",
+    wav_in: Annotated[Path | None, typer.Option(help="A recording instead of the microphone.", show_default=False)] = None,
+    wav_out: Annotated[Path | None, typer.Option(help="Where to write what was heard.", show_default=False)] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Talk to a running gateway through this machine's microphone and loudspeaker."""
-    tool = component("talk", "voicefsm.talk", extra="talk")
-    summary = asyncio.run(tool.run(tool.TalkSettings(target=target)))
-    print(summary)
+    from voicefsm.config import load  # noqa: PLC0415  # a quick --help
+
+    with needs("talk", "talk"):
+        from voicefsm.talk import TalkSettings, run  # noqa: PLC0415  # a quick --help, and an extra
+
+    server = load(file=config).server
+    settings = TalkSettings(
+        target=target or f"{server.host}:{server.port}",
+        language_code=language,
+        voice_name=voice,
+        headset=headset,
+        input_device=input_device,
+        output_device=output_device,
+        wav_in=wav_in,
+        wav_out=wav_out,
+    )
+    print(asyncio.run(run(settings)))
