@@ -90,10 +90,10 @@ class Playout:
         self._pieces: deque[Samples] = deque()
         self._made = 0
         self._segments: dict[int, _Segment] = {}
-        self._is_live = self._is_made = self._last_sent = False
+        self._is_live = self._is_made = self._is_cut = self._last_sent = False
         self._is_held = self._is_paused = False
         self.truncated_samples = 0
-        """Samples cut off the end of a reply that is longer than the limit."""
+        """Samples cut off the ends of replies that were longer than the limit, over the whole session."""
 
     # --- orders --------------------------------------------------------------------------------------------------------------
 
@@ -103,8 +103,9 @@ class Playout:
         self._first = self._sent
         self._pieces.clear()
         self._segments = {}
-        self._made = self.truncated_samples = 0
-        self._is_live, self._is_made, self._last_sent = True, False, False
+        self._made = 0
+        self._is_live = True
+        self._is_made = self._is_cut = self._last_sent = False
         self._is_held = self._is_paused = False
 
     def hold(self) -> None:
@@ -144,6 +145,7 @@ class Playout:
             return
         samples = audio.samples[: max(0, self._reply_max - self._made)]
         self.truncated_samples += len(audio.samples) - len(samples)
+        self._is_cut = self._is_cut or len(samples) < len(audio.samples)
         segment = self._segments.setdefault(audio.index, _Segment(""))
         if not segment.samples:
             segment.first = self._made
@@ -153,9 +155,10 @@ class Playout:
         if len(samples):
             self._pieces.append(samples)
 
-    def finish(self) -> None:
-        """The voice has delivered all there is."""
+    def finish(self, *, is_cut: bool = False) -> None:
+        """The voice has delivered all there is. `is_cut`: it failed, so that some of the text was never spoken."""
         self._is_made = True
+        self._is_cut = self._is_cut or is_cut
 
     def report(self, far_end_sample: int, now_ms: int) -> None:
         """The client says which sample its loudspeaker renders next. Steps back and samples never sent are not believed."""
@@ -180,7 +183,9 @@ class Playout:
 
     def far_end_sample(self, now_ms: int) -> int:
         """Where the ear is: an estimate, unless the client has just said so."""
-        base = max(self._base, self._first) if self._sent > self._first else self._base
+        if self._sent == self._first:
+            return self._base  # where the last reply left it: the rest of that one, if any, was cancelled
+        base = max(self._base, self._first)
         if self._is_paused or not self._is_live or base >= self._sent:
             return base
         elapsed_ms = max(0, now_ms - self._base_ms)
@@ -221,12 +226,12 @@ class Playout:
     def heard_text(self, now_ms: int) -> HeardText:
         """What of it was heard, to the word."""
         heard = self._heard(now_ms)
-        if self._is_made and heard >= self._made:
+        if self._is_made and not self._is_cut and heard >= self._made:
             return HeardText(self.text(), "all")
         parts, sources = [], set()
         for _, segment in sorted(self._segments.items()):
             if not segment.samples or heard <= segment.first:
-                break
+                continue
             text, source = self._heard_of(segment, heard - segment.first)
             parts.append(text)
             sources.add(source)
@@ -249,7 +254,7 @@ class Playout:
 
     def _known_sample(self, now_ms: int) -> int:
         """Where the ear is for certain: the last report, or, of a client that never reports, the best we have."""
-        return self.far_end_sample(now_ms) if self._reported is None else self._base
+        return self.far_end_sample(now_ms) if self._reported is None else self._reported
 
     def _freeze(self, now_ms: int) -> None:
         self._base, self._base_ms = self.far_end_sample(now_ms), now_ms
@@ -280,12 +285,13 @@ class Playout:
     def _heard_of(self, segment: _Segment, heard: int) -> tuple[str, str]:
         """The heard text of one segment of which `heard` > 0 samples were rendered."""
         later = any(other.first > segment.first for other in self._segments.values() if other.samples)
-        is_whole = later or self._is_made
+        is_whole = later or (self._is_made and not self._is_cut)
         if is_whole and heard >= segment.samples:
             return segment.text, "all"
         tokens = segment.text.split()
         if segment.words:
-            share = sum(word.end_ms <= self._ms(heard) for word in segment.words) / len(segment.words)
+            known = len(segment.words) if is_whole else max(len(segment.words), len(tokens))  # words may come with their audio
+            share = sum(word.end_ms <= self._ms(heard) for word in segment.words) / known
             return " ".join(tokens[: int(share * len(tokens) + 1e-9)]), "words"
         expected = segment.samples if is_whole else max(segment.samples, self._samples(len(segment.text) * _MS_PER_CHARACTER))
         return _cut_text(tokens, heard / expected * len(segment.text)), "proportional"

@@ -73,7 +73,7 @@ class Voice:
 
         The playout is finished in any case but cancellation: it must have an end.
         """
-        epoch = playout.epoch
+        epoch, is_cut = playout.epoch, False
         try:
             async with synthesizer.open(request) as stream:
                 self._attach(stream)
@@ -86,11 +86,12 @@ class Voice:
                     wake()
                     await room()
         except BackendError as error:
+            is_cut = True
             tell(BackendFailed(now(), epoch, error.backend, error.message, error.remedy, error.retryable))
         finally:
             self._stream = None
         if playout.epoch == epoch:
-            playout.finish()
+            playout.finish(is_cut=is_cut)
             wake()
 
     def _attach(self, stream: SynthesisStream) -> None:
