@@ -6,7 +6,7 @@ import dataclasses
 
 from voicefsm.context import Context, State
 from voicefsm.effects import CancelTts, Effect, PausePlayout, StartGeneration
-from voicefsm.events import Fact, FirstAudio, PlayoutStarted, TokenArrived
+from voicefsm.events import Fact, FirstAudio, PlayoutStarted, ReplyFact, TextReceived, TokenArrived
 from voicefsm.runtime.messages import Latencies
 from voicefsm.values import CancelReason
 
@@ -27,16 +27,22 @@ class TurnClock:
                 self._set(onset_to_pause_ms=fact.at_ms - onset_ms)
             elif isinstance(effect, CancelTts) and effect.reason is CancelReason.BARGE_IN:
                 self._set(onset_to_cancel_ms=fact.at_ms - onset_ms)
+        if isinstance(fact, ReplyFact) and fact.epoch == context.epoch:
+            self._note_reply(context, fact)
+
+    def _note_reply(self, context: Context, fact: ReplyFact) -> None:
+        """Something of the live reply: the first of its kind is a stamp."""
+        after_ms = fact.at_ms - self.over_ms
         if isinstance(fact, TokenArrived) and self.latencies.first_token_ms is None:
-            self._set(first_token_ms=fact.at_ms - self.over_ms)
+            self._set(first_token_ms=after_ms)
         elif isinstance(fact, FirstAudio):
-            self._set(first_audio_ms=fact.at_ms - self.over_ms)
+            self._set(first_audio_ms=after_ms)
         elif isinstance(fact, PlayoutStarted) and context.state is not State.PROCESSING:
-            self._set(first_heard_ms=fact.at_ms - self.over_ms)
+            self._set(first_heard_ms=after_ms)
 
     def _begin(self, context: Context, fact: Fact) -> None:
         self.over_ms = fact.at_ms
-        spoken = context.last_voiced_ms > 0
+        spoken = context.last_voiced_ms > 0 and not isinstance(fact, TextReceived)
         self.latencies = Latencies(endpointing_ms=fact.at_ms - context.last_voiced_ms if spoken else None)
 
     def _set(self, **stamps: int) -> None:
