@@ -21,7 +21,13 @@ class History:
         """The user's turn."""
         self._messages.append(Message("user", text))
         if len(self._messages) > self._messages_max:
-            del self._messages[: self._messages_max // 4]
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        """A quarter, and whatever it takes for the rest to begin with the user: many chat templates insist on that as well."""
+        del self._messages[: self._messages_max // 4]
+        while self._messages[0].role != "user":
+            del self._messages[0]
 
     def retract_user(self) -> None:
         """The user's last turn was not over: take it back."""
