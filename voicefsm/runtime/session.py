@@ -179,10 +179,18 @@ class Session:
     def _close(self, reason: str) -> None:
         self._timer.close()
         self._hearing.close()
-        self._journal.write("end", self._clock.now_ms(), {"reason": reason, "stale_dropped": self._context.stale_dropped})
+        self._journal.write("end", self._clock.now_ms(), {"reason": reason, **self._losses()})
         self._journal.close()
         self._observer.session_closed(self.session_id, reason)
         self.outbox.close()
+
+    def _losses(self) -> dict[str, int]:
+        """What was dropped, and is worth a line."""
+        return {
+            "stale_dropped": self._context.stale_dropped,
+            "ears_lost_samples": self._ears.lost_samples,
+            "playout_truncated_samples": self._playout.truncated_samples,
+        }
 
     async def _serve_inbox(self) -> EndSession:
         """Fact by fact, until an order ends the session."""
