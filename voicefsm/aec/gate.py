@@ -77,22 +77,25 @@ class EchoGate:
         self._recent.append(reference_db)
         self.far_db = max(self._recent)
 
-    def echo_only(self, mic: float, near: float, estimate: float) -> bool:
-        """Does echo explain what is left? Takes the powers before and after cancellation and of what was taken away."""
+    def echo_only(self, mic: float, near: float, estimate: float, *, reliable: bool = True) -> bool:
+        """Does echo explain what is left? Takes the powers before and after cancellation and of what was taken away.
+
+        Not `reliable` is an estimate that does not fit the microphone: ERLE then promises nothing for this frame.
+        """
         if not self.far_active:
             self._candidate_frames = 0
             return False
         near_db, mic_db = level_db(near), level_db(mic)
-        explained = near_db <= self._bound_db(estimate)
+        explained = near_db <= self._bound_db(estimate, reliable=reliable)
         self._candidate_frames = 0 if explained else self._candidate_frames + 1
         if not 0 < self._candidate_frames <= _FREEZE_FRAMES:
             self._learn(mic, near, mic_db)
         return explained
 
-    def _bound_db(self, estimate: float) -> float:
+    def _bound_db(self, estimate: float, *, reliable: bool) -> float:
         """The loudest residual that echo can have left in this frame."""
         self._echo_db = max(float(level_db(estimate)), self._echo_db - _DECAY_DB)
-        erle_db = self._erle.db
+        erle_db = self._erle.db if reliable else 0
         echo_db = self._echo_db if erle_db >= _CONVERGED_DB else self.far_db + self.coupling_db
         return echo_db - erle_db + self._margin_db
 

@@ -10,7 +10,9 @@ a tracker predicts the position at 1:1 and lets a report move it only when repor
 `relock_ms` on average. Standing still is believed after `still_ms`, because audio stacks report in blocks.
 
 The reference is fed `lead_ms` earlier than reported: a canceller can model an echo that comes after its reference, never one
-that precedes it.
+that precedes it. A start is a problem of the same kind: when the first report of a reply tells that it plays, up to a frame of
+it has been rendered and the lead is due as well. That stretch is handed out as `missed`: frames that belong before the one
+just asked for.
 
 Seams: delay estimation from the signals and drift correction replace `_follow`; nothing else knows how the position is found.
 """
@@ -22,6 +24,9 @@ from voicefsm.audio.resample import Resampler
 from voicefsm.audio.ring import Ring
 from voicefsm.audio.samples import FRAME_MS, FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
 from voicefsm.errors import LocalProtocolError
+
+MISSED_FRAMES_MAX = 10
+"""The longest stretch of a start that is made up for."""
 
 _ERROR_AVERAGE = 1 / 16
 """Share of the newest report in the mean error."""
@@ -36,7 +41,8 @@ class Reference:
         self._resampler = Resampler(rate_hz, RATE_HZ)
         self._ring = Ring(settings.reference_keep_ms * SAMPLES_PER_MS)
         self._next_sample = 0
-        self._ahead = settings.reference_lead_ms * SAMPLES_PER_MS + self._resampler.delay_samples
+        self._lead = settings.reference_lead_ms * SAMPLES_PER_MS
+        self._ahead = self._lead + self._resampler.delay_samples
         """How far ahead of the position to read the ring, which is late by the delay of the conversion."""
         self._relock = settings.reference_relock_ms * SAMPLES_PER_MS
         self._still_frames_max = settings.reference_still_ms // FRAME_MS
@@ -48,6 +54,8 @@ class Reference:
         self._error = 0.0
         self.playing = False
         """The far end advances."""
+        self.missed: list[Samples] = []
+        """Frames of the reference that should have come before the one `rendered` returned last; usually none."""
 
     def append(self, first_sample: int, samples: Samples) -> None:
         """Keep audio sent to the client, shape (n,), at its far-end position; both at the output rate.
@@ -64,6 +72,7 @@ class Reference:
 
         `far_end_sample` is what left the loudspeaker as the frame began, at the output rate; None goes on as before.
         """
+        self.missed = []
         if far_end_sample is not None:
             self._follow(far_end_sample * RATE_HZ // self.rate_hz)
         if not self.playing:
@@ -81,15 +90,24 @@ class Reference:
 
     def _follow(self, report: int) -> None:
         """Take a report; decide whether the far end plays, and where."""
-        moved = report - self._report
+        moved, elapsed = report - self._report, (self._still_frames + 1) * FRAME_SAMPLES
         self._report = report
         self._still_frames = 0 if moved else self._still_frames + 1
         if self.playing and self._still_frames < self._still_frames_max:
             self._correct(report)
         elif moved > 0:
-            self._lock(report)
+            self._start(report, min(moved, elapsed))
         else:
             self.playing = False
+
+    def _start(self, report: int, played: int) -> None:
+        """The far end plays, and `played` samples before `report` are out already: make up for them and for the lead."""
+        self._lock(report)
+        due = played + self._lead
+        count = min(-(-due // FRAME_SAMPLES), MISSED_FRAMES_MAX) * FRAME_SAMPLES
+        stretch = self._ring.read(report + self._ahead - count, count)
+        stretch[: max(0, count - due)] = 0
+        self.missed = [stretch[at : at + FRAME_SAMPLES] for at in range(0, count, FRAME_SAMPLES)]
 
     def _correct(self, report: int) -> None:
         """Playing: believe the prediction until reports disagree with it for a while; then their mean, or the last after a jump."""

@@ -17,12 +17,13 @@ Only edges and evidence reach the core.
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 
 import numpy as np
 
 from voicefsm.aec.gate import EchoGate
 from voicefsm.aec.metrics import SILENCE_DB, level_db, power
-from voicefsm.aec.reference import Reference
+from voicefsm.aec.reference import MISSED_FRAMES_MAX, Reference
 from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.frame import AudioFrame, AudioSettings, Framer
 from voicefsm.audio.samples import FRAME_MS, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
@@ -32,6 +33,10 @@ from voicefsm.vad.floor import NoiseFloor
 from voicefsm.vad.segmenter import Edge, EdgeKind, Segmenter
 from voicefsm.vad.settings import VadSettings
 
+_LOUDER_MAX = 1.25
+"""A canceller whose output has this much more power than its input subtracts an echo that is not there: the loudspeaker stopped."""
+_UNSETTLED_FRAMES = 100 // FRAME_MS
+"""After the far end began, what it rendered before its first report still reverberates without a reference."""
 _VOICED_AVERAGE = 1 / 4
 """Share of the newest voiced frame in the level of a stretch of speech."""
 
@@ -88,6 +93,10 @@ class _EchoFree:
     def __init__(self, settings: AecSettings, canceller: EchoCanceller, reference: Reference, *, trusted: bool) -> None:
         self._canceller, self._reference, self._trusted = canceller, reference, trusted
         self._gate = EchoGate(settings)
+        self._past: deque[Samples] = deque([SILENT_FRAME] * MISSED_FRAMES_MAX, maxlen=MISSED_FRAMES_MAX)
+        """The microphone's last frames."""
+        self._unsettled_frames = 0
+        """For how long yet the canceller's estimate is not to be trusted."""
         self._silent_frames = self._rest_frames = (settings.tail_ms + settings.echo_hold_ms) // FRAME_MS + 1
         """The reference was silent for this long; the canceller rests from `_rest_frames` on."""
 
@@ -113,23 +122,40 @@ class _EchoFree:
             self.near_power, self.echo_only = power(near), False
         else:
             near = self._cancel(near)
+        self._past.append(frame.samples)
         self.near_db = level_db(self.near_power)
         return near
 
     def _rests(self, frame: AudioFrame) -> bool:
         """Fetch the reference; has it been silent for so long that there is no echo to cancel?"""
         self._far = self._reference.rendered(frame.far_end_sample)
-        far_db = SILENCE_DB if self._far is SILENT_FRAME else level_db(power(self._far))
+        self._make_up(self._reference.missed)
+        self._note(self._far)
+        return self._silent_frames > self._rest_frames
+
+    def _note(self, far: Samples) -> None:
+        """One more frame of the reference."""
+        far_db = SILENCE_DB if far is SILENT_FRAME else level_db(power(far))
         self._gate.hear_far_end(far_db)
         self._silent_frames = self._silent_frames + 1 if far_db == SILENCE_DB else 0
-        return self._silent_frames > self._rest_frames
 
     def _cancel(self, mic: Samples) -> Samples:
         """Take the echo out, and judge what is left."""
         near = self._canceller.process(mic, self._far)
-        self.near_power = power(near)
-        self.echo_only = self._gate.far_active and self._gate.echo_only(power(mic), self.near_power, power(mic - near))
+        estimate, mic_power, self.near_power = power(mic - near), power(mic), power(near)
+        louder = self.near_power > mic_power * _LOUDER_MAX
+        if louder:
+            near, self.near_power = mic, mic_power
+        reliable = not louder and self._unsettled_frames == 0
+        self.echo_only = self._gate.far_active and self._gate.echo_only(mic_power, self.near_power, estimate, reliable=reliable)
         return near
+
+    def _make_up(self, missed: list[Samples]) -> None:
+        """The far end began before this frame: let the canceller have what it missed, against the near end of that time."""
+        self._unsettled_frames = _UNSETTLED_FRAMES if missed else max(0, self._unsettled_frames - 1)
+        for near, far in zip(list(self._past)[MISSED_FRAMES_MAX - len(missed) :], missed, strict=True):
+            self._note(far)
+            self._canceller.process(near, far)
 
 
 class Hearing:

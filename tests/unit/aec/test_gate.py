@@ -96,3 +96,14 @@ def test_a_talker_does_not_teach_it_at_once_and_a_changed_room_does_in_the_end()
     assert not any(feed(20, 1.9e6, 0.9e6))
     assert gate.erle_db == before
     assert all(feed(500, 1e6, 0.9e6)[400:])
+
+
+def test_an_unreliable_estimate_promises_nothing():
+    """Otherwise the moment the loudspeaker stops, its last echo stands 20 dB above what a good canceller would have left."""
+    gate = EchoGate(SETTINGS)
+    for _ in range(300):
+        gate.hear_far_end(-20)
+        gate.echo_only(1e6, 1e4, 1e6)
+    gate.hear_far_end(-20)
+    assert gate.echo_only(8e5, 8e5, 1e6, reliable=False)
+    assert not gate.echo_only(8e5, 8e5, 1e5, reliable=True)

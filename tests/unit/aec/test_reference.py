@@ -160,3 +160,30 @@ def test_it_keeps_a_bounded_past():
     reference = Reference(16000, AecSettings(reference_keep_ms=1000, reference_lead_ms=0))
     reference.append(0, ramp(0, 48000))
     assert not reference.rendered(320).any()
+
+
+@pytest.mark.parametrize("played", [1, 100, 320])
+def test_what_a_start_missed_is_handed_out(played):
+    """Otherwise the first 40 ms of every reply have no reference, and its echo is taken for the user."""
+    reference = Reference(16000, AecSettings(reference_lead_ms=20))
+    reference.append(0, ramp(0, 16000))
+    reference.rendered(0)
+    frame = reference.rendered(played)
+    missed = np.concatenate(reference.missed)
+    assert len(missed) % 320 == 0
+    assert np.array_equal(missed[len(missed) - played - 320 :], ramp(0, played + 320))
+    assert not missed[: len(missed) - played - 320].any()
+    assert np.array_equal(frame, ramp(played + 320, 320))
+    reference.rendered(played + 320)
+    assert reference.missed == []
+
+
+def test_what_a_cancelled_reply_would_have_played_was_not_missed():
+    """Otherwise the canceller is fed what nobody heard: a jump of ten seconds is no ten seconds of sound."""
+    reference = Reference(16000, NO_LEAD)
+    reference.append(0, ramp(0, 6400))
+    reference.append(160000, ramp(160000, 6400))
+    reference.rendered(0)
+    reference.rendered(160000)
+    assert not np.concatenate(reference.missed).any()
+    assert len(reference.missed) <= 2

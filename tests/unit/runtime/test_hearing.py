@@ -239,3 +239,65 @@ def test_closing_frees_the_canceller():
     canceller = CountingCanceller()
     hearing(canceller)[0].close()
     assert canceller.closed == 1
+
+
+def loudspeaker(seed: int, playing: list[tuple[int, int]], total: int) -> tuple[Signal, Signal, np.ndarray]:
+    """A far end that plays only in the given stretches of samples: what was sent, what was rendered, the position at each moment."""
+    plays = np.zeros(total, bool)
+    for begin, end in playing:
+        plays[begin:end] = True
+    sent = voice(seed, plays.sum() / RATE_HZ, pitch_hz=200)
+    out = np.zeros(total)
+    out[plays] = sent
+    return sent, out, np.concatenate(([0], np.cumsum(plays)[:-1]))
+
+
+def overhear(mic: Signal, sent: Signal, position: np.ndarray) -> list[HeardEdge]:
+    """A session whose client reports the position exactly, once a frame."""
+    ear, reference = hearing()
+    found: list[HeardEdge] = []
+    near, far, at_far = pcm(mic), pcm(sent), 0
+    for at in range(0, len(near) - 319, 320):
+        ahead = min(len(far), int(position[at]) + AHEAD)
+        reference.append(at_far, far[at_far:ahead])
+        at_far = max(at_far, ahead)
+        found += ear.hear(near[at : at + 320], at, int(position[at])).edges
+    ear.close()
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("offset", [0, 137, 300])
+def test_replies_that_begin_pause_and_end_are_not_the_user(seed, offset):
+    """Otherwise every reply interrupts itself in its first 100 ms: it is heard before the first report that tells it plays."""
+    starts = range(8000 + offset, 16 * RATE_HZ, 4 * RATE_HZ)
+    playing = [p for s in starts for p in ((s, s + 24000 + offset), (s + 35000 + offset, s + 48000))]
+    sent, out, position = loudspeaker(seed, playing, 17 * RATE_HZ)
+    mic = through(out, room(seed)) * 10 ** (-10 / 20) + quiet(17)
+    assert overhear(mic, sent, position) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_pause_does_not_cut_the_user_who_caused_it(seed):
+    """Otherwise the pause ends the evidence for itself, and playout resumes over the user. Speech from 6 to 7.5 s, pause at 6.1."""
+    total = 10 * RATE_HZ
+    sent, out, position = loudspeaker(seed, [(0, int(6.1 * RATE_HZ))], total)
+    mic = through(out, room(seed)) * 10 ** (-10 / 20) + quiet(10)
+    mic[6 * RATE_HZ : int(7.5 * RATE_HZ)] += voice(seed + 50, 1.5, level_db=-25)
+    started, ended = overhear(mic, sent, position)
+    assert 5960 <= started.onset_ms <= 6300
+    assert 7300 <= ended.last_voiced_ms <= 7700
+    assert ended.evidence.voiced_ms >= 800
+
+
+def test_the_canceller_never_adds_an_echo():
+    """Otherwise the loudspeaker's sudden silence is heard by the recogniser as our own voice, inverted."""
+    sent, out, position = loudspeaker(1, [(0, 6 * RATE_HZ)], 7 * RATE_HZ)
+    mic = pcm(through(out, room(1)) * 10 ** (-10 / 20) + quiet(7))
+    ear, reference = hearing()
+    reference.append(0, pcm(sent))
+    for at in range(0, len(mic) - 319, 320):
+        frame = mic[at : at + 320]
+        left = ear.hear(frame, at, int(position[at])).samples.astype(float)
+        assert np.mean(left**2) <= 1.3 * np.mean(frame.astype(float) ** 2) + 1
+    ear.close()
