@@ -12,7 +12,7 @@ from voicefsm.aec.settings import AecSettings, Canceller
 from voicefsm.doctor import Patient, examine, show, summary
 from voicefsm.doctor.examine import examine_canceller
 from voicefsm.doctor.finding import broken, note, ok
-from voicefsm.scripted import ScriptedRiva
+from voicefsm.scripted import ScriptedLlm, ScriptedRiva
 
 NOBODY = Patient(
     host="127.0.0.1",
@@ -40,6 +40,15 @@ async def test_where_riva_runs_it_is_asked_what_it_offers():
         findings = await examine(dataclasses.replace(NOBODY, riva=RivaChannelSettings(target=riva.target)))
     assert {"riva", "asr", "tts", "llm"} <= {finding.name for finding in findings}
     assert [finding.name for finding in findings if finding.is_fatal] == ["llm"]
+
+
+async def test_where_everything_runs_nothing_is_broken():
+    """Otherwise `voicefsm doctor && voicefsm serve` would never serve."""
+    async with ScriptedRiva() as riva, ScriptedLlm() as llm:
+        patient = dataclasses.replace(NOBODY, riva=RivaChannelSettings(target=riva.target), llm=LlmSettings(base_url=llm.base_url))
+        findings = await examine(patient)
+    assert [finding.name for finding in findings if finding.is_fatal] == []
+    assert next(finding.detail for finding in findings if finding.name == "llm").endswith("scripted will answer")
 
 
 def test_the_canceller_is_named_with_its_reason():
