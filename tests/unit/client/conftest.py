@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -22,11 +23,11 @@ class Call:
 
     async def receive(self) -> pb.ConverseRequest | None:
         """The next request; None when the client half-closed."""
-        request = await self.context.read()
+        request: Any = await self.context.read()
         if request is grpc.aio.EOF:
             return None
         self.received.append(request)
-        return request
+        return self.received[-1]
 
     async def receive_until(self, kind: str) -> pb.ConverseRequest:
         """The next request of that kind."""
@@ -35,7 +36,7 @@ class Call:
                 return request
         raise AssertionError(f"the client half-closed before it sent {kind}")
 
-    async def send(self, **fields: object) -> None:
+    async def send(self, **fields: Any) -> None:
         """Answer."""
         await self.context.write(pb.ConverseResponse(**fields))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -16,7 +17,7 @@ from voicefsm.values import CancelReason, Epoch
 FRAME = np.full(320, 1000, np.int16)
 
 
-async def drain(conversation: Conversation) -> list[client.Event]:
+async def drain(conversation: Conversation) -> list[Any]:
     return [event async for event in conversation]
 
 
@@ -163,11 +164,18 @@ async def test_tells_everything_in_order(serve, ready):
         await call.send(assistant_text=pb.AssistantText(epoch=1, index=0, text="Hello."))
         latencies = pb.TurnLatencies(first_audio_ms=120)
         completed = pb.TurnCompleted(
-            epoch=1, user_text="hi", assistant_text="Hello.", heard_text="Hello.", outcome=1, latencies=latencies
+            epoch=1,
+            user_text="hi",
+            assistant_text="Hello.",
+            heard_text="Hello.",
+            outcome=pb.TurnCompleted.OUTCOME_COMPLETED,
+            latencies=latencies,
         )
         await call.send(turn_completed=completed)
-        await call.send(error=pb.Error(fault=2, message="The model failed.", remedy="Try again.", backend="llm", epoch=2))
-        await call.send(state_changed=pb.StateChanged(to=99))
+        await call.send(
+            error=pb.Error(fault=pb.Error.FAULT_BACKEND, message="The model failed.", remedy="Try again.", backend="llm", epoch=2)
+        )
+        await call.send(state_changed=pb.StateChanged(to=cast(Any, 99)))
 
     async with serve(script) as target, Conversation.connect(target) as conversation:
         _, state, transcript, text, turn, error, unknown = await drain(conversation)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicefsm.client import Player, PlayerSettings, Samples, Span
-from voicefsm.values import Epoch
+from voicefsm.values import Epoch, SampleIndex
 
 RATE_HZ = 16000
 FRAME = 320
@@ -86,7 +86,7 @@ def test_pause_fades_within_a_frame_and_keeps_the_buffer():
     p.render(FRAME)
     p.pause(ONE)
     block = p.render(FRAME)
-    assert p.spans == (Span(0, ONE, FRAME, 80),)
+    assert p.spans == (Span(0, ONE, SampleIndex(FRAME), 80),)
     assert (np.diff(block[:80].astype(int)) <= 0).all()
     assert block[79] == 0
     assert not block[80:].any()
@@ -170,7 +170,7 @@ def test_cancel_ends_a_pause():
     p.push(TWO, 3200, np.full(FRAME, 1000, np.int16), last=True)
     block = p.render(FRAME)
     assert (block == 1000).all()
-    assert p.spans == (Span(0, TWO, 3200, FRAME),)
+    assert p.spans == (Span(0, TWO, SampleIndex(3200), FRAME),)
     assert p.underruns == 0
 
 
@@ -181,7 +181,7 @@ def test_cancel_spares_the_next_reply():
     p.push(TWO, 1000, ramp(0, FRAME), last=True)
     p.cancel(ONE)
     p.render(FRAME)
-    assert p.spans == (Span(0, TWO, 1000, FRAME),)
+    assert p.spans == (Span(0, TWO, SampleIndex(1000), FRAME),)
 
 
 def test_a_pause_that_comes_after_the_cancel_is_ignored():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from typing import cast
 
 import numpy as np
 import pytest
 
 from voicefsm.client import (
     AssistantText,
+    Conversation,
+    Event,
     Outcome,
     Player,
     PlayoutPaused,
@@ -66,9 +69,9 @@ class FakeConversation:
         self.ended = False
         self._by_length = {-(-len(samples) // 320): text for text, samples in speech.items()}
         self._manners = manners
-        self._queue: asyncio.Queue = asyncio.Queue()
+        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._voiced = self._silent = 0
-        self._epoch = 0
+        self._epoch = Epoch(0)
         self._end = 0
         self._words: list[str] = []
         self._said = ""
@@ -163,13 +166,13 @@ class FakeConversation:
     def _answer(self, said: str) -> None:
         self._said = said
         self._words = ANSWERS.get(said, "").split() or self._last_thing()
-        self._epoch += 1
+        self._epoch = Epoch(self._epoch + 1)
         self._first = self._end + 8000
         count = len(self._words) * MS_PER_WORD * RATE
         self._end = self._first + count
         samples = np.full(count, 500, np.int16)
         self.player._samples_max = 10**9
-        self.player.push(Epoch(self._epoch), self._first, samples, last=True)
+        self.player.push(self._epoch, self._first, samples, last=True)
         self._move(State.PROCESSING)
         self._emit(AssistantText, self._epoch, 0, " ".join(self._words))
 
@@ -203,7 +206,7 @@ def talk(tmp_path):
     """Hold the scripted conversation with an assistant of the given manners; returns (report, line)."""
 
     async def hold(manners):
-        conversation = FakeConversation(SPEECH, manners)
+        conversation = cast(Conversation, FakeConversation(SPEECH, manners))
         line = Line(conversation)
         observer = script.Observer(conversation, line, lambda _: None)
         settings = DemoSettings(out=tmp_path, answer_ms_max=3000)

@@ -8,22 +8,23 @@ from voicefsm.client import PlayoutPaused, PlayoutResumed, TtsCancelled
 from voicefsm.demo import measure
 from voicefsm.demo.line import Heard, Utterance
 from voicefsm.demo.script import Moment
-from voicefsm.values import CancelReason, Epoch
+from voicefsm.values import CancelReason, Epoch, SampleIndex
 
 ONE = Epoch(1)
+ZERO = SampleIndex(0)
 SAID = Utterance("stop", first_sample=1600, end_sample=8000)
 
 
 def paused(at):
-    return Moment(at, PlayoutPaused(0.0, ONE, 0))
+    return Moment(at, PlayoutPaused(0.0, ONE, ZERO))
 
 
 def resumed(at):
-    return Moment(at, PlayoutResumed(0.0, ONE, 0))
+    return Moment(at, PlayoutResumed(0.0, ONE, ZERO))
 
 
 def cancelled(at):
-    return Moment(at, TtsCancelled(0.0, ONE, 0, CancelReason.BARGE_IN, 0))
+    return Moment(at, TtsCancelled(0.0, ONE, ZERO, CancelReason.BARGE_IN, ZERO))
 
 
 def test_barge_in_figures():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ class PortAudioError(Exception):
 
 def machine(*, has_input=True, has_output=True):
     """A sounddevice module of a machine that has, or has not, the devices."""
-    fake = types.ModuleType("sounddevice")
+    fake: Any = types.ModuleType("sounddevice")
 
     def query_devices(_, kind):
         if not (has_input if kind == "input" else has_output):
@@ -74,7 +75,8 @@ async def test_a_block_each_way():
     duplex.turn(np.full(320, 8, np.int16), heard, taken_s=1.03, heard_s=1.04)
     first, second = await duplex.queue.get(), await duplex.queue.get()
     assert (first.capture_sample, first.far_end_sample) == (0, 1000)
-    assert (second.capture_sample, second.far_end_sample) == (320, pytest.approx(1160, abs=1))
+    assert second.capture_sample == 320
+    assert second.far_end_sample == pytest.approx(1160, abs=1)
     assert second.samples[0] == 8
 
 

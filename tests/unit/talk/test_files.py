@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import wave
+from typing import cast
 
 import numpy as np
 import pytest
 
-from voicefsm.client import Player
+from voicefsm.client import Conversation, Player
 from voicefsm.errors import VoiceFsmError
 from voicefsm.talk import files
 from voicefsm.values import Epoch
@@ -18,7 +19,7 @@ class Echoing:
 
     def __init__(self, frames=10_000) -> None:
         self.player = Player(16000)
-        self.sent = []
+        self.sent: list[tuple[int, int, int]] = []
         self._frames = frames
 
     @property
@@ -35,7 +36,7 @@ class Echoing:
 async def test_plays_in_real_time_and_returns_what_was_heard():
     """If this fails a test on a machine without a sound card says nothing about one with it."""
     conversation = Echoing()
-    heard = await files.play(conversation, np.full(640, 9, np.int16), tail_ms=60)
+    heard = await files.play(cast(Conversation, conversation), np.full(640, 9, np.int16), tail_ms=60)
     assert conversation.sent == [(0, 0, 9), (320, 0, 9), (640, 320, 0), (960, 640, 0), (1280, 640, 0)]
     assert heard.tolist() == [0] * 320 + [5] * 640 + [0] * 640
 
@@ -44,7 +45,7 @@ async def test_plays_in_real_time_and_returns_what_was_heard():
 async def test_stops_when_the_conversation_does():
     """If this fails a file is played to nobody."""
     conversation = Echoing(frames=2)
-    await files.play(conversation, np.zeros(16000, np.int16), tail_ms=0)
+    await files.play(cast(Conversation, conversation), np.zeros(16000, np.int16), tail_ms=0)
     assert len(conversation.sent) == 2
 
 
