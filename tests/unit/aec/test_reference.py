@@ -178,6 +178,17 @@ def test_what_a_start_missed_is_handed_out(played):
     assert reference.missed == []
 
 
+def test_what_was_heard_before_a_pause_was_not_missed():
+    """Otherwise the canceller hears it twice."""
+    reference = playing(AecSettings(reference_lead_ms=20))
+    for _ in range(5):
+        reference.rendered(1600)
+    reference.rendered(1700)
+    missed = np.concatenate(reference.missed)
+    assert np.array_equal(missed[-420:], ramp(1600, 420))
+    assert not missed[:-420].any()
+
+
 def test_what_a_cancelled_reply_would_have_played_was_not_missed():
     """Otherwise the canceller is fed what nobody heard: a jump of ten seconds is no ten seconds of sound."""
     reference = Reference(16000, NO_LEAD)
