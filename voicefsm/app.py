@@ -131,10 +131,14 @@ def open_journal(settings: JournalSettings, session_id: str) -> Journal:
     """The journal of one session, if journals are wanted. A directory that cannot be written costs the journal, not the session."""
     if not settings.dir:
         return NullJournal()
-    try:
-        return FileJournal(Path(settings.dir) / f"{session_id}.jsonl", bytes_max=settings.bytes_max)
-    except OSError as error:
+
+    def lost(error: OSError) -> None:
         structlog.get_logger("voicefsm").error("no journal", session=session_id, problem=str(error), remedy="Check journal.dir.")
+
+    try:
+        return FileJournal(Path(settings.dir) / f"{session_id}.jsonl", bytes_max=settings.bytes_max, lost=lost)
+    except OSError as error:
+        lost(error)
         return NullJournal()
 
 

@@ -4,12 +4,12 @@ Kinds of record, each with `at_ms` (the *now* clock, from the session's start):
 
 - `session`: the first line. Version, session id, wall clock, language, rates, and the turn settings that the machine ran with.
 - `step`: one fact, the states before and after, and all orders it led to. Feeding the facts to a machine with the same settings
-must give
-  the same orders again: that is what replay checks.
+  must give the same orders again: that is what replay checks.
 - `turn`: what a finished exchange came to (the `TurnCompleted` message).
-- `end`: why the session ended.
+- `end`: why the session ended, and what was lost in it.
 
-No audio is written. Lines go to a buffered file; a journal that reaches its limit says so in its last line and writes no more.
+No audio is written. Lines go to a buffered file; a journal that reaches its limit says so in its last line and writes no more. A
+disk that fails ends the journal, never the session.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,34 +46,47 @@ class NullJournal:
 class FileJournal:
     """One JSON object per line, in one file per session."""
 
-    def __init__(self, path: Path, *, bytes_max: int) -> None:
-        """Raises `OSError` when the file cannot be created."""
+    def __init__(self, path: Path, *, bytes_max: int, lost: Callable[[OSError], object] = lambda _: None) -> None:
+        """`lost` is told when the disk fails. Raises `OSError` when the file cannot be created."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[str] | None = path.open("w", encoding="utf-8")
+        self._file: IO[bytes] | None = path.open("wb")
         self._left = bytes_max
+        self._lost = lost
 
     def write(self, kind: str, at_ms: int, body: Mapping[str, Any]) -> None:
         """Append one record."""
         if self._file is None:
             return
-        line = json.dumps({"kind": kind, "at_ms": at_ms, **body}, ensure_ascii=False, separators=(",", ":"))
-        self._left -= len(line) + 1
+        line = _line({"kind": kind, "at_ms": at_ms, **body})
+        self._left -= len(line)
+        self._append(line if self._left > 0 else _line({"kind": "truncated", "at_ms": at_ms}))
         if self._left <= 0:
-            self._file.write(json.dumps({"kind": "truncated", "at_ms": at_ms}) + "\n")
             self.close()
-            return
-        self._file.write(line + "\n")
-
-    def flush(self) -> None:
-        """Hand what is buffered to the operating system."""
-        if self._file is not None:
-            self._file.flush()
 
     def close(self) -> None:
         """Write what is buffered. Harmless twice."""
-        if self._file is not None:
-            self._file.close()
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            file.close()
+        except OSError as error:
+            self._lost(error)
+
+    def _append(self, line: bytes) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(line)
+        except OSError as error:
+            self._lost(error)
+            with suppress(OSError):
+                self._file.close()
             self._file = None
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    """One record. Half a surrogate pair, which a model may write, becomes its escape."""
+    return f"{json.dumps(record, ensure_ascii=False, separators=(',', ':'))}\n".encode(errors="backslashreplace")
 
 
 def record_of(item: object) -> dict[str, Any]:
