@@ -1,0 +1,66 @@
+"""What the model is told of the conversation."""
+
+from __future__ import annotations
+
+import itertools
+
+from voicefsm.ports import Message
+from voicefsm.runtime.history import History
+
+
+def said(history: History) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in history.messages()]
+
+
+def test_a_conversation() -> None:
+    """Otherwise the model answers without knowing who said what."""
+    history = History("Be brief.", 10)
+    history.add_user("one")
+    history.add_heard("two")
+    history.add_user("three")
+    assert said(history) == [("system", "Be brief."), ("user", "one"), ("assistant", "two"), ("user", "three")]
+
+
+def test_an_answer_that_nobody_heard_leaves_no_trace_and_its_question_stays() -> None:
+    """Otherwise chat templates that insist on alternation refuse the request, or the model believes it was heard."""
+    history = History("", 10)
+    history.add_user("one")
+    history.add_heard("")
+    history.add_user("two")
+    assert said(history)[1:] == [("user", "one\ntwo")]
+
+
+def test_a_turn_taken_back_is_gone_before_its_longer_self_comes() -> None:
+    """Otherwise the model reads the first half of the question twice."""
+    history = History("", 10)
+    history.add_user("hello")
+    history.add_heard("hi")
+    history.add_user("book a")
+    history.retract_user()
+    history.add_user("book a table")
+    assert said(history)[1:] == [("user", "hello"), ("assistant", "hi"), ("user", "book a table")]
+
+
+def test_only_the_users_words_are_taken_back() -> None:
+    """Otherwise a late retraction erases what the assistant was heard to say."""
+    history = History("", 10)
+    history.retract_user()
+    history.add_user("hello")
+    history.add_heard("hi")
+    history.retract_user()
+    assert said(history)[1:] == [("user", "hello"), ("assistant", "hi")]
+
+
+def test_the_oldest_are_dropped_in_blocks_and_the_rest_begins_with_the_user() -> None:
+    """Otherwise memory grows for ever; or the prefix cache is cold at every turn; or strict templates refuse what is left."""
+    history = History("S", 40)
+    prompts = []
+    for k in range(200):
+        history.add_user(f"q{k}")
+        prompts.append(history.messages())
+        history.add_heard(f"a{k}")
+    assert all(len(prompt) <= 41 for prompt in prompts)
+    assert all(prompt[1].role == "user" and prompt[-1].content == f"q{k}" for k, prompt in enumerate(prompts))
+    kept = sum(later[: len(earlier)] == earlier for earlier, later in itertools.pairwise(prompts))
+    assert kept > len(prompts) * 3 // 4, "most prompts extend the one before"
+    assert prompts[0][0] == Message("system", "S")
