@@ -62,6 +62,8 @@ class TtsScript:
     """Wait before each later one."""
     times_words: bool = True
     """Whether responses carry word timings, when asked for."""
+    repeats_words: bool = False
+    """Whether each response carries the timings of the whole text again."""
     echoes_ids: bool = True
     """Whether responses carry the id of their request."""
     silent_texts: Sequence[str] = ()
@@ -183,7 +185,7 @@ class ScriptedTts:
         response.meta.text = request.text
         if self.script.echoes_ids:
             response.id.value = request.id.value
-        if is_first and self.script.times_words and request.enable_word_time_offsets:
+        if (is_first or self.script.repeats_words) and self.script.times_words and request.enable_word_time_offsets:
             for found in _WORD.finditer(request.text):
                 span_ms = found.start() * self.script.char_ms, found.end() * self.script.char_ms
                 response.meta.words.add(word=found[0], start_time=span_ms[0], end_time=span_ms[1])

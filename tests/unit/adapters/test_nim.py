@@ -194,6 +194,31 @@ async def test_connection_is_used_again() -> None:
         assert (llm.connections, llm.aborted) == (1, 0)
 
 
+async def test_every_way_out_gives_the_connection_back() -> None:
+    """Otherwise replies that were cut or refused use up the pool, and the gateway falls silent after an hour."""
+    replies: list[Answer] = [
+        ["Once", Hang()],
+        HttpError(500, "x" * 200_000),
+        ["Hel", Drop()],
+        ["Hel", b"data: 7\n\n", Hang()],
+        "Hi.",
+    ]
+    async with model(*replies, connections_max=1, connect_ms_max=500) as (adapter, _):
+        async with aclosing(adapter.stream(REQUEST)) as reply:
+            await anext(reply)
+        for _ in range(3):
+            with pytest.raises(BackendError, match=r"HTTP 500|broke the connection|no object"):
+                await pieces_of(adapter)
+        assert await pieces_of(adapter) == ["Hi."]
+
+
+async def test_environment_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a proxy meant for something else stands between the gateway and its model."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    async with model("Hi.") as (adapter, _):
+        assert await pieces_of(adapter) == ["Hi."]
+
+
 async def test_slow_listener_is_no_slow_server() -> None:
     """Otherwise back-pressure from the voice kills the reply."""
     async with model("one two three", first_token_ms_max=200, token_ms_max=100) as (adapter, _):

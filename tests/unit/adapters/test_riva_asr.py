@@ -197,6 +197,32 @@ async def test_status_says_whether_to_try_again(code: grpc.StatusCode, details: 
     assert caught.value.remedy
 
 
+async def test_outage_breaks_the_stream_and_the_next_one_works() -> None:
+    """Otherwise a recogniser that restarts ends every session, or is never found again."""
+    async with ScriptedRiva(asr=AsrScript([(At(80), partial("hel"))])) as riva, aclosing(recognizer(riva)) as asr:
+        async with asr.open(REQUEST) as stream:
+            speak(stream, 80)
+            heard = aiter(stream)
+            await anext(heard)
+            await riva.stop()
+            with pytest.raises(BackendError) as caught:
+                await anext(heard)
+            assert caught.value.retryable
+        await riva.start()
+        async with asyncio.timeout(10):
+            while not await _hears(asr):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+async def _hears(asr: RivaRecognizer) -> bool:
+    try:
+        async with asr.open(REQUEST) as stream:
+            speak(stream, 80)
+            return (await anext(aiter(stream))).text == "hel"
+    except BackendError:
+        return False
+
+
 async def test_frozen_server_overflows_loudly() -> None:
     """Otherwise the user speaks into a void and nobody learns it."""
     riva = ScriptedRiva(asr=AsrScript([(At(0), StopReading())]))

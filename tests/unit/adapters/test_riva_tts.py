@@ -8,11 +8,12 @@ from contextlib import aclosing
 import grpc
 import numpy as np
 import pytest
+import riva.client.proto.riva_tts_pb2 as rtts
 from hypothesis import given
 from hypothesis import strategies as st
 
 from voicefsm.adapters.channels import RivaChannelSettings
-from voicefsm.adapters.riva_tts import InputMode, RivaSynthesisStream, RivaSynthesizer, RivaTtsSettings, _voices, pieces
+from voicefsm.adapters.riva_tts import InputMode, RivaSynthesisStream, RivaSynthesizer, RivaTtsSettings, _Piece, _voices, pieces
 from voicefsm.errors import BackendError
 from voicefsm.ports import SpokenAudio, SpokenWord, SynthesisRequest
 from voicefsm.scripted import Close, Fail, FallSilent, Fault, ScriptedRiva, TtsScript, voice
@@ -132,6 +133,47 @@ async def test_words_are_timed_from_the_start_of_the_segment() -> None:
     assert words[0] == SpokenWord("One,", 4 * 60)
     assert words[-1] == SpokenWord("six.", offset_ms + len(second) * 60)
     assert [w for s in spoken if s.index == 1 for w in s.words] == [SpokenWord("Next.", 5 * 60)]
+
+
+async def test_repeated_timings_count_once() -> None:
+    """Otherwise the heard text stutters with a server that sends all it knows each time."""
+    async with ScriptedRiva(tts=TtsScript(repeats_words=True)) as riva, aclosing(synthesizer(riva)) as tts:
+        spoken = await reply(tts, SEGMENTS[1])
+    assert len(spoken) > 3
+    assert [w.text for s in spoken for w in s.words] == SEGMENTS[1].split()
+
+
+async def test_words_the_server_spells_otherwise_keep_its_spelling() -> None:
+    """Otherwise one normalised number shifts every later word of the sentence."""
+    piece = _Piece(0, "0.1", "It is 20 °C, says Dr. Who!")
+    spelt = [("it", 1), ("is", 2), ("twenty", 3), ("degrees", 4), ("says", 5), ("doctor", 6), ("who", 7)]
+    timings = [rtts.WordTiming(word=word, start_time=end - 1, end_time=end) for word, end in spelt]
+    assert [w for w, _ in piece.new_words(timings)] == ["It", "is", "twenty", "degrees", "says", "doctor", "Who!"]
+
+
+async def test_outage_breaks_the_reply_and_the_next_one_works() -> None:
+    """Otherwise a server that restarts takes the gateway's voice for good."""
+    async with ScriptedRiva(tts=TtsScript(chunk_period_ms=20)) as riva, aclosing(synthesizer(riva)) as tts:
+        async with tts.open(REQUEST) as stream:
+            stream.speak(0, "a long story that is cut off by an outage")
+            audio = aiter(stream)
+            await anext(audio)
+            await riva.stop()
+            with pytest.raises(BackendError) as caught:
+                await _collect(stream, [])
+            assert caught.value.retryable
+        await riva.start()
+        async with asyncio.timeout(10):
+            while not (spoken := await _attempt(tts)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert heard(spoken) == {0: EXACT[0]}
+
+
+async def _attempt(tts: RivaSynthesizer) -> list[SpokenAudio]:
+    try:
+        return await reply(tts, SEGMENTS[0])
+    except BackendError:
+        return []
 
 
 async def test_leaving_cancels_at_once_and_ends_the_reader() -> None:
