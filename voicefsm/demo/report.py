@@ -44,6 +44,10 @@ class TurnReport:
     """Word error rate between the two."""
     assistant_text: str
     heard_text: str
+    heard_words: int
+    """How many words of the answer count as heard …"""
+    assistant_words: int
+    """… of how many that were written for the voice."""
     outcome: str
     epoch: int
     asked: int
@@ -120,6 +124,8 @@ def _turn(lived: Lived, exchange: Exchange) -> TurnReport:
         user_wer=round(measure.word_error_rate(said.text, user_text), 2),
         assistant_text=completed.assistant_text if completed else "",
         heard_text=completed.heard_text if completed else "",
+        heard_words=len(measure.words(completed.heard_text)) if completed else 0,
+        assistant_words=len(measure.words(completed.assistant_text)) if completed else 0,
         outcome=completed.outcome.value if completed else "",
         epoch=epoch,
         asked=exchange.asked,

@@ -38,8 +38,8 @@ NOTE_COLOURS = {
     NoteKind.FAILURE: "#7b1fa2",
 }
 
-ROW_MS_MIN = 20_000
-"""A row shows at least so much."""
+ROW_MS = 20_000
+"""A row shows about so much."""
 ROWS_MAX = 16
 """More time makes longer rows, not a longer picture."""
 CLOSE_UPS_MAX = 4
@@ -74,8 +74,7 @@ class Row:
 def figure(session: Session, recording: Recording | None, title: str) -> tuple[Figure, list[Row]]:
     """Draw a session. Returns the figure and its rows of time."""
     duration_ms = max(session.duration_ms, recording.duration_ms if recording else 0, 1000)
-    row_ms = max(ROW_MS_MIN, math.ceil(duration_ms / ROWS_MAX / 1000) * 1000)
-    row_ms = min(row_ms, math.ceil(duration_ms / 1000) * 1000)
+    row_ms = math.ceil(duration_ms / max(1, min(ROWS_MAX, round(duration_ms / ROW_MS))) / 1000) * 1000
     starts = range(0, duration_ms, row_ms)
     close_ups = _close_ups(session)
     height_in = HEAD_IN + ROW_IN * len(starts) + (CLOSE_UP_IN + 0.45 if close_ups else 0) + 0.3

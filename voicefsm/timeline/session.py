@@ -150,6 +150,7 @@ class _Reader:
         self._state_ms = 0
         self._now_ms = 0
         self._onset_ms: int | None = None
+        self._utterance_ms: int | None = None
         self._audible_ms: int | None = None
         self._turns: dict[int, Turn] = {}
         self._epoch = 0
@@ -216,6 +217,8 @@ class _Reader:
     def speech_started(self, body: Mapping[str, Any]) -> None:
         """The user began to speak."""
         self._onset_ms = self._time(body, "onset_ms")
+        if self._utterance_ms is None:
+            self._utterance_ms = self._onset_ms
         if self._audible_ms is not None:
             self._note(NoteKind.ONSET, "user speaks", self._onset_ms)
 
@@ -228,17 +231,12 @@ class _Reader:
 
     def final_heard(self, body: Mapping[str, Any]) -> None:
         """The user's words."""
+        start_ms, self._utterance_ms = self._utterance_ms, None
         text = str(body.get("text", "")).strip()
-        if not text:
-            return
-        start_ms, end_ms = self._last_user_speech()
-        self.session.lines.append(Line(start_ms, end_ms, Speaker.USER, text))
-
-    def _last_user_speech(self) -> tuple[int, int]:
-        if self._onset_ms is not None:
-            return self._onset_ms, self._now_ms
-        spoken = [s for s in self.session.speech if s.speaker is Speaker.USER]
-        return (spoken[-1].start_ms, spoken[-1].end_ms) if spoken else (self._now_ms, self._now_ms)
+        if text:
+            spoken = [s.end_ms for s in self.session.speech if s.speaker is Speaker.USER]
+            end_ms = self._now_ms if self._onset_ms is not None or not spoken else spoken[-1]
+            self.session.lines.append(Line(min(self._now_ms if start_ms is None else start_ms, end_ms), end_ms, Speaker.USER, text))
 
     def playout_started(self, body: Mapping[str, Any]) -> None:
         """The client hears a reply."""
