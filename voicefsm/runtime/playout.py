@@ -123,8 +123,8 @@ class Playout:
 
     def resume(self, now_ms: int) -> None:
         """Go on at the next sample; what held the reply back is over as well."""
+        self._freeze(now_ms)
         self._is_paused = self._is_held = False
-        self._base_ms = now_ms
 
     def cancel(self, now_ms: int) -> SampleIndex | None:
         """Drop what was not heard. Returns the last sample that counts as heard; None when no sample of the reply has left."""
