@@ -189,7 +189,7 @@ class Stage:
         left += ["an ASR stream" for stream in self.recognizer.streams if stream.is_open]
         left += ["a TTS stream" for stream in self.synthesizer.streams if stream.is_open]
         left += ["a canceller" for canceller in self.cancellers if not canceller.closed]
-        left += ["the journal"] if self._journal is self.journal and not self.journal.closed else []
+        left += ["the journal"] if self.journal.records and not self.journal.closed else []
         return left
 
     def _make_canceller(self) -> CountedCanceller:

@@ -1,0 +1,220 @@
+"""Orders, carried out: each has a hand, and the ear comes first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from voicefsm import effects as fx
+from voicefsm.ports import Message, SpokenAudio
+from voicefsm.runtime import interpreter, messages
+from voicefsm.runtime.ears import Ears
+from voicefsm.runtime.history import History
+from voicefsm.runtime.interpreter import Interpreter
+from voicefsm.runtime.outbox import Outbox
+from voicefsm.runtime.playout import Playout
+from voicefsm.runtime.turnclock import TurnClock
+from voicefsm.simulation.fakes import FakeLanguageModel, ramp
+from voicefsm.simulation.stage import PLAN, Stage
+from voicefsm.values import Backend, CancelReason, EndReason, Epoch
+
+pytestmark = pytest.mark.looptime
+
+ONE, TWO = Epoch(1), Epoch(2)
+
+
+class Hands:
+    """An interpreter with everything it holds."""
+
+    def __init__(self, stage: Stage) -> None:
+        senses = stage.senses()
+        self.stage = stage
+        self.outbox = Outbox(1000)
+        self.playout = Playout(16000, PLAN.playout)
+        self.history = History("S", 100)
+        self.told: list[Any] = []
+        request: Any = None
+        self.interpreter = Interpreter(
+            plan=PLAN,
+            senses=senses,
+            playout=self.playout,
+            ears=Ears(senses.recognizer, request, backlog_ms_max=1000, now=self.now, tell=self.told.append),
+            history=self.history,
+            outbox=self.outbox,
+            turn_clock=TurnClock(),
+            now=self.now,
+            tell=self.told.append,
+            wake=lambda: None,
+            room=_room,
+        )
+
+    def now(self) -> int:
+        return round(asyncio.get_running_loop().time() * 1000)
+
+    def do(self, *orders: fx.Effect) -> None:
+        for order in orders:
+            self.interpreter.carry_out(order)
+
+    def send_all(self) -> None:
+        """What the session's pump would do now."""
+        while (piece := self.playout.take(self.now())) is not None:
+            self.outbox.put(piece)
+
+    async def said(self) -> list[messages.Outbound]:
+        """What is in the outbox; the session is over."""
+        self.outbox.close()
+        return [message async for message in _all(self.outbox)]
+
+
+async def _room() -> None:
+    """There always is."""
+
+
+async def _all(outbox: Outbox) -> AsyncGenerator[messages.Outbound]:
+    while (message := await outbox.get()) is not None:
+        yield message
+
+
+@asynccontextmanager
+async def hands(stage: Stage | None = None) -> AsyncGenerator[Hands]:
+    made = Hands(stage or Stage(model=FakeLanguageModel(["Hello there. " * 30])))
+    async with asyncio.TaskGroup() as tasks:
+        made.interpreter.tasks = tasks
+        yield made
+        made.interpreter.stop()
+
+
+def test_every_order_has_a_hand() -> None:
+    """Otherwise a rare order is a crash in a live conversation."""
+    assert set(interpreter._METHODS) == set(fx.EFFECTS)
+
+
+async def test_a_cut_reaches_the_client_before_anything_else_of_that_step() -> None:
+    """Otherwise the loudspeaker goes on while the server tidies up."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"), fx.SpeakText(ONE, 0, "Hello there."))
+        await asyncio.sleep(0.5)
+        hand.send_all()
+        hand.do(fx.CancelTts(ONE, CancelReason.BARGE_IN), fx.CancelGeneration(ONE), fx.CompleteTurn(ONE, fx.Outcome.INTERRUPTED))
+        await asyncio.sleep(1)
+        hand.send_all()
+        kinds = [type(message) for message in await hand.said()]
+        assert kinds == [messages.AssistantText, messages.CancelTts, messages.TurnCompleted], "unwritten audio was taken back"
+        assert (hand.stage.model.aborted, hand.stage.synthesizer.aborted) == (1, 1)
+
+
+async def test_audio_that_arrives_after_the_cut_does_not_leave() -> None:
+    """Otherwise one more syllable is heard of a reply that was cut."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"), fx.SpeakText(ONE, 0, "Hello there."))
+        await asyncio.sleep(0.2)
+        hand.send_all()
+        hand.do(fx.CancelTts(ONE, CancelReason.CLIENT))
+        hand.playout.add(SpokenAudio(0, ramp(0, 1600)))
+        hand.send_all()
+        assert not any(isinstance(message, messages.AudioOutput) for message in await hand.said())
+
+
+async def test_a_reply_that_never_left_is_cut_without_a_word() -> None:
+    """Otherwise clients are told to silence what they never had."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"), fx.CancelTts(ONE, CancelReason.NEW_INPUT), fx.CancelGeneration(ONE))
+        assert await hand.said() == []
+
+
+async def test_pause_and_resume_speak_to_client_and_playout() -> None:
+    """Otherwise only one of both ends stands still."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"), fx.SpeakText(ONE, 0, "Hello there. " * 10), fx.PausePlayout(ONE))
+        await asyncio.sleep(0.5)
+        hand.send_all()
+        assert hand.playout.position(hand.now())[1] > 0
+        hand.do(fx.ResumePlayout(ONE, "backchannel"))
+        hand.send_all()
+        kinds = [type(message) for message in await hand.said()]
+        assert kinds[:3] == [messages.AssistantText, messages.PausePlayout, messages.ResumePlayout]
+        assert kinds[3:] == [messages.AudioOutput] * len(kinds[3:])
+        assert len(kinds) > 3
+
+
+async def test_hold_and_release_are_between_us() -> None:
+    """Otherwise a client is told of a reply it has not heard of."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"), fx.HoldPlayout(ONE), fx.SpeakText(ONE, 0, "Hello there."))
+        await asyncio.sleep(0.5)
+        hand.send_all()
+        hand.do(fx.ReleasePlayout(ONE))
+        hand.send_all()
+        kinds = [type(message) for message in await hand.said()]
+        assert kinds[0] is messages.AssistantText
+        assert set(kinds[1:]) == {messages.AudioOutput}
+
+
+async def test_the_model_sees_the_turn_and_a_retracted_turn_leaves() -> None:
+    """Otherwise the second attempt at a question contains the first."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "book a"))
+        await asyncio.sleep(0)
+        hand.do(fx.CancelTts(ONE, CancelReason.NEW_INPUT), fx.CancelGeneration(ONE), fx.RetractUserTurn(ONE))
+        hand.do(fx.StartGeneration(TWO, "book a table"))
+        await asyncio.sleep(0.01)
+        asked = hand.stage.model.requests
+        assert [request.messages[1:] for request in asked] == [(Message("user", "book a"),), (Message("user", "book a table"),)]
+        assert (asked[0].temperature, asked[0].tokens_max) == (PLAN.temperature, PLAN.tokens_max)
+        assert hand.playout.epoch == TWO
+
+
+async def test_what_an_exchange_came_to_is_returned_sent_and_remembered() -> None:
+    """Otherwise journal, client and model know three different conversations."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"), fx.SpeakText(ONE, 0, "Hello there."), fx.FinishSpeech(ONE))
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            hand.send_all()
+        done = hand.interpreter.carry_out(fx.CompleteTurn(ONE, fx.Outcome.COMPLETED))
+        assert done is not None
+        assert (done.user_text, done.assistant_text, done.heard_text) == ("hi", "Hello there.", "Hello there.")
+        assert (await hand.said())[-1] is done
+        assert hand.history.messages()[1:] == (Message("user", "hi"), Message("assistant", "Hello there."))
+
+
+async def test_what_the_client_is_shown() -> None:
+    """Otherwise the client's screen says nothing, or something else."""
+    async with hands() as hand:
+        hand.do(
+            fx.SendTranscript("hel", is_final=False, stability=0.5),
+            fx.ReportFailure(Backend.TTS, ONE, "Hoarse.", "Drink."),
+            fx.EndSession(EndReason.CLIENT),
+        )
+        assert await hand.said() == [
+            messages.Transcript("hel", False, 0.5, ()),
+            messages.Failure("tts", "Hoarse.", "Drink.", ONE),
+        ]
+
+
+async def test_ears_are_opened_asked_and_closed() -> None:
+    """Otherwise the ASR stream outlives its session."""
+    async with hands() as hand:
+        hand.do(fx.FinalizeUtterance(), fx.CloseRecognition(), fx.OpenRecognition())
+        await asyncio.sleep(0.01)
+        hand.do(fx.FinalizeUtterance())
+        stream = hand.stage.recognizer.stream
+        assert (stream.is_open, stream.finalized) == (True, 1)
+        hand.do(fx.CloseRecognition())
+        await asyncio.sleep(0.01)
+        assert not stream.is_open
+    assert not hand.stage.remains()
+
+
+async def test_stop_stops_everything() -> None:
+    """Otherwise the end of a session waits for its backends."""
+    stage = Stage(model=FakeLanguageModel(["word " * 10_000]))
+    async with hands(stage) as hand:
+        hand.do(fx.OpenRecognition(), fx.StartGeneration(ONE, "hi"), fx.SpeakText(ONE, 0, "Hello. " * 1000))
+        await asyncio.sleep(0.2)
+    assert (stage.model.aborted, stage.synthesizer.aborted) == (1, 1)
+    assert not stage.remains()

@@ -1,0 +1,197 @@
+"""The making of one reply: sentences out of tokens, audio out of sentences, and both gone when the reply is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from voicefsm.errors import BackendError
+from voicefsm.events import BackendFailed, Fact, FirstAudio, GenerationFinished, SentenceReady, TokenArrived
+from voicefsm.ports import GenerationRequest, Message, SynthesisRequest
+from voicefsm.runtime.playout import Playout, PlayoutSettings
+from voicefsm.runtime.reply import Voice, write
+from voicefsm.simulation.fakes import FakeLanguageModel, FakeSynthesizer, Reply
+from voicefsm.values import Backend, Epoch
+
+pytestmark = pytest.mark.looptime
+
+ASKED = GenerationRequest([Message("user", "hello")], temperature=0.0, tokens_max=100)
+WANTED = SynthesisRequest("en-US", "", 16000)
+EPOCH = Epoch(3)
+
+
+async def written(*replies: Reply) -> list[Fact]:
+    """What the writing of one reply tells."""
+    facts: list[Fact] = []
+    await write(FakeLanguageModel(replies), ASKED, EPOCH, now=lambda: 5, tell=facts.append)
+    return facts
+
+
+def sentences(facts: Sequence[Fact]) -> list[tuple[int, str]]:
+    return [(fact.index, fact.text) for fact in facts if isinstance(fact, SentenceReady)]
+
+
+async def test_sentences_are_told_as_they_are_complete_and_numbered() -> None:
+    """Otherwise the voice waits for the whole answer, or speaks it in the wrong order."""
+    facts = await written("It is a quarter past noon. The sun is out there. Go for a walk.")
+    assert isinstance(facts[0], TokenArrived)
+    assert sentences(facts) == [(0, "It is a quarter past noon."), (1, "The sun is out there."), (2, "Go for a walk.")]
+    assert facts[-1] == GenerationFinished(5, EPOCH)
+    assert sum(isinstance(fact, TokenArrived) for fact in facts) == 1
+
+
+async def test_a_model_that_fails_in_mid_sentence() -> None:
+    """Otherwise half a sentence is spoken, or a failure passes for the end of the answer."""
+    error = BackendError(Backend.LLM, "Gone.", remedy="Wait.", retryable=False)
+    facts = await written(["It is a quarter past noon. ", "The sun ", error])
+    assert sentences(facts) == [(0, "It is a quarter past noon.")]
+    assert facts[-1] == BackendFailed(5, EPOCH, Backend.LLM, "Gone.", "Wait.", retryable=False)
+    assert not any(isinstance(fact, GenerationFinished) for fact in facts)
+
+
+async def test_an_answer_without_a_word() -> None:
+    """Otherwise an empty answer never ends."""
+    assert await written([]) == [GenerationFinished(5, EPOCH)]
+
+
+async def test_a_cancelled_answer_closes_the_models_stream() -> None:
+    """Otherwise a GPU goes on writing for nobody."""
+    model, facts = FakeLanguageModel(["word " * 1000]), list[Fact]()
+    task = asyncio.create_task(write(model, ASKED, EPOCH, now=lambda: 5, tell=facts.append))
+    await asyncio.sleep(1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert (model.aborted, model.completed) == (1, 0)
+    told = len(facts)
+    await asyncio.sleep(100)
+    assert len(facts) == told
+
+
+class Speaking:
+    """A voice at work on one reply."""
+
+    def __init__(self, synthesizer: FakeSynthesizer) -> None:
+        self.synthesizer, self.voice, self.facts, self.wakes = synthesizer, Voice(), list[Fact](), 0
+        self.playout = Playout(16000, PlayoutSettings())
+        self.playout.begin(EPOCH)
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    async def room(self) -> None:
+        await self.has_room.wait()
+
+    def start(self) -> asyncio.Task[None]:
+        running = self.voice.run(
+            self.synthesizer, WANTED, self.playout, now=lambda: 5, tell=self.facts.append, wake=self.wake, room=self.room
+        )
+        return asyncio.create_task(running)
+
+
+async def test_text_from_before_the_stream_is_open_is_spoken_first() -> None:
+    """Otherwise a fast model loses its first sentences to a slow connection."""
+    speaking = Speaking(FakeSynthesizer())
+    speaking.voice.speak(0, "One.")
+    speaking.voice.speak(1, "Two.")
+    task = speaking.start()
+    await asyncio.sleep(0)
+    speaking.voice.speak(2, "Three.")
+    speaking.voice.finish()
+    await task
+    assert speaking.synthesizer.stream.spoken == [(0, "One."), (1, "Two."), (2, "Three.")]
+    assert speaking.facts == [FirstAudio(5, EPOCH)]
+    assert speaking.playout.position(0) == (0, 14 * 60)
+    assert speaking.wakes > 1
+
+
+async def test_an_end_from_before_the_stream_is_open_is_not_forgotten() -> None:
+    """Otherwise a reply of one sentence never ends."""
+    speaking = Speaking(FakeSynthesizer())
+    speaking.voice.speak(0, "One.")
+    speaking.voice.finish()
+    await speaking.start()
+    assert speaking.synthesizer.stream.drained
+
+
+async def test_a_voice_waits_for_room() -> None:
+    """Otherwise a fast TTS server fills the memory with a reply that the user may cut after a second."""
+    speaking = Speaking(FakeSynthesizer())
+    speaking.has_room.clear()
+    speaking.voice.speak(0, "A very long sentence. " * 50)
+    speaking.voice.finish()
+    task = speaking.start()
+    await asyncio.sleep(100)
+    assert speaking.playout.position(0) == (0, 100), "one piece, and then it waits"
+    speaking.has_room.set()
+    await task
+    assert speaking.synthesizer.stream.drained
+
+
+async def test_a_failing_voice_is_told_and_leaves_an_end() -> None:
+    """Otherwise the session waits for the rest of a reply that will never come."""
+    speaking = Speaking(FakeSynthesizer(errors={1: BackendError(Backend.TTS, "Hoarse.")}))
+    speaking.voice.speak(0, "One.")
+    speaking.voice.speak(1, "Two.")
+    await speaking.start()
+    assert [type(fact) for fact in speaking.facts] == [FirstAudio, BackendFailed]
+    now_ms = 0
+    while not speaking.playout.is_finished(now_ms):
+        speaking.playout.take(now_ms)
+        now_ms += 10
+        assert now_ms < 10_000
+    speaking.voice.speak(2, "Too late.")
+    speaking.voice.finish()
+
+
+async def test_a_cancelled_voice_closes_its_stream_and_finishes_nothing() -> None:
+    """Otherwise a TTS server goes on speaking to nobody; or a cancelled reply looks complete."""
+    speaking = Speaking(FakeSynthesizer())
+    speaking.voice.speak(0, "A very long sentence. " * 50)
+    task = speaking.start()
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert speaking.synthesizer.aborted == 1
+    assert not speaking.playout.is_finished(10**9)
+
+
+async def test_a_voice_that_ends_after_its_reply_does_not_end_the_next() -> None:
+    """Otherwise the tail of one reply cuts the next one short."""
+    speaking = Speaking(FakeSynthesizer())
+    speaking.voice.speak(0, "One.")
+    speaking.voice.finish()
+    task = speaking.start()
+    await asyncio.sleep(0)
+    speaking.playout.begin(Epoch(4))
+    await task
+    speaking.playout.take(0)
+    assert not speaking.playout.is_finished(10**9)
+
+
+class Deaf:
+    """A synthesizer whose connection never comes up."""
+
+    async def voices(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    def open(self, request: SynthesisRequest) -> Deaf:
+        return self
+
+    async def __aenter__(self) -> AsyncIterator[None]:
+        raise BackendError(Backend.TTS, "Nobody answers.")
+
+    async def __aexit__(self, *_: object) -> None:
+        raise AssertionError
+
+
+async def test_a_voice_that_cannot_be_reached() -> None:
+    """Otherwise an outage of the TTS server is a crash of the session."""
+    speaking = Speaking(FakeSynthesizer())
+    speaking.synthesizer = Deaf()  # type: ignore[assignment]
+    speaking.voice.speak(0, "One.")
+    await speaking.start()
+    assert [type(fact) for fact in speaking.facts] == [BackendFailed]
