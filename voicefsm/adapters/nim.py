@@ -360,8 +360,10 @@ class Completion:
         self.finish_reason = str(choice.get("finish_reason") or self.finish_reason)
         delta = choice.get("delta")
         text = delta.get("content") if isinstance(delta, Mapping) else None
+        if not isinstance(text, str):
+            return ""
         self._has_text |= bool(text)
-        return text if isinstance(text, str) else ""
+        return text.encode(errors="ignore").decode()  # half a surrogate pair, escaped in JSON, cannot be sent on
 
     def _parse(self, event: str) -> Mapping[str, Any]:
         try:

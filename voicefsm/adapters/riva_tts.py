@@ -143,6 +143,7 @@ def pieces(text: str, chars_max: int) -> list[str]:
 
     Cut between words, into parts of about the same length: some voices lose the end of a text of one word. A longer word is cut.
     """
+    text = text.encode(errors="ignore").decode()  # half a surrogate pair cannot be sent
     text = " ".join(text.translate(_RESERVED).split())
     found = []
     while text:

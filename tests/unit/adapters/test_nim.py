@@ -103,6 +103,12 @@ async def test_unicode_separators_and_split_characters_survive() -> None:
     assert await answer(*[part for byte in raw for part in (bytes([byte]),)], FINISH, DONE) == text
 
 
+async def test_half_a_character_is_dropped() -> None:
+    """Otherwise one broken token cannot be written into the history, the log or the next request, and ends the session."""
+    raw = event(chunk({"content": "@"})).replace(b"@", rb"a\ud83d b\ud83d\ude42")
+    assert await answer(raw, FINISH, DONE) == "a b🙂"
+
+
 @pytest.mark.parametrize(
     ("steps", "message"),
     [

@@ -346,6 +346,11 @@ def test_pieces_keep_every_word_within_the_limit(text: str, chars_max: int) -> N
     assert spoken == "".join(char for char in text if char.isalnum())
 
 
+def test_half_a_character_is_dropped() -> None:
+    """Otherwise one broken token makes the request impossible to write, and the reply waits for it in vain."""
+    assert pieces("a\ud83d b", 100) == ["a b"]
+
+
 def test_pieces_share_the_length() -> None:
     """Otherwise the last word of a sentence is sent alone, and some voices swallow it."""
     assert pieces("one two three four five", 20) == ["one two three", "four five"]
