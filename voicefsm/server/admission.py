@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, TypeVar
 
-from voicefsm.errors import NotOffered, TooMuch
+from voicefsm.errors import BackendError, NotOffered, TooMuch
 from voicefsm.ports import Clock
 from voicefsm.values import setting
 
@@ -33,20 +33,40 @@ class ServerSettings:
 
 
 class Remembered(Generic[T]):
-    """What a backend says about itself, asked again when it is too old. One question at a time."""
+    """What a backend says about itself, asked again when it is too old. One question at a time.
+
+    Who waits while a question is asked shares its answer, and its failure: with a backend that hangs, the last of a hundred
+    clients waits as long as the first.
+    """
 
     def __init__(self, ask: Callable[[], Awaitable[T]], clock: Clock, age_ms_max: int) -> None:
         self._ask, self._clock, self._age_ms_max = ask, clock, age_ms_max
         self._lock = asyncio.Lock()
         self._answer: tuple[int, T] | None = None
+        self._questions = 0
+        self._failure: BackendError | None = None
+        """Of the last question."""
 
     async def get(self) -> T:
         """The answer. Raises `BackendError` when there is none and the backend does not answer."""
+        asked_before = self._questions
         async with self._lock:
             now_ms = self._clock.now_ms()
             if self._answer is None or now_ms - self._answer[0] > self._age_ms_max:
-                self._answer = (now_ms, await self._ask())
+                if self._failure is not None and self._questions > asked_before:
+                    raise self._failure
+                self._answer = (now_ms, await self._ask_again())
             return self._answer[1]
+
+    async def _ask_again(self) -> T:
+        self._failure = None
+        try:
+            return await self._ask()
+        except BackendError as error:
+            self._failure = error
+            raise
+        finally:
+            self._questions += 1
 
 
 class Admission:

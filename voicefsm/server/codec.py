@@ -28,6 +28,12 @@ from voicefsm.values import CancelReason, Epoch, SettingsT, checked_replace
 FRAME_MS_MIN, FRAME_MS_MAX = 10, 200
 """Length of a piece of microphone audio."""
 
+NAME_CHARS_MAX = 200
+"""Longest name of a language or a voice. Names stand in error messages, and a gRPC status holds only some kilobytes."""
+
+POSITION_MAX = 2**48
+"""Largest sample position or epoch: 186 years at 48 kHz, and far from where sums of them overflow."""
+
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _ENCODINGS = {pb.AudioFormat.ENCODING_PCM16: Encoding.PCM16, pb.AudioFormat.ENCODING_MULAW: Encoding.MULAW}
 _MODES = {
@@ -103,7 +109,7 @@ def plan_of(request: pb.ConverseRequest, defaults: SessionPlan) -> SessionPlan:
         input_format=input_format,
         output_format=_format_of(config.output_format, "output_format") if config.HasField("output_format") else input_format,
         language_code=_language_of(config.language_code) or defaults.language_code,
-        voice_name=config.voice_name.strip() or ("" if config.language_code else defaults.voice_name),
+        voice_name=_voice_of(config.voice_name) or ("" if config.language_code else defaults.voice_name),
         system_prompt=_prompt_of(config.system_prompt, defaults.session) or defaults.system_prompt,
         turns=_turns_of(config, defaults.turns),
         client_echo_cancellation=config.client_echo_cancellation,
@@ -182,8 +188,8 @@ def _named(kind: str | None) -> str:
 
 
 def _position(value: int, field: str) -> int:
-    if value < 0:
-        raise InvalidMessage(f"`{field}` is {value}.", remedy="Positions start at 0.")
+    if not 0 <= value <= POSITION_MAX:
+        raise InvalidMessage(f"`{field}` is {value}.", remedy="Count from 0, by one a sample or reply.")
     return value
 
 
@@ -199,9 +205,18 @@ def _format_of(message: pb.AudioFormat, field: str) -> AudioFormat:
 
 
 def _language_of(tag: str) -> str:
-    if tag and not _LANGUAGE.fullmatch(tag):
-        raise InvalidMessage(f"`language_code` {tag!r} is no BCP-47 tag.", remedy='Use a tag such as "en-US".')
+    if tag and not (len(tag) <= NAME_CHARS_MAX and _LANGUAGE.fullmatch(tag)):
+        raise InvalidMessage(f"`language_code` {tag[:NAME_CHARS_MAX]!r} is no BCP-47 tag.", remedy='Use a tag such as "en-US".')
     return tag
+
+
+def _voice_of(name: str) -> str:
+    if len(name) > NAME_CHARS_MAX:
+        raise InvalidMessage(
+            f"`voice_name` has {len(name)} characters; {NAME_CHARS_MAX} are allowed.",
+            remedy="Use a name that the TTS server lists.",
+        )
+    return name.strip()
 
 
 def _prompt_of(prompt: str, limits: SessionSettings) -> str:

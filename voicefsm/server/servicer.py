@@ -49,6 +49,12 @@ _STATUS: dict[type[VoiceFsmError], grpc.StatusCode] = {
     BackendError: grpc.StatusCode.UNAVAILABLE,
 }
 
+_DETAILS_CHARS_MAX = 1000
+"""Longest status message: what does not fit into the trailers of a call turns any status into RESOURCE_EXHAUSTED."""
+
+_FAREWELL_S_MAX = 5.0
+"""How long a client may take to read the last messages of a session that is over."""
+
 
 class ConversationServicer(pb_grpc.ConversationServiceServicer):
     """Holds the sessions of this process."""
@@ -77,13 +83,13 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             ended = await self._converse(aiter(requests), call)
         except VoiceFsmError as error:
             status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
-            await call.abort(status, str(error))
+            await call.abort(status, str(error)[:_DETAILS_CHARS_MAX])
         except Exception as error:  # noqa: BLE001 (whatever it is, it ends this call and no other)
             self._observer.crashed(error)
             await call.abort(grpc.StatusCode.INTERNAL, "A defect of the server ended this session. Please report it.")
         else:
             if ended.reason in (EndReason.FAILURE, EndReason.SHUTDOWN):
-                await call.abort(grpc.StatusCode.UNAVAILABLE, ended.message)
+                await call.abort(grpc.StatusCode.UNAVAILABLE, ended.message[:_DETAILS_CHARS_MAX])
 
     def shut_down(self) -> None:
         """Take no new sessions, and end those that live: the process stops."""
@@ -102,15 +108,19 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
 
     async def _converse(self, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> SessionEnded:
         """One call, from the first message to the last."""
-        if self._is_draining:
-            raise Draining("The server is shutting down.", remedy="Connect to another replica.")
+        self._refuse_if_draining()
         self._admission.enter()
         try:
             plan = codec.plan_of(await self._first(requests), self._plan)
             await self._admission.check(plan.language_code, plan.voice_name)
+            self._refuse_if_draining()
             return await self._hold(plan, requests, call)
         finally:
             self._admission.leave()
+
+    def _refuse_if_draining(self) -> None:
+        if self._is_draining:
+            raise Draining("The server is shutting down.", remedy="Connect to another replica.")
 
     async def _first(self, requests: AsyncIterator[pb.ConverseRequest]) -> pb.ConverseRequest:
         try:
@@ -133,7 +143,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
                 writer = tasks.create_task(_write(session, call), name=f"writer {session_id}")
                 ended = await session.run()
                 reader.cancel()
-                await writer
+                await _farewell(writer)
             return ended
         except ExceptionGroup as group:
             raise _first_of(group) from group
@@ -167,6 +177,16 @@ async def _write(session: Session, call: Call) -> None:
     """Write what the session says, in order, until it is over."""
     while (message := await session.outbox.get()) is not None:
         await call.write(codec.response_of(message, session.plan))
+
+
+async def _farewell(writer: asyncio.Task[None]) -> None:
+    """Let the last messages be read. A client that reads nothing must not hold its place for ever."""
+    done, _ = await asyncio.wait([writer], timeout=_FAREWELL_S_MAX)
+    if not done:
+        writer.cancel()
+        raise TooMuch(
+            f"The client did not read its last messages within {_FAREWELL_S_MAX:g} s.", remedy="Read the response stream."
+        )
 
 
 def _first_of(group: ExceptionGroup[Exception]) -> Exception:
