@@ -142,7 +142,7 @@ class Session:
 
         """
         self._open()
-        ended: EndSession | None = None
+        reason = "failed"
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._interpreter.tasks = tasks
@@ -150,11 +150,15 @@ class Session:
                 ended = await self._serve_inbox()
                 pump.cancel()
                 self._interpreter.stop()
+            reason = ended.reason.value
             return ended
+        except asyncio.CancelledError:
+            reason = "cancelled"  # the call was taken away: the client vanished, or broke the protocol
+            raise
         except ExceptionGroup as group:
             raise _first(group) from group
         finally:
-            self._close("failed" if ended is None else ended.reason.value)
+            self._close(reason)
 
     def _open(self) -> None:
         plan = self.plan
@@ -296,7 +300,6 @@ class Session:
         if self._audio_origin_ms is None:
             self._audio_origin_ms = now_ms - media_ms
         ahead_ms = media_ms - (now_ms - self._audio_origin_ms)
-        self._audio_origin_ms = min(self._audio_origin_ms, now_ms - media_ms) if ahead_ms < 0 else self._audio_origin_ms
         if ahead_ms > self.plan.session.audio_ahead_ms_max:
             raise TooMuch(
                 f"The audio is {ahead_ms} ms ahead of real time; {self.plan.session.audio_ahead_ms_max} ms are allowed.",
