@@ -159,13 +159,18 @@ async def _embedded_backends(*, wanted: bool) -> AsyncGenerator[None]:
         return
     child = await asyncio.create_subprocess_exec(sys.executable, "-m", "voicefsm", "embedded", stdout=asyncio.subprocess.PIPE)
     try:
-        async with asyncio.timeout(_EMBEDDED_START_S_MAX):
-            await _until_ready(child)
+        await _ready_in_time(child)
         yield
-    except TimeoutError:
-        raise SettingsError("The embedded backends did not start in time.", remedy="Run `voicefsm embedded` to see why.") from None
     finally:
         await _end(child)
+
+
+async def _ready_in_time(child: asyncio.subprocess.Process) -> None:
+    try:
+        async with asyncio.timeout(_EMBEDDED_START_S_MAX):
+            await _until_ready(child)
+    except TimeoutError:
+        raise SettingsError("The embedded backends did not start in time.", remedy="Run `voicefsm embedded` to see why.") from None
 
 
 async def _until_ready(child: asyncio.subprocess.Process) -> None:
