@@ -133,7 +133,7 @@ class ScriptedLlm:
         self._replies, self._first_token_ms, self._token_ms = replies, first_token_ms, token_ms
         self._host, self._port = host, port
         self._server: asyncio.Server | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: dict[asyncio.Task[None], _Connection] = {}
 
     @property
     def base_url(self) -> str:
@@ -151,9 +151,12 @@ class ScriptedLlm:
         if server is None:
             return
         server.close()
-        for connection in self._serving:
-            connection.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        serving = dict(self._serving)
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        for connection in serving.values():
+            await connection.close()  # again: a task that was cancelled before it began has closed nothing
         await server.wait_closed()
 
     async def __aenter__(self) -> Self:
@@ -164,10 +167,11 @@ class ScriptedLlm:
         await self.stop()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(_Connection(reader, writer)))
+        connection = _Connection(reader, writer)
+        task = asyncio.create_task(self._serve(connection))
         self.connections += 1
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        self._serving[task] = connection
+        task.add_done_callback(self._serving.pop)
 
     async def _serve(self, connection: _Connection) -> None:
         try:
