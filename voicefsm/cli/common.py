@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -38,9 +37,3 @@ def needs(command: str, extra: str) -> Iterator[None]:
             f"`voicefsm {command}` needs the package {missing.name.split('.')[0]}, which is not installed.",
             remedy=f"Install it with: pip install 'voicefsm[{extra}]'",
         ) from missing
-
-
-def component(command: str, module: str, *, extra: str) -> Any:
-    """The module that does a command's work, imported now. Without a package of `extra` it raises `SettingsError`."""
-    with needs(command, extra):
-        return importlib.import_module(module)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from voicefsm.cli.common import ConfigFile, Overrides, chosen, component, needs
+from voicefsm.cli.common import ConfigFile, Overrides, chosen, needs
 
 
 def embedded(
@@ -25,9 +25,9 @@ def embedded(
     from voicefsm.config import load_sections  # noqa: PLC0415  # a quick --help
 
     with needs("embedded", "embedded"):
-        from voicefsm.embedded.settings import EmbeddedSettings  # noqa: PLC0415  # a quick --help, and an extra
-    engines = component("embedded", "voicefsm.embedded", extra="embedded")
+        from voicefsm.embedded import EmbeddedSettings, serve  # noqa: PLC0415  # a quick --help, and an extra
+
     options = {"embedded.host": host, "embedded.riva_port": riva_port, "embedded.llm_port": llm_port}
     settings = load_sections({"embedded": EmbeddedSettings}, file=config, overrides=chosen(options, overrides))["embedded"]
-    asyncio.run(engines.serve(settings))
+    asyncio.run(serve(settings))
     print("voicefsm embedded: stopped")
