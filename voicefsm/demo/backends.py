@@ -51,7 +51,7 @@ async def stage(settings: DemoSettings, journals: Path) -> AsyncIterator[Stage]:
         riva, llm, _ = await embedded.ready((RIVA_READY, LLM_READY, EMBEDDED_READY), settings.start_ms_max)
         environment = clean | _gateway_environment(riva, llm, journals)
         async with child(
-            "gateway", ("serve",), environment=environment, log=out / "gateway.log", stop_ms_max=stop_ms_max
+            "gateway", (*program, "serve"), environment=environment, log=out / "gateway.log", stop_ms_max=stop_ms_max
         ) as gateway:
             address, _ = await gateway.ready((GATEWAY_ADDRESS, GATEWAY_READY), settings.start_ms_max)
             yield Stage(riva, llm, address, (embedded, gateway))
