@@ -82,7 +82,7 @@ class FliteEngine:
 
     @property
     def voices(self) -> Sequence[Voice]:
-        """slt (a woman), rms (a man), awb (a Scottish man); all American English to the clients."""
+        """Slt (a woman), rms (a man), awb (a Scottish man); all American English to the clients."""
         return self._voices
 
     @property
@@ -190,7 +190,7 @@ _PLAIN = str.maketrans("\u2018\u2019\u201c\u201d\u2013\u2014\u2026", "''\"\"-,."
 
 
 def _plain(text: str) -> str:
-    """flite reads ASCII: typographic marks become plain ones, accents go, other characters fall silent; the blanks stay."""
+    """Flite reads ASCII: typographic marks become plain ones, accents go, other characters fall silent; the blanks stay."""
     return "".join(_ascii(character) for character in text.translate(_PLAIN))
 
 

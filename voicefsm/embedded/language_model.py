@@ -17,7 +17,7 @@ START, END = "<s>", "</s>"
 ORDER = 3
 _LOG_ZERO = -99.0
 
-type_Gram = tuple[str, ...]
+Gram = tuple[str, ...]
 
 
 class Ngrams:
@@ -25,12 +25,12 @@ class Ngrams:
 
     def __init__(self, sentences: Iterable[tuple[str, float]]) -> None:
         """Count `sentences`: pairs of lower-case words separated by blanks, and a weight."""
-        self.counts: dict[type_Gram, float] = defaultdict(float)
+        self.counts: dict[Gram, float] = defaultdict(float)
         for sentence, weight in sentences:
             self._count([START, *sentence.split(), END], weight)
         self.vocabulary = frozenset(gram[0] for gram in self.counts if len(gram) == 1)
-        self._totals: dict[type_Gram, float] = defaultdict(float)
-        self._followers: dict[type_Gram, int] = defaultdict(int)
+        self._totals: dict[Gram, float] = defaultdict(float)
+        self._followers: dict[Gram, int] = defaultdict(int)
         for gram, count in self.counts.items():
             self._totals[gram[:-1]] += count
             self._followers[gram[:-1]] += 1
@@ -40,7 +40,7 @@ class Ngrams:
             for first in range(max(0, last + 1 - ORDER), last + 1):
                 self.counts[tuple(words[first : last + 1])] += weight
 
-    def probability(self, gram: type_Gram) -> float:
+    def probability(self, gram: Gram) -> float:
         """p(last word | the words before it); the empty history falls back on one over the vocabulary."""
         if not gram:
             return 1.0 / (len(self.vocabulary) + 1)
@@ -51,7 +51,7 @@ class Ngrams:
             return lower
         return (self.counts.get(gram, 0.0) + followers * lower) / (total + followers)
 
-    def back_off(self, history: type_Gram) -> float:
+    def back_off(self, history: Gram) -> float:
         """The weight of the shorter history where this one never saw the word."""
         total, followers = self._totals.get(history, 0.0), self._followers.get(history, 0)
         return followers / (total + followers) if followers else 1.0
@@ -67,7 +67,7 @@ class Ngrams:
             yield from (self._line(gram) for gram in found)
         yield "\n\\end\\\n"
 
-    def _line(self, gram: type_Gram) -> str:
+    def _line(self, gram: Gram) -> str:
         log = _LOG_ZERO if gram == (START,) else math.log10(self.probability(gram))
         line = f"{log:.4f} {' '.join(gram)}"
         return line if len(gram) == ORDER else f"{line} {math.log10(self.back_off(gram)):.4f}"

@@ -18,15 +18,18 @@ TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen 
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 
 NAMES = (
-    "adam alan alex alice amy andrew anna ben carla chris claire daniel david emily emma eric frank george grace hannah helen henry jack james jane "
-    "jim john julia karen kate kevin laura linda lisa lucy maria mark martin mary max michael mike nick nina oliver paul peter rachel robert sam "
-    "sarah simon sophie steve susan thomas tom victor"
+    "adam alan alex alice amy andrew anna ben carla chris claire daniel david emily emma eric frank george grace hannah helen henry jack "
+    "james jane jim john julia karen kate kevin laura linda lisa lucy maria mark martin mary max michael mike nick nina oliver paul peter "
+    "rachel robert sam sarah simon sophie steve susan thomas tom victor"
 ).split()
 TOPICS = (
-    "a bicycle", "a rainbow", "the internet", "a refrigerator", "the moon", "the tides", "a telescope", "a battery", "a volcano", "an airplane",
-    "a piano", "a clock", "a computer", "a microphone", "echo cancellation", "speech recognition", "a lighthouse", "photosynthesis", "an engine",
+    "a bicycle", "a rainbow", "the internet", "a refrigerator", "the moon", "the tides", "a telescope", "a battery", "a volcano",
+    "an airplane", "a piano", "a clock", "a computer", "a microphone", "echo cancellation", "speech recognition", "a lighthouse",
+    "photosynthesis", "an engine",
 )  # fmt: skip
-PLACES = "england france germany spain italy japan china india canada australia brazil egypt greece norway sweden russia mexico".split()
+PLACES = (
+    "england france germany spain italy japan china india canada australia brazil egypt greece norway sweden russia mexico".split()
+)  # noqa: E501
 TALES = (
     "a lighthouse", "the sea", "a dragon", "a cat", "a dog", "a robot", "the moon", "a king", "a princess", "a ship", "a clock",
 )  # fmt: skip
@@ -147,7 +150,8 @@ yes please
 no thank you
 (okay|ok|right|yeah|yes|yep|sure|great|good|fine|cool|nice|wow|really|alright|exactly|absolutely|true|indeed)
 (mm|mhm|uh-huh|hmm|oh|ah)
-(mm hm|mm hmm|uh huh|i see|got it|all right|that is right|oh really|oh wow|oh okay|makes sense|of course|very good|very nice|okay okay|yeah yeah)
+(mm hm|mm hmm|uh huh|i see|got it|all right|that is right|oh really|oh wow|oh okay)
+(makes sense|of course|very good|very nice|okay okay|yeah yeah)
 [okay|great|good|no] thank you [very much|so much]
 thanks [a lot]
 that was (great|nice|good|interesting|funny|wonderful)
@@ -211,9 +215,9 @@ def _sequence(tokens: list[str]) -> list[str]:
 
 
 def _item(tokens: list[str]) -> list[str]:
-    token = tokens.pop(0)
-    if token not in "([":
-        return [token]
+    item = tokens.pop(0)
+    if item not in {"(", "["}:
+        return [item]
     inner = _choices(tokens)
     tokens.pop(0)
-    return inner if token == "(" else ["", *inner]
+    return inner if item == "(" else ["", *inner]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import enum
 import json
 import re
 import tempfile
@@ -26,6 +25,7 @@ from pocketsphinx import _pocketsphinx
 from voicefsm.embedded import phrases
 from voicefsm.embedded.cepstral_mean import GUESS, CepstralMean, Evidence
 from voicefsm.embedded.language_model import Ngrams
+from voicefsm.embedded.settings import Search
 from voicefsm.embedded.voices import Samples
 
 RATE_HZ = 16000
@@ -38,17 +38,6 @@ _USUAL, _BIASED = b"usual", b"biased"
 _PATTERN_COUNT = 50.0
 """How often each pattern of `phrases.py` counts as seen: enough to trust what it says about the words within it."""
 _PHRASE_COUNT = 50.0
-
-
-class Search(enum.StrEnum):
-    """Which sentences the recogniser expects."""
-
-    MIXED = "mixed"
-    """General English, mixed with what the embedded responder can answer."""
-    OPEN = "open"
-    """General English only."""
-    DOMAIN = "domain"
-    """Only words that occur in what the embedded responder can answer: a third of the CPU, and wrong about all others."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,6 +87,8 @@ class Decoder:
         self._mean = self._mean_in_use = CepstralMean(GUESS)
         self._evidence = Evidence()
         self._audio: list[Samples] = []
+        """Of the current utterance, for decoding it again."""
+        self._in_utterance = False
 
     def _usual(self) -> Iterator[tuple[float, int]]:
         """The language models of a stream without phrases of its own, with their shares."""
@@ -114,11 +105,12 @@ class Decoder:
         self._library.ps_free(self._handle)
         self._handle = None
 
-    def begin_session(self, phrases: Sequence[str] = (), weight: float = 0.5) -> tuple[str, ...]:  # noqa: F811
+    def begin_session(self, phrases: Sequence[str] = (), weight: float = 0.5) -> tuple[str, ...]:
         """Forget the last speaker, and expect `phrases` of this one. `weight` is their share against all else, from 0 to 1.
 
         Returns their words that are in no dictionary, and hence cannot be heard.
         """
+        self._abandon()
         self._mean = CepstralMean(GUESS)
         self._library.ps_start_stream(self._handle)
         if self._is_biased:
@@ -147,8 +139,8 @@ class Decoder:
     # --- one utterance ---
 
     def start(self) -> None:
-        """Begin an utterance."""
-        self._audio.clear()
+        """Begin an utterance; one that was not finished is forgotten."""
+        self._abandon()
         self._begin(self._mean)
 
     def process(self, samples: Samples) -> None:
@@ -164,9 +156,8 @@ class Decoder:
 
     def finish(self) -> tuple[HeardWord, ...]:
         """End the utterance and search again with hindsight."""
-        self._library.ps_end_utt(self._handle)
+        self._abandon()
         self._mean = self._mean.with_evidence(self._evidence)
-        self._audio.clear()
         has_words = self._library.ps_get_hyp(self._handle, None)  # finds the best path, which the segments are read from
         return tuple(self._segments()) if has_words else ()
 
@@ -176,6 +167,14 @@ class Decoder:
         self._library.ps_set_cmn(self._handle, mean.told())
         if self._library.ps_start_utt(self._handle):
             raise RuntimeError("pocketsphinx refused to start an utterance")
+        self._in_utterance = True
+
+    def _abandon(self) -> None:
+        """Be in no utterance."""
+        if self._in_utterance:
+            self._library.ps_end_utt(self._handle)
+        self._in_utterance = False
+        self._audio.clear()
 
     def _start_over(self, mean: CepstralMean) -> None:
         """Decode the utterance from its first sample with a better mean."""

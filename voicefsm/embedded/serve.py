@@ -1,0 +1,88 @@
+"""The embedded process: two servers, their engines, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import grpc.aio
+from riva.client.proto import health_pb2_grpc as health_grpc
+from riva.client.proto import riva_asr_pb2 as asr
+from riva.client.proto import riva_asr_pb2_grpc as asr_grpc
+from riva.client.proto import riva_tts_pb2 as tts
+from riva.client.proto import riva_tts_pb2_grpc as tts_grpc
+
+from voicefsm.embedded.decoders import DecoderPool
+from voicefsm.embedded.health import HealthService
+from voicefsm.embedded.llm_server import llm_server
+from voicefsm.embedded.pocketsphinx_engine import SpeechModel
+from voicefsm.embedded.recognition_service import RecognitionService
+from voicefsm.embedded.settings import EmbeddedSettings
+from voicefsm.embedded.synthesis import Synthesizer, engines
+from voicefsm.embedded.synthesis_service import SynthesisService
+
+_BYTES_PER_S_MAX = 2 * 48000
+_SERVICES = (
+    asr.DESCRIPTOR.services_by_name["RivaSpeechRecognition"].full_name,
+    tts.DESCRIPTOR.services_by_name["RivaSpeechSynthesis"].full_name,
+)
+
+
+async def serve(settings: EmbeddedSettings) -> None:
+    """Load the engines, listen, say so, and serve until SIGTERM or SIGINT.
+
+    Raises SystemExit with a message when a port is taken.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as servers:
+        try:
+            llm = await servers.enter_async_context(llm_server(settings.llm))
+        except OSError as error:
+            raise SystemExit(f"voicefsm embedded: {error.strerror}") from None
+        riva_port = await servers.enter_async_context(_riva(settings))
+        _say(f"Riva ASR+TTS on {settings.host}:{riva_port}")
+        _say(f"LLM on {llm.base_url}")
+        _say("ready")
+        await stop.wait()
+
+
+def _say(line: str) -> None:
+    print(f"voicefsm embedded: {line}", flush=True)  # noqa: T201  # who starts this process waits for these lines
+
+
+@asynccontextmanager
+async def _riva(settings: EmbeddedSettings) -> AsyncIterator[int]:
+    """The speech server; yields its port."""
+    options = [
+        ("grpc.so_reuseport", 0),  # a second server on our port is an error, not a lottery
+        ("grpc.max_receive_message_length", settings.asr_recording_s_max * _BYTES_PER_S_MAX),
+        ("grpc.max_send_message_length", -1),
+    ]
+    server = grpc.aio.server(options=options)
+    try:
+        port = server.add_insecure_port(f"{settings.host}:{settings.riva_port}")
+    except RuntimeError:
+        raise SystemExit(
+            f"voicefsm embedded: cannot listen on {settings.host}, port {settings.riva_port}. Is another one running? Stop it, or "
+            "choose another port with --riva-port; 0 takes any free one."
+        ) from None
+    pool = DecoderPool(SpeechModel(settings.asr_search, settings.asr_domain_weight), settings.asr_streams_max)
+    synthesizer = Synthesizer(engines(settings.tts_words_per_minute, with_flite=settings.tts_flite))
+    health = HealthService(_SERVICES)
+    asr_grpc.add_RivaSpeechRecognitionServicer_to_server(RecognitionService(pool, settings), server)
+    tts_grpc.add_RivaSpeechSynthesisServicer_to_server(SynthesisService(synthesizer, settings), server)
+    health_grpc.add_HealthServicer_to_server(health, server)
+    await pool.load()
+    await synthesizer.warm_up()
+    await server.start()
+    try:
+        yield port
+    finally:
+        health.stop()
+        await server.stop(settings.stop_ms_max / 1000)
+        synthesizer.close()
+        pool.close()
