@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voicefsm.adapters.nim import EVENT_BYTES_MAX, EventParser, LlmSettings, NimLanguageModel, Reasoning, SpeechFilter, error_text
@@ -270,6 +270,7 @@ async def test_ready_says_why_not() -> None:
 # --- on their own ---
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from([b"\n", b"\r\n", b"\r"]))
 def test_any_cut_of_the_bytes_gives_the_same_events(data: st.DataObject, end: bytes) -> None:
     """Otherwise a packet border in the wrong place breaks a reply, once in a thousand."""
@@ -302,6 +303,7 @@ def test_any_cut_of_the_bytes_gives_the_same_events(data: st.DataObject, end: by
 TEXTS = st.lists(st.sampled_from(["<think>", "</think>", "a", " b", "<", "/", "th", ">", "c<th", "\n"]), max_size=12)
 
 
+@settings(deadline=None)
 @given(TEXTS, st.booleans(), st.data())
 def test_any_cut_of_the_text_lets_the_same_through(parts: list[str], presumed: bool, data: st.DataObject) -> None:
     """Otherwise a thought is spoken when its tag falls on a token border."""

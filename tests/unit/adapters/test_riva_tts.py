@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 import riva.client.proto.riva_tts_pb2 as rtts
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voicefsm.adapters.channels import RivaChannelSettings
@@ -336,6 +336,7 @@ def test_subvoices_have_the_models_name_before_theirs() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab c.,{}<>*é।", max_size=400), st.integers(20, 60))
 def test_pieces_keep_every_word_within_the_limit(text: str, chars_max: int) -> None:
     """Otherwise words of a long sentence are not spoken, or a request is refused for its length."""

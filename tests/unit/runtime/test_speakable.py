@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from voicefsm.runtime.speakable import SENTENCE_CHARS_MAX, SentenceCutter, speakable
@@ -132,6 +132,7 @@ PARTS = [
 MARKUP = st.lists(st.sampled_from(PARTS), max_size=40).map("".join)
 
 
+@settings(deadline=None)
 @given(st.one_of(MARKUP, st.text(max_size=80)), st.data())
 def test_any_split_gives_the_same_sentences(text: str, data: st.DataObject) -> None:
     """Otherwise what is said depends on how the network cut it."""
@@ -140,6 +141,7 @@ def test_any_split_gives_the_same_sentences(text: str, data: st.DataObject) -> N
     assert cut(text, *range(len(text))) == cut(text)
 
 
+@settings(deadline=None)
 @given(st.one_of(MARKUP, st.text(max_size=200)))
 @example("<_b>")
 @example("&#42;&#123;&lt;")
@@ -162,6 +164,7 @@ ENDS = [" ", " ", " ", ", ", ". ", "? ", "! ", "... ", "; ", ": ", ".\n", "\n", 
 PLAIN = st.lists(st.tuples(WORDS, st.sampled_from(ENDS)), max_size=120).map(lambda words: "".join(w + end for w, end in words))
 
 
+@settings(deadline=None)
 @given(PLAIN)
 def test_no_word_of_plain_text_is_lost(text: str) -> None:
     """Otherwise the assistant leaves out what the model said, and its history claims otherwise."""
