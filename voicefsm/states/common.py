@@ -99,6 +99,7 @@ def begin_reply(context: Context, event: Fact, user_text: str) -> None:
     context.asked = user_text
     context.sentences, context.reply_failed = 0, False
     context.order(StartGeneration(context.epoch, user_text))
+    context.disarm(Timer.FIRST_HEARD)  # of a reply that this one replaces
     context.arm(Timer.FIRST_SENTENCE, event.at_ms + context.settings.first_sentence_ms_max)
     context.raised.append(ReplyStarted(event.at_ms, context.epoch))
 
