@@ -202,6 +202,8 @@ class Context:
     """What is known about the current stretch of near-end speech, as far as it bears on a decision."""
     is_transcribed: bool = True
     """The recogniser has said something about the current stretch of speech."""
+    is_released: bool = False
+    """The talk button was released after the user's unanswered words began."""
 
     sentences: int = 0
     """How many sentences of the live reply were given to the voice."""

@@ -47,10 +47,15 @@ def listen(context: Context, event: Fact) -> None:
 
 
 def expect_end_of_turn(context: Context, event: Fact) -> None:
-    """Silence, counted from the last voiced sample, ends the turn. With push to talk it ends nothing."""
-    if not context.settings.push_to_talk:
+    """Silence, counted from the last voiced sample, ends the turn, if it counts."""
+    if silence_counts(context):
         context.disarm(Timer.WORDS)
         context.arm(Timer.END_OF_TURN, max(event.at_ms, context.last_voiced_ms + context.settings.silence_ms))
+
+
+def silence_counts(context: Context) -> bool:
+    """While the talk button is held, silence ends nothing. It may be released before the user has the floor."""
+    return context.is_released or not context.settings.push_to_talk
 
 
 def expect_final(context: Context, event: Fact) -> None:
@@ -68,7 +73,7 @@ def rest(context: Context, event: Fact) -> None:
 def forget_words(context: Context, _event: Fact) -> None:
     """Start with a clean slate: earlier words and speech are no evidence for what comes."""
     context.user_text = context.partial = ""
-    context.partial_is_stable = False
+    context.partial_is_stable = context.is_released = False
     context.evidence = Evidence()
 
 

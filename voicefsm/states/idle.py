@@ -15,7 +15,7 @@ from voicefsm.events import (
     TextReceived,
     Timer,
 )
-from voicefsm.states.common import ENDS, answer_text, has_words, listen, rest, time_out
+from voicefsm.states.common import ENDS, answer_text, expect_final, has_words, listen, rest, time_out
 from voicefsm.table import Row, stays
 
 STATE = State.IDLE
@@ -50,7 +50,12 @@ ROWS: tuple[Row[State], ...] = (
     Row(TextReceived, to=State.PROCESSING, do=(answer_text,)),
     Row(Timer.IDLE, to=State.CLOSED, do=(time_out,)),
     *stays(EvidenceChanged, SpeechEnded, because="The tail of a stretch of speech that held no words."),
-    *stays(SpeechFinished, because="There is no utterance to finish."),
+    Row(
+        SpeechFinished,
+        to=State.LISTENING,
+        do=(listen, expect_final),
+        because="The recogniser may have heard what the detector missed, or has been slow.",
+    ),
     *stays(ClientCancelled, because="There is nothing to cancel."),
     *ENDS,
 )

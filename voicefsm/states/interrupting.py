@@ -98,7 +98,7 @@ ROWS: tuple[Row[State], ...] = (
     Row(TextReceived, to=State.PROCESSING, do=(yield_to_text, answer_text)),
     Row(ClientCancelled, when=(names_live_reply,), to=State.LISTENING, do=(yield_to_client, listen)),
     *stays(ClientCancelled, because="An earlier reply is meant."),
-    *stays(SpeechFinished, because="The decision comes first."),
+    *stays(SpeechFinished, because="The decision comes first; the release is remembered."),
     Row(BackendFailed, do=(note_failure,), because="What is synthesised may still be resumed."),
     *ENDS,
 )

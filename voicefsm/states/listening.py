@@ -19,32 +19,36 @@ from voicefsm.events import (
     Timer,
     TimerFired,
 )
-from voicefsm.states.common import ENDS, answer, answer_text, expect_end_of_turn, expect_final, has_words, rest
+from voicefsm.states.common import ENDS, answer, answer_text, expect_end_of_turn, expect_final, has_words, rest, silence_counts
 from voicefsm.table import Row, stays
 
 STATE = State.LISTENING
 DEADLINES = (Timer.WORDS, Timer.END_OF_TURN, Timer.FINAL, Timer.UTTERANCE)
 
 
-def is_awaited(context: Context, _event: FinalHeard) -> bool:
+def is_awaited(context: Context, _event: FinalHeard | SpeechFinished) -> bool:
     """Is the turn over but for the recogniser's last word?"""
     return context.is_armed(Timer.FINAL)
 
 
-def is_quiet(context: Context, _event: PartialHeard | FinalHeard) -> bool:
+def is_quiet(context: Context, _event: PartialHeard | FinalHeard | SpeechFinished) -> bool:
     """Does the detector hear nothing?"""
     return context.near_end is NearEnd.QUIET
 
 
-def is_complete(context: Context, _event: TimerFired) -> bool:
+def is_complete(context: Context, _event: TimerFired | SpeechFinished) -> bool:
     """Are all words in: the last stretch transcribed, nothing open but what the recogniser's first pass calls final?"""
     is_final = not context.partial or context.partial_is_stable
     return bool(context.heard_so_far()) and context.is_transcribed and is_final
 
 
-def go_on(context: Context, _event: SpeechStarted) -> None:
-    """The turn is not over after all."""
-    context.disarm(Timer.END_OF_TURN, Timer.FINAL)
+def go_on(context: Context, event: SpeechStarted) -> None:
+    """The turn is not over after all, unless the talk button says so. Speech without words is bounded as before."""
+    context.disarm(Timer.END_OF_TURN)
+    if not context.settings.push_to_talk:
+        context.disarm(Timer.FINAL)
+    if not has_words(context, event):
+        context.arm(Timer.WORDS, event.at_ms + context.settings.words_ms_max)
 
 
 def note_words(context: Context, event: PartialHeard | FinalHeard) -> None:
@@ -59,7 +63,7 @@ def note_late_words(context: Context, event: PartialHeard | FinalHeard) -> None:
     Either the recogniser lags, or the detector is deaf to this voice. Half the usual silence from now is enough for the first, and
     keeps a turn open for the second, since partials keep coming.
     """
-    if has_words(context, event) and not (context.settings.push_to_talk or context.is_armed(Timer.FINAL)):
+    if has_words(context, event) and silence_counts(context) and not context.is_armed(Timer.FINAL):
         silence_ms = context.settings.silence_ms
         wait_ms = silence_ms // 2 if context.is_armed(Timer.END_OF_TURN) else silence_ms
         context.arm(Timer.END_OF_TURN, max(context.deadlines[Timer.END_OF_TURN], event.at_ms + wait_ms))
@@ -77,6 +81,8 @@ ROWS: tuple[Row[State], ...] = (
     Row(FinalHeard, do=(note_words,)),
     Row(Timer.END_OF_TURN, when=(is_complete,), to=State.PROCESSING, do=(answer,)),
     Row(Timer.END_OF_TURN, do=(expect_final,)),
+    Row(SpeechFinished, when=(is_awaited,), because="Said already."),
+    Row(SpeechFinished, when=(is_quiet, is_complete), to=State.PROCESSING, do=(answer,), because="All its words are here."),
     Row(SpeechFinished, do=(expect_final,), because="The talk button was released; a final is on its way."),
     Row(Timer.FINAL, when=(has_words,), to=State.PROCESSING, do=(answer,), because="The recogniser is late: the partial must do."),
     Row(Timer.FINAL, to=State.IDLE, do=(rest,)),

@@ -130,7 +130,7 @@ ROWS: tuple[Row[State], ...] = (
     ),
     Row(ClientCancelled, when=(names_live_reply,), to=State.LISTENING, do=(yield_to_client, listen)),
     *stays(ClientCancelled, because="An earlier reply is meant."),
-    *stays(SpeechFinished, because="The turn is over already."),
+    *stays(SpeechFinished, because="The turn is over already; the release is remembered."),
     Row(BackendFailed, when=(is_model, has_sentences), do=(note_failure,), because="What was written is still spoken."),
     Row(BackendFailed, when=(has_words,), to=State.LISTENING, do=(fail_backend, listen), because="The user has gone on speaking."),
     Row(BackendFailed, to=State.IDLE, do=(fail_backend, rest)),

@@ -86,7 +86,7 @@ ROWS: tuple[Row[State], ...] = (
     Row(TextReceived, to=State.PROCESSING, do=(yield_to_text, forget_words, answer_text)),
     Row(ClientCancelled, when=(names_live_reply,), to=State.LISTENING, do=(yield_to_client, forget_words, listen)),
     *stays(ClientCancelled, because="An earlier reply is meant."),
-    *stays(SpeechFinished, because="There is no utterance to finish."),
+    *stays(SpeechFinished, because="There is no utterance to finish; the release is remembered."),
     Row(BackendFailed, do=(note_failure,), because="What is synthesised is still heard."),
     Row(Timer.PLAYOUT, to=State.IDLE, do=(blame_stalled_playout, rest)),
     *ENDS,

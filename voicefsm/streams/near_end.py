@@ -1,9 +1,9 @@
-"""Near-end speech: is the user's microphone voiced, since when, and what is known about it."""
+"""Near-end speech: is the user's microphone voiced, since when, and what is known about it. The talk button belongs to it."""
 
 from __future__ import annotations
 
 from voicefsm.context import Context, NearEnd
-from voicefsm.events import EvidenceChanged, SpeechEnded, SpeechStarted
+from voicefsm.events import EvidenceChanged, SpeechEnded, SpeechFinished, SpeechStarted
 from voicefsm.table import Row, stays
 
 
@@ -27,14 +27,21 @@ def note_end(context: Context, event: SpeechEnded) -> None:
     context.evidence = event.evidence
 
 
+def note_release(context: Context, _event: SpeechFinished) -> None:
+    """With push to talk, silence counts from here on."""
+    context.is_released = True
+
+
 ROWS: dict[NearEnd, tuple[Row[NearEnd], ...]] = {
     NearEnd.QUIET: (
         Row(SpeechStarted, to=NearEnd.SPEECH, do=(note_onset,)),
         *stays(EvidenceChanged, SpeechEnded, because="Nothing is open: a repeated edge."),
+        Row(SpeechFinished, do=(note_release,)),
     ),
     NearEnd.SPEECH: (
         Row(EvidenceChanged, do=(note_evidence,)),
         Row(SpeechEnded, to=NearEnd.QUIET, do=(note_end,)),
         *stays(SpeechStarted, because="Already open: a repeated edge."),
+        Row(SpeechFinished, do=(note_release,)),
     ),
 }
