@@ -172,10 +172,20 @@ def _interrupt(context: Context, event: Fact, reason: CancelReason, why: str = "
 
 def retract(context: Context, event: Fact) -> None:
     """Nobody heard the reply, and the user goes on: the turn was not over. Its words come back."""
-    silence(context, CancelReason.NEW_INPUT, judge(context).why)
+    decision = judge(context)
+    silence(context, CancelReason.NEW_INPUT, decision.why if decision.verdict is Verdict.CONFIRM else "")
     context.order(RetractUserTurn(context.epoch))
-    context.user_text = f"{context.asked} {context.user_text}".strip()
+    _reopen_utterance(context)
+    context.user_text = f"{context.asked.strip()} {context.user_text}".strip()
     close_reply(context, event)
+
+
+def _reopen_utterance(context: Context) -> None:
+    """What was taken for an utterance is a partial again, so that its final replaces it."""
+    if context.taken and context.asked.endswith(context.taken):
+        context.asked = context.asked.removesuffix(context.taken)
+        context.partial = f"{context.taken} {context.partial}".strip()
+        context.taken = ""
 
 
 def fail(context: Context, event: Fact, failure: ReportFailure) -> None:

@@ -68,6 +68,11 @@ def is_model(_context: Context, event: BackendFailed) -> bool:
     return event.backend is Backend.LLM
 
 
+def says_more(context: Context, event: FinalHeard) -> bool:
+    """Does this final go on after the partial that is being answered?"""
+    return bool(context.user_text) and not context.user_text.endswith(event.text)
+
+
 def expect_to_be_heard(context: Context, event: SentenceReady) -> None:
     """From the first sentence on it is the voice's turn."""
     context.disarm(Timer.FIRST_SENTENCE)
@@ -121,6 +126,7 @@ ROWS: tuple[Row[State], ...] = (
     Row(PartialHeard, when=_CONFIRMED, to=State.LISTENING, do=(retract, listen)),
     *stays(PartialHeard, because="Not enough, or a repetition of what is being answered."),
     Row(FinalHeard, when=_CONFIRMED, to=State.LISTENING, do=(retract, listen)),
+    Row(FinalHeard, when=(says_more,), to=State.LISTENING, do=(retract, listen), because="The turn was answered a word too early."),
     *stays(FinalHeard, because="Not enough, or a repetition of what is being answered."),
     Row(
         TextReceived,

@@ -6,6 +6,7 @@ count. After the last attempt the machine raises `RecognitionLost`.
 
 from __future__ import annotations
 
+from voicefsm.bargein import normal
 from voicefsm.context import Context, NearEnd, Recognition
 from voicefsm.effects import OpenRecognition, SendTranscript
 from voicefsm.events import (
@@ -38,6 +39,7 @@ def wait_to_reopen(context: Context, event: RecognitionFailed) -> None:
     wait_ms = min(settings.asr_reopen_ms_min << context.reopen_attempts, settings.asr_reopen_ms_max)
     context.reopen_attempts += 1
     context.arm(Timer.REOPEN, event.at_ms + wait_ms)
+    context.taken = ""
     _finalise(context, context.partial)
 
 
@@ -66,8 +68,9 @@ def _fresh_words(context: Context, event: PartialHeard | FinalHeard) -> str:
     """What a hypothesis says beyond the partial that a reply answers already."""
     context.reopen_attempts = 0
     context.is_transcribed = context.is_transcribed or bool(event.text)
-    if event.text.startswith(context.taken):
-        return event.text.removeprefix(context.taken).strip()
+    words, count = event.text.split(), len(context.taken.split())
+    if normal(" ".join(words[:count])) == normal(context.taken):  # finals come with capitals and full stops, partials do not
+        return " ".join(words[count:])
     # Something else: a revision of the utterance that was answered, or, if the user speaks again, a new one.
     return event.text if context.near_end is NearEnd.SPEECH else ""
 
