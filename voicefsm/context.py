@@ -202,6 +202,8 @@ class Context:
     """What is known about the current stretch of near-end speech, as far as it bears on a decision."""
     is_transcribed: bool = True
     """The recogniser has said something about the current stretch of speech."""
+    paused_ms: int = 0
+    """When playout fell silent for the decision that is pending, or for the last one."""
     is_released: bool = False
     """The talk button was released after the user's unanswered words began."""
 

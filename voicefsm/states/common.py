@@ -218,7 +218,13 @@ def may_interrupt(context: Context, _event: Fact) -> bool:
 def await_decision(context: Context, event: Fact) -> None:
     """Stage one of a barge-in: playout falls silent at once, and the decision has a deadline."""
     context.order(PausePlayout(context.epoch))
-    context.arm(Timer.DECISION, event.at_ms + context.settings.decision_ms_max)
+    context.paused_ms = event.at_ms
+    expect_decision(context, event)
+
+
+def expect_decision(context: Context, _event: Fact) -> None:
+    """However many stretches of speech it takes, playout is paused for so long and no longer."""
+    context.arm(Timer.DECISION, context.paused_ms + context.settings.decision_ms_max)
 
 
 def is_confirmed(context: Context, _event: Fact) -> bool:
