@@ -35,7 +35,6 @@ from voicefsm.states.common import (
     complete,
     expect_decision,
     follow_playout,
-    forget_words,
     is_confirmed,
     is_rejected,
     listen,
@@ -57,7 +56,7 @@ def is_confirmed_late(context: Context, _event: TimerFired) -> bool:
 
 
 def resume(context: Context, event: SpeechEnded | PartialHeard | FinalHeard) -> None:
-    """It was nobody's turn: the reply goes on where it stopped."""
+    """It was nobody's turn as far as we know: the reply goes on where it stopped. Late words may still say otherwise."""
     _resume(context, event, judge(context).why)
 
 
@@ -68,7 +67,6 @@ def resume_late(context: Context, event: TimerFired) -> None:
 
 def _resume(context: Context, event: SpeechEnded | PartialHeard | FinalHeard | TimerFired, why: str) -> None:
     context.order(ResumePlayout(context.epoch, why))
-    forget_words(context, event)
     follow_playout(context, event)
 
 

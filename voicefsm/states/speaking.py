@@ -61,7 +61,14 @@ def blame_stalled_playout(context: Context, event: TimerFired) -> None:
     fail(context, event, ReportFailure(Backend.TTS, context.epoch, message, remedy))
 
 
+def is_recent(context: Context, event: PartialHeard | FinalHeard) -> bool:
+    """May these be words of the last stretch of speech, as far as a recogniser lags? Later ones may be our own."""
+    return user_is_speaking(context, event) or event.at_ms <= context.last_voiced_ms + context.settings.final_ms_max
+
+
 _CONFIRMED = (may_interrupt, is_confirmed)
+_LATE = "Late words of speech that was rejected, or that came before the reply."
+_WORDS_CONFIRMED = (may_interrupt, is_recent, is_confirmed)
 
 ROWS: tuple[Row[State], ...] = (
     Row(PlayoutAdvanced, do=(follow_playout,)),
@@ -77,11 +84,9 @@ ROWS: tuple[Row[State], ...] = (
     ),
     *stays(EvidenceChanged, because="Rejected already, and still not enough."),
     *stays(SpeechEnded, because="Rejected already."),
-    Row(
-        PartialHeard, when=_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because="Words of speech before the reply."
-    ),
+    Row(PartialHeard, when=_WORDS_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because=_LATE),
     *stays(PartialHeard, because="Words without enough speech are no evidence: they may be our own."),
-    Row(FinalHeard, when=_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because="Words of speech before the reply."),
+    Row(FinalHeard, when=_WORDS_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because=_LATE),
     *stays(FinalHeard, because="Words without enough speech are no evidence: they may be our own."),
     Row(TextReceived, to=State.PROCESSING, do=(yield_to_text, forget_words, answer_text)),
     Row(ClientCancelled, when=(names_live_reply,), to=State.LISTENING, do=(yield_to_client, forget_words, listen)),
