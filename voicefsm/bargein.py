@@ -50,13 +50,20 @@ class Lexicon:
     """The user wants silence."""
 
     def content_words(self, text: str) -> int:
-        """The number of words that belong to no backchannel."""
-        words = text.split()
-        return sum(word not in self.backchannels for word in words) if text not in self.backchannels else 0
+        """The number of words that belong to no backchannel. Longer phrases are looked for first."""
+        rest = _spaced(text)
+        for phrase in sorted(self.backchannels, key=len, reverse=True):
+            rest = rest.replace(_spaced(phrase), " ")
+        return len(rest.split())
 
     def has_stop(self, text: str) -> bool:
         """Whether a stop phrase stands in the text at word boundaries."""
         return any(f" {stop} " in f" {text} " for stop in self.stops)
+
+
+def _spaced(text: str) -> str:
+    """Each word between spaces of its own, so that neighbours can be cut out one by one."""
+    return "".join(f" {word} " for word in text.split())
 
 
 ENGLISH = Lexicon(
@@ -83,7 +90,7 @@ def lexicon_of(language_code: str) -> Lexicon:
 def normal(text: str) -> str:
     """Lower case, no punctuation but inner hyphens and apostrophes, single spaces."""
     kept = "".join(c if c.isalnum() or c in "-'" or c.isspace() or _is_mark(c) else " " for c in text.lower())
-    return " ".join(kept.split())
+    return " ".join(filter(None, (word.strip("-'") for word in kept.split())))
 
 
 def _is_mark(char: str) -> bool:
@@ -138,7 +145,7 @@ def decide(candidate: Candidate, *, onset_ms_min: int, words_min: int) -> Decisi
         return Decision(Verdict.CONFIRM, f"{candidate.voiced_ms} ms of speech")
     if candidate.is_over and not long_enough:
         return Decision(Verdict.REJECT, f"only {candidate.voiced_ms} ms of speech")
-    if candidate.is_over and candidate.is_backchannel:
+    if candidate.is_backchannel and (candidate.is_over or candidate.is_late):
         return Decision(Verdict.REJECT, "backchannel")
     if candidate.is_late:
         return Decision(Verdict.REJECT, f"no words in {candidate.voiced_ms} ms of speech")
