@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from contextlib import aclosing
+from typing import Any, TypeAlias, cast
 
 import grpc
 import grpc.aio
@@ -77,10 +78,12 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         self._sessions: set[Session] = set()
         self._is_draining = False
 
-    async def Converse(self, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> None:  # noqa: N802 (the protocol's name)
+    async def Converse(self, requests: AsyncIterable[pb.ConverseRequest], call: Call) -> None:  # noqa: N802 (the protocol's name)
         """See conversation.proto."""
         try:
-            ended = await self._converse(aiter(requests), call)
+            # What grpc.aio hands out is a generator; left open, the garbage collector closes it, on whatever loop there is then.
+            async with aclosing(cast("AsyncGenerator[pb.ConverseRequest]", aiter(requests))) as opened:
+                ended = await self._converse(opened, call)
         except VoiceFsmError as error:
             status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
             await call.abort(status, str(error)[:_DETAILS_CHARS_MAX])
@@ -106,7 +109,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         """How many conversations are being held."""
         return len(self._sessions)
 
-    async def _converse(self, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> SessionEnded:
+    async def _converse(self, requests: AsyncGenerator[pb.ConverseRequest], call: Call) -> SessionEnded:
         """One call, from the first message to the last."""
         self._refuse_if_draining()
         self._admission.enter()
@@ -122,7 +125,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         if self._is_draining:
             raise Draining("The server is shutting down.", remedy="Connect to another replica.")
 
-    async def _first(self, requests: AsyncIterator[pb.ConverseRequest]) -> pb.ConverseRequest:
+    async def _first(self, requests: AsyncGenerator[pb.ConverseRequest]) -> pb.ConverseRequest:
         try:
             async with asyncio.timeout(self._config_ms_max / 1000):
                 return await anext(requests)
@@ -131,7 +134,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         except StopAsyncIteration:
             raise OutOfOrder("The call ended before `config` came.", remedy="Send `config` first.") from None
 
-    async def _hold(self, plan: SessionPlan, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> SessionEnded:
+    async def _hold(self, plan: SessionPlan, requests: AsyncGenerator[pb.ConverseRequest], call: Call) -> SessionEnded:
         session_id = secrets.token_hex(8)
         session = Session(
             session_id, plan, self._senses, clock=self._clock, journal=self._open_journal(session_id), observer=self._observer
@@ -151,7 +154,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             self._sessions.discard(session)
 
 
-async def _read(requests: AsyncIterator[pb.ConverseRequest], session: Session) -> None:
+async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session) -> None:
     """Feed the session until the client is gone."""
     async for request in requests:
         message = codec.inbound_of(request, session.plan)
@@ -174,9 +177,14 @@ async def _read(requests: AsyncIterator[pb.ConverseRequest], session: Session) -
 
 
 async def _write(session: Session, call: Call) -> None:
-    """Write what the session says, in order, until it is over."""
+    """Write what the session says, in order, until it is over or the client is gone."""
     while (message := await session.outbox.get()) is not None:
-        await call.write(codec.response_of(message, session.plan))
+        response = codec.response_of(message, session.plan)
+        try:
+            await call.write(response)
+        except grpc.aio.BaseError:
+            session.hang_up()
+            return
 
 
 async def _farewell(writer: asyncio.Task[None]) -> None:
