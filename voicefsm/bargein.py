@@ -106,7 +106,7 @@ class Candidate:
     is_over: bool
     """The near end is quiet again."""
     words: int
-    """Recognised words, backchannels apart."""
+    """Words, backchannels apart, that the recogniser has finalised or said twice: its first guesses flicker."""
     has_stop: bool
     is_backchannel: bool
     """There are words, and all of them are backchannels."""
@@ -121,14 +121,13 @@ def candidate_of(context: Context, *, is_late: bool) -> Candidate:
     settings = context.settings
     lexicon = lexicon_of(context.language_code)
     text = normal(context.heard_so_far())
-    words = lexicon.content_words(text)
     is_guarded = context.state is State.PROCESSING or context.heard_ms < settings.guard_ms
     return Candidate(
         voiced_ms=context.evidence.voiced_ms,
         is_over=context.near_end is NearEnd.QUIET,
-        words=words,
+        words=lexicon.content_words(normal(f"{context.user_text} {context.agreed}")),
         has_stop=lexicon.has_stop(text),
-        is_backchannel=bool(text) and words == 0,
+        is_backchannel=bool(text) and lexicon.content_words(text) == 0,
         speech_ms_min=settings.barge_in_speech_ms_min * (2 if is_guarded and not is_late else 1),
         is_late=is_late,
     )

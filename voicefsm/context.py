@@ -187,6 +187,8 @@ class Context:
     """Finalised words of the user that no reply answers yet."""
     partial: str = ""
     """The hypothesis for the utterance in progress."""
+    agreed: str = ""
+    """The words at its start that the hypothesis before it had as well: partials flicker, and only these are evidence."""
     partial_is_stable: bool = False
     """The recogniser's first pass says that the utterance is over."""
     taken: str = ""

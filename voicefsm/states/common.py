@@ -72,7 +72,7 @@ def rest(context: Context, event: Fact) -> None:
 
 def forget_words(context: Context, _event: Fact) -> None:
     """Start with a clean slate: earlier words and speech are no evidence for what comes."""
-    context.user_text = context.partial = ""
+    context.user_text = context.partial = context.agreed = ""
     context.partial_is_stable = context.is_released = False
     context.evidence = Evidence()
 

@@ -61,12 +61,15 @@ def note_late_words(context: Context, event: PartialHeard | FinalHeard) -> None:
     """Words in what the detector calls silence.
 
     Either the recogniser lags, or the detector is deaf to this voice. Half the usual silence from now is enough for the first, and
-    keeps a turn open for the second, since partials keep coming.
+    keeps a turn open for the second, since partials keep coming. Words that are final, or announced to be, prolong nothing.
     """
-    if has_words(context, event) and silence_counts(context) and not context.is_armed(Timer.FINAL):
-        silence_ms = context.settings.silence_ms
-        wait_ms = silence_ms // 2 if context.is_armed(Timer.END_OF_TURN) else silence_ms
-        context.arm(Timer.END_OF_TURN, max(context.deadlines[Timer.END_OF_TURN], event.at_ms + wait_ms))
+    if not has_words(context, event) or context.settings.push_to_talk or context.is_armed(Timer.FINAL):
+        return
+    silence_ms = context.settings.silence_ms
+    if not context.is_armed(Timer.END_OF_TURN):
+        context.arm(Timer.END_OF_TURN, event.at_ms + silence_ms)
+    elif context.partial and not context.partial_is_stable:
+        context.arm(Timer.END_OF_TURN, max(context.deadlines[Timer.END_OF_TURN], event.at_ms + silence_ms // 2))
 
 
 ROWS: tuple[Row[State], ...] = (

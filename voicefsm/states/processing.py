@@ -70,7 +70,7 @@ def is_model(_context: Context, event: BackendFailed) -> bool:
 
 def says_more(context: Context, event: FinalHeard) -> bool:
     """Does this final go on after the partial that is being answered?"""
-    return bool(context.user_text) and not context.user_text.endswith(event.text)
+    return bool(context.user_text) and not context.user_text.endswith(" ".join(event.text.split()))
 
 
 def expect_to_be_heard(context: Context, event: SentenceReady) -> None:

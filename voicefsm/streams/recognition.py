@@ -6,6 +6,8 @@ count. After the last attempt the machine raises `RecognitionLost`.
 
 from __future__ import annotations
 
+import itertools
+
 from voicefsm.bargein import normal
 from voicefsm.context import Context, NearEnd, Recognition
 from voicefsm.effects import OpenRecognition, SendTranscript
@@ -51,8 +53,9 @@ def give_up(context: Context, event: RecognitionFailed) -> None:
 def note_partial(context: Context, event: PartialHeard) -> None:
     """The utterance in progress reads like this now."""
     text = _fresh_words(context, event)
-    context.partial = text
     context.partial_is_stable = event.stability >= 1.0
+    context.agreed = text if context.partial_is_stable else _common_start(context.partial, text)
+    context.partial = text
     context.order(SendTranscript(event.text, is_final=False, stability=event.stability))
 
 
@@ -75,11 +78,17 @@ def _fresh_words(context: Context, event: PartialHeard | FinalHeard) -> str:
     return event.text if context.near_end is NearEnd.SPEECH else ""
 
 
+def _common_start(before: str, after: str) -> str:
+    """The words that two hypotheses begin with."""
+    pairs = zip(before.split(), after.split(), strict=False)
+    return " ".join(word for word, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
 def _finalise(context: Context, text: str) -> None:
     """Add to the user's words; beyond the limit the earliest are dropped."""
     words = f"{context.user_text} {text}".strip()
     context.user_text = words[-context.settings.user_text_chars_max :]
-    context.partial = ""
+    context.partial = context.agreed = ""
     context.partial_is_stable = False
 
 
