@@ -244,15 +244,14 @@ def local_now() -> dt.datetime:
 @contextlib.asynccontextmanager
 async def llm_server(settings: LlmServerSettings, now: Callable[[], dt.datetime] = local_now) -> AsyncGenerator[LlmServer]:
     """Serve until the block is left; then every connection is cut. Raises `OSError` saying what to do when it cannot listen."""
-    async with asyncio.TaskGroup() as connections:
-        server = LlmServer(settings, connections, now)
-        listener = await _listen(server, settings)
-        server.port = listener.sockets[0].getsockname()[1]
-        try:
-            yield server
-        finally:
-            listener.close()
-            server.cut()
+    server = LlmServer(settings, now)
+    listener = await _listen(server, settings)
+    server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listener.close()
+        await server.cut()
 
 
 async def _listen(server: LlmServer, settings: LlmServerSettings) -> asyncio.Server:
@@ -269,13 +268,12 @@ async def _listen(server: LlmServer, settings: LlmServerSettings) -> asyncio.Ser
 class LlmServer:
     """The running server; `llm_server` makes one."""
 
-    def __init__(self, settings: LlmServerSettings, connections: asyncio.TaskGroup, now: Callable[[], dt.datetime]) -> None:
+    def __init__(self, settings: LlmServerSettings, now: Callable[[], dt.datetime]) -> None:
         self.counts = Counts()
         self.port = settings.port
         """Where it really listens."""
         self._settings = settings
         self._now = now
-        self._group = connections
         self._connections: set[asyncio.Task[None]] = set()
 
     @property
@@ -287,14 +285,15 @@ class LlmServer:
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a connection."""
         is_full = len(self._connections) >= self._settings.connections_max
-        task = self._group.create_task(self._serve(_Connection(reader, writer, self._settings), is_full=is_full))
+        task = asyncio.create_task(self._serve(_Connection(reader, writer, self._settings), is_full=is_full))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-    def cut(self) -> None:
+    async def cut(self) -> None:
         """End every connection."""
         for connection in self._connections:
             connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _serve(self, connection: _Connection, *, is_full: bool) -> None:
         try:
