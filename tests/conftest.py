@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`pytest tests/scenarios --rewrite` writes every transcript anew."""
+    parser.addoption("--rewrite", action="store_true", help="write the transcripts in tests/scenarios anew")
+
 
 def pytest_configure() -> None:
     """Say once that the main thread has no event loop.

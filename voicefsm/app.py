@@ -17,7 +17,7 @@ from voicefsm.adapters.riva_asr import RivaRecognizer
 from voicefsm.adapters.riva_tts import RivaSynthesizer
 from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
 from voicefsm.config import Settings
-from voicefsm.errors import SettingsError
+from voicefsm.errors import BackendError, SettingsError
 from voicefsm.ports import Clock, Journal
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.journal import FileJournal, JournalSettings, NullJournal
@@ -63,9 +63,11 @@ async def running(settings: Settings) -> AsyncGenerator[int]:
         )
         gateway = Gateway(settings.server, _servicer(settings, senses, recognizer, synthesizer, clock))
         port = await gateway.start()
+        warming_up = asyncio.create_task(_warm_up(model, wanted=settings.llm.warm_up))
         try:
             yield port
         finally:
+            warming_up.cancel()
             await gateway.stop()
 
 
@@ -81,6 +83,15 @@ async def _adapters(settings: Settings) -> AsyncGenerator[tuple[RivaRecognizer, 
         await recognizer.aclose()
         await synthesizer.aclose()
         await model.aclose()
+
+
+async def _warm_up(model: NimLanguageModel, *, wanted: bool) -> None:
+    """Beside the first calls, not before them: a model that is down now may be up when somebody speaks."""
+    try:
+        if wanted:
+            await model.warm_up()
+    except BackendError as error:
+        structlog.get_logger("voicefsm").warning("model not warmed up", problem=error.message, remedy=error.remedy)
 
 
 def _canceller(settings: Settings) -> Choice:

@@ -54,7 +54,9 @@ async def test_a_node_client_holds_a_turn(tmp_path):
         missing(f"npm ci failed ({errors.strip().splitlines()[-1:]})")
 
     async with ScriptedRiva() as riva, ScriptedLlm(["Good to hear from another world. How is the weather there?"]) as llm:
-        settings = load(overrides=["server.port=0", f"riva.target={riva.target}", f"llm.base_url={llm.base_url}"])
+        settings = load(
+            overrides=["server.port=0", f"riva.target={riva.target}", f"llm.base_url={llm.base_url}", "llm.warm_up=false"]
+        )
         async with running(settings) as port:
             arguments = (f"127.0.0.1:{port}", str(PROTO), "Hello from Node.")
             code, output, errors = await run(node, "client.mjs", *arguments, cwd=tmp_path, timeout_s=TURN_S_MAX)

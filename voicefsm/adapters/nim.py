@@ -64,6 +64,11 @@ class LlmSettings:
     disable_thinking: bool = setting(
         False, unit="", doc="Send chat_template_kwargs.enable_thinking=false; vLLM and NIM know it, OpenAI refuses it."
     )
+    warm_up: bool = setting(
+        True,
+        unit="",
+        doc="Have one short reply written at start, which nobody hears: shows whether the model reasons, and loads what loads late.",
+    )
     connect_ms_max: int = setting(3000, unit="ms", ge=50, le=60000, doc="How long the connection may take.")
     first_token_ms_max: int = setting(10000, unit="ms", ge=100, le=120000, doc="How long the first event of a reply may take.")
     token_ms_max: int = setting(5000, unit="ms", ge=100, le=60000, doc="How long each later event of a reply may take.")

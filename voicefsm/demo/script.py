@@ -17,13 +17,13 @@ from voicefsm.demo.settings import DemoSettings
 from voicefsm.errors import VoiceFsmError
 from voicefsm.values import NO_EPOCH, Epoch
 
-HELLO = "Hello, can you hear me?"
+HELLO = "Hello. Can you hear me?"
 STORY = "Tell me a long story please."
 STOP = "Stop. What was the last thing you told me?"
 COUNT = "Please count to twenty."
 OKAY = "Okay."
 LAST = "What was the last thing you told me?"
-GOODBYE = "Goodbye."
+GOODBYE = "Thank you, goodbye."
 TEXTS = (HELLO, STORY, STOP, COUNT, OKAY, LAST, GOODBYE)
 
 ASKED_MAX = 2

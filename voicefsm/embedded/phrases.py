@@ -166,6 +166,7 @@ that is all [for today|thank you|thanks]
 
 _TOKEN = re.compile(r"[()\[\]|]|[^()\[\]|]+")
 _SLOT = re.compile(r"\{(\w+)\}")
+_CLOSING = {"(": ")", "[": "]"}
 _STRIDE = 7
 """The second slot of a sentence is filled this many values further on than the first, and so on: every value occurs in every
 place without the product of all pairs."""
@@ -216,8 +217,9 @@ def _sequence(tokens: list[str]) -> list[str]:
 
 def _item(tokens: list[str]) -> list[str]:
     item = tokens.pop(0)
-    if item not in {"(", "["}:
+    if item not in _CLOSING:
         return [item]
     inner = _choices(tokens)
-    tokens.pop(0)
+    if not tokens or tokens.pop(0) != _CLOSING[item]:
+        raise ValueError(f"a bracket {item} is not closed")
     return inner if item == "(" else ["", *inner]

@@ -32,6 +32,7 @@ RATE_HZ = 16000
 LANGUAGE = "en-US"
 _MS_PER_FRAME = 10
 _MODEL = Path(pocketsphinx.__file__).parent / "model" / "en-us"
+_CONFIG = {"hmm": str(_MODEL / "en-us"), "dict": str(_MODEL / "cmudict-en-us.dict"), "loglevel": "FATAL"}
 _FILLER = re.compile(r"<.*>|\[.*\]|\+\+.*\+\+")
 _VARIANT = re.compile(r"\(\d+\)$")
 _USUAL, _BIASED = b"usual", b"biased"
@@ -76,8 +77,7 @@ class Decoder:
     def __init__(self, model: SpeechModel) -> None:
         self._model = model
         self._library = model.library
-        config = {"hmm": str(_MODEL / "en-us"), "dict": str(_MODEL / "cmudict-en-us.dict"), "loglevel": "FATAL"}
-        self._handle = self._library.ps_init(self._library.ps_config_parse_json(None, json.dumps(config).encode()))
+        self._handle = self._library.ps_init(self._library.ps_config_parse_json(None, json.dumps(_CONFIG).encode()))
         if not self._handle:
             raise RuntimeError("pocketsphinx did not start: reinstall the package pocketsphinx")
         self._grammars = _Grammars(self._library, self._handle)

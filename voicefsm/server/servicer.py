@@ -1,7 +1,7 @@
 """`ConversationService`: one session per call.
 
 A call has three tasks: the reader takes the client's messages apart and feeds the session, the session runs, the writer writes
-what the session's outbox holds. The reader's end, for whatever reason, means that the client is gone: in grpc.aio a half-close,
+what the session's outbox holds, to the last message, also when the other two have failed. The reader's end, for whatever reason, means that the client is gone: in grpc.aio a half-close,
 a cancelled call and a stopping server all look the same to it.
 
 Every error ends exactly one call, with the status that says whose fault it is (errors.py).
@@ -142,16 +142,24 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         self._sessions.add(session)
         try:
             async with asyncio.TaskGroup() as tasks:
-                reader = tasks.create_task(_read(requests, session), name=f"reader {session_id}")
                 writer = tasks.create_task(_write(session, call), name=f"writer {session_id}")
-                ended = await session.run()
-                reader.cancel()
-                await _farewell(writer)
-            return ended
+                try:
+                    return await _run(session, requests)
+                finally:
+                    await _farewell(writer)
         except ExceptionGroup as group:
             raise _first_of(group) from group
         finally:
             self._sessions.discard(session)
+
+
+async def _run(session: Session, requests: AsyncGenerator[pb.ConverseRequest]) -> SessionEnded:
+    """The session and its reader: the end of one is the end of the other."""
+    async with asyncio.TaskGroup() as tasks:
+        reader = tasks.create_task(_read(requests, session), name=f"reader {session.session_id}")
+        ended = await session.run()
+        reader.cancel()
+    return ended
 
 
 async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session) -> None:
@@ -188,13 +196,13 @@ async def _write(session: Session, call: Call) -> None:
 
 
 async def _farewell(writer: asyncio.Task[None]) -> None:
-    """Let the last messages be read. A client that reads nothing must not hold its place for ever."""
-    done, _ = await asyncio.wait([writer], timeout=_FAREWELL_S_MAX)
-    if not done:
-        writer.cancel()
-        raise TooMuch(
-            f"The client did not read its last messages within {_FAREWELL_S_MAX:g} s.", remedy="Read the response stream."
-        )
+    """Let the last messages be written, also when something went wrong.
+
+    A write that is cancelled is still under way inside gRPC, which then refuses the status of the call, and its client waits for
+    ever. Only a client that reads nothing is left to that: it must not hold its place.
+    """
+    await asyncio.wait([writer], timeout=_FAREWELL_S_MAX)
+    writer.cancel()
 
 
 def _first_of(group: ExceptionGroup[Exception]) -> Exception:

@@ -254,6 +254,5 @@ async def test_last_messages_that_nobody_reads_hold_no_place(serve: Serve, monke
     async with serve() as served, served.call() as call:
         await call.write(CONFIG)
         await call.write(END)
-        code, details = await end_of(call)
-        assert (code, "did not read its last messages" in details) == ("RESOURCE_EXHAUSTED", True)
+        assert (await end_of(call))[0] == "OK"
         await served.until_empty()
