@@ -1,8 +1,8 @@
 """`ConversationService`: one session per call.
 
 A call has three tasks: the reader takes the client's messages apart and feeds the session, the session runs, the writer writes
-what the session's outbox holds, to the last message, also when the other two have failed. The reader's end, for whatever reason, means that the client is gone: in grpc.aio a half-close,
-a cancelled call and a stopping server all look the same to it.
+what the session's outbox holds, to the last message, also when the other two have failed. The reader's end, for whatever reason,
+means that the client is gone: in grpc.aio a half-close, a cancelled call and a stopping server all look the same to it.
 
 Every error ends exactly one call, with the status that says whose fault it is (errors.py).
 """

@@ -59,9 +59,8 @@ async def test_reflection(serve: Serve) -> None:
     for wanted in (True, False):
         async with serve(reflection=wanted) as served, grpc.aio.insecure_channel(served.target) as channel:
             call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
-            await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-            await call.done_writing()
             try:
+                await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
                 answer = await call.read()
                 names = [service.name for service in answer.list_services_response.service]
             except grpc.aio.AioRpcError:
