@@ -67,7 +67,7 @@ class LlmSettings:
     warm_up: bool = setting(
         True,
         unit="",
-        doc="Have one short reply written at start, which nobody hears: shows whether the model reasons, and loads what loads late.",
+        doc="Have one short reply written at start that nobody hears: shows if the model reasons, loads what loads late.",
     )
     connect_ms_max: int = setting(3000, unit="ms", ge=50, le=60000, doc="How long the connection may take.")
     first_token_ms_max: int = setting(10000, unit="ms", ge=100, le=120000, doc="How long the first event of a reply may take.")
