@@ -63,7 +63,7 @@ def note_late_words(context: Context, event: PartialHeard | FinalHeard) -> None:
     Either the recogniser lags, or the detector is deaf to this voice. Half the usual silence from now is enough for the first, and
     keeps a turn open for the second, since partials keep coming. Words that are final, or announced to be, prolong nothing.
     """
-    if not has_words(context, event) or context.settings.push_to_talk or context.is_armed(Timer.FINAL):
+    if not (has_words(context, event) and silence_counts(context)) or context.is_armed(Timer.FINAL):
         return
     silence_ms = context.settings.silence_ms
     if not context.is_armed(Timer.END_OF_TURN):
