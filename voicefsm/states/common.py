@@ -30,6 +30,7 @@ from voicefsm.events import (
     ShutdownRequested,
     TextReceived,
     Timer,
+    TimerFired,
 )
 from voicefsm.table import Row
 from voicefsm.values import NO_EPOCH, CancelReason, EndReason, Epoch
@@ -155,8 +156,8 @@ def yield_to_client(context: Context, event: ClientCancelled) -> None:
 
 
 def yield_to_speech(context: Context, event: Fact) -> None:
-    """The user's speech over the reply was confirmed."""
-    _interrupt(context, event, CancelReason.BARGE_IN, judge(context).why)
+    """The user's speech over the reply was confirmed; a deadline has the rule of its own."""
+    _interrupt(context, event, CancelReason.BARGE_IN, judge(context, is_late=isinstance(event, TimerFired)).why)
 
 
 def yield_to_text(context: Context, event: TextReceived) -> None:
