@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc.aio
-from riva.client.proto import health_pb2_grpc as health_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from riva.client.proto import riva_asr_pb2 as asr
 from riva.client.proto import riva_asr_pb2_grpc as asr_grpc
 from riva.client.proto import riva_tts_pb2 as tts
 from riva.client.proto import riva_tts_pb2_grpc as tts_grpc
 
 from voicefsm.embedded.decoders import DecoderPool
-from voicefsm.embedded.health import HealthService
 from voicefsm.embedded.llm_server import llm_server
 from voicefsm.embedded.pocketsphinx_engine import SpeechModel
 from voicefsm.embedded.recognition_service import RecognitionService
@@ -72,17 +71,19 @@ async def _riva(settings: EmbeddedSettings) -> AsyncIterator[int]:
         ) from None
     pool = DecoderPool(SpeechModel(settings.asr_search, settings.asr_domain_weight), settings.asr_streams_max)
     synthesizer = Synthesizer(engines(settings.tts_words_per_minute, with_flite=settings.tts_flite))
-    health = HealthService(_SERVICES)
+    readiness = health.aio.HealthServicer()
     asr_grpc.add_RivaSpeechRecognitionServicer_to_server(RecognitionService(pool, settings), server)
     tts_grpc.add_RivaSpeechSynthesisServicer_to_server(SynthesisService(synthesizer, settings), server)
-    health_grpc.add_HealthServicer_to_server(health, server)
+    health_pb2_grpc.add_HealthServicer_to_server(readiness, server)
     await pool.load()
     await synthesizer.warm_up()
+    for service in ("", *_SERVICES):
+        await readiness.set(service, health_pb2.HealthCheckResponse.SERVING)
     await server.start()
     try:
         yield port
     finally:
-        health.stop()
+        await readiness.enter_graceful_shutdown()
         await server.stop(settings.stop_ms_max / 1000)
         synthesizer.close()
         pool.close()

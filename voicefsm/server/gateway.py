@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from voicefsm.errors import SettingsError
@@ -32,7 +31,7 @@ class Gateway:
 
     def __init__(self, settings: ServerSettings, servicer: ConversationServicer) -> None:
         self._settings, self._servicer = settings, servicer
-        self._health = HealthServicer()
+        self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
         pb_grpc.add_ConversationServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call] # generated
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
