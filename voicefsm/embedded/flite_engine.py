@@ -94,7 +94,7 @@ class FliteEngine:
         """Speak `text`; see `Engine`."""
         with self._lock:
             self._emit, self._pending, self._spoken_ms = emit, _Pending(text), 0
-            self._library.flite_text_to_speech(_plain(text).encode(), self._handles[voice.native_name], b"stream")
+            self._library.flite_text_to_speech(self._pending.text, self._handles[voice.native_name], b"stream")
             self._emit = lambda _: False
 
     def _prototypes(self) -> None:
@@ -163,7 +163,12 @@ class _Pending:
     """The words of the text that were not spoken yet."""
 
     def __init__(self, text: str) -> None:
-        self._words = list(zip(text.split(), _plain(text).split(), strict=True))
+        self._words = [(word, plain) for word in text.split() if (plain := _plain(word))]
+
+    @property
+    def text(self) -> bytes:
+        """All of them, as flite reads them."""
+        return " ".join(plain for _, plain in self._words).encode()
 
     def take(self, name: str) -> str:
         """The next word of the text that contains what flite calls `name`; `name` itself when there is none."""
@@ -189,11 +194,6 @@ def _declare(function: ctypes._NamedFuncPointer, result: type | None, *arguments
 _PLAIN = str.maketrans("\u2018\u2019\u201c\u201d\u2013\u2014\u2026", "''\"\"-,.")
 
 
-def _plain(text: str) -> str:
-    """Flite reads ASCII: typographic marks become plain ones, accents go, other characters fall silent; the blanks stay."""
-    return "".join(_ascii(character) for character in text.translate(_PLAIN))
-
-
-def _ascii(character: str) -> str:
-    first = unicodedata.normalize("NFKD", character)[0]
-    return first if first.isascii() and not first.isspace() else " " if character.isspace() else "_"
+def _plain(word: str) -> str:
+    """Flite reads ASCII: typographic marks become plain ones, accents go, other characters fall silent."""
+    return unicodedata.normalize("NFKD", word.translate(_PLAIN)).encode("ascii", "ignore").decode()

@@ -29,7 +29,7 @@ TOPICS = (
 )  # fmt: skip
 PLACES = (
     "england france germany spain italy japan china india canada australia brazil egypt greece norway sweden russia mexico".split()
-)  # noqa: E501
+)
 TALES = (
     "a lighthouse", "the sea", "a dragon", "a cat", "a dog", "a robot", "the moon", "a king", "a princess", "a ship", "a clock",
 )  # fmt: skip

@@ -95,5 +95,5 @@ def engines(words_per_minute: int, *, with_flite: bool) -> list[Engine]:
 def speakable(text: str) -> str:
     """What is to be said of a text: SSML loses its tags; a text without a letter or figure says nothing."""
     if _SPEAK.fullmatch(text):
-        text = unescape(_TAG.sub(" ", text))
+        text = unescape(_TAG.sub(" ", text)).strip()
     return text if _SPOKEN.search(text) else ""

@@ -23,7 +23,11 @@ def test_what_may_follow_adds_up_to_one(ngrams, history):
 
 def test_what_was_said_more_often_is_likelier(ngrams):
     """Otherwise the phrases do not bias anything."""
-    assert ngrams.probability(("count", "to", "ten")) > ngrams.probability(("count", "to", "two")) > ngrams.probability(("count", "to", "me"))
+    assert (
+        ngrams.probability(("count", "to", "ten"))
+        > ngrams.probability(("count", "to", "two"))
+        > ngrams.probability(("count", "to", "me"))
+    )
 
 
 def test_weights_count(ngrams):

@@ -45,4 +45,6 @@ def test_every_pattern_weighs_the_same():
 
 def test_they_are_words_as_the_dictionary_has_them():
     """Otherwise a word cannot be heard at all."""
-    assert all(text == text.lower() and text.replace("'", "").replace("-", "").replace(" ", "").isalpha() for text, _ in sentences())
+    assert all(
+        text == text.lower() and text.replace("'", "").replace("-", "").replace(" ", "").isalpha() for text, _ in sentences()
+    )

@@ -56,7 +56,9 @@ def test_what_cannot_be_served_is_refused_in_riva_s_words(fields, message):
 
 def test_windows_come_from_the_client_where_it_says_so():
     """Otherwise `endpointing_config` is decoration."""
-    asked = asr.EndpointingConfig(start_history=100, start_threshold=0.3, stop_history=500, stop_threshold=0.9, stop_history_eou=240)
+    asked = asr.EndpointingConfig(
+        start_history=100, start_threshold=0.3, stop_history=500, stop_threshold=0.9, stop_history_eou=240
+    )
     windows = hearing(config(endpointing_config=asked), SETTINGS).windows
     assert (windows.start_frames, windows.stop_frames, windows.first_pass_frames) == (8, 28, 12)  # multiples of 80 ms, upwards
     assert windows.start_share == pytest.approx(0.3)
