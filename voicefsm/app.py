@@ -42,10 +42,11 @@ async def serve(settings: Settings, *, embedded: bool = False) -> None:
 
     """
     configure(settings.log.level, settings.log.format)
+    stop = _told_to_stop()
     async with _embedded_backends(wanted=embedded), running(settings) as port:
         print(f"voicefsm gateway: listening on {settings.server.host}:{port}", flush=True)  # noqa: T201 (parents read it)
         print("voicefsm gateway: ready", flush=True)  # noqa: T201
-        await _told_to_stop()
+        await stop.wait()
 
 
 @asynccontextmanager
@@ -153,13 +154,13 @@ def open_journal(settings: JournalSettings, session_id: str) -> Journal:
         return NullJournal()
 
 
-async def _told_to_stop() -> None:
-    """Wait for SIGTERM or SIGINT."""
+def _told_to_stop() -> asyncio.Event:
+    """Set on SIGTERM or SIGINT: from now on, so that a child told to stop early still stops in order."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
-    await stop.wait()
+    return stop
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 Rules for every implementation (tests/contracts holds fakes and real adapters to the same suites):
 
-- Methods that are not `async` never block and never raise; they buffer within a named limit, and what overflows it fails the stream.
+- Methods that are not `async` never block and never raise; they buffer within a named limit. What overflows it fails the stream.
 - Async iterators end normally when the backend finished, raise `BackendError` when it failed, and re-raise cancellation.
 - Leaving the `async with` (or `aclose()`) cancels the remote call at once; nothing arrives afterwards.
 - Every wait has a timeout of the adapter's own settings.

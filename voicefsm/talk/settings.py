@@ -12,7 +12,7 @@ from voicefsm.values import setting
 class TalkSettings:
     """One conversation with a person."""
 
-    target: str = setting("127.0.0.1:7860", unit="", doc="The gateway, HOST:PORT.")
+    target: str = setting("127.0.0.1:50055", unit="", doc="The gateway, HOST:PORT.")
     language_code: str = setting("", unit="", doc="BCP-47 tag of the language spoken; empty: the server's default.")
     voice_name: str = setting("", unit="", doc="The assistant's voice; empty: the server's default.")
     headset: bool = setting(False, unit="", doc="The microphone cannot hear the loudspeaker: the server need not cancel any echo.")
