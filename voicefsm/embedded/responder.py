@@ -198,8 +198,9 @@ def _tail(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    text = text.replace('"', "")
-    return f'"{text}"' if text.endswith((".", "?", "!")) else f'"{text}".'
+    """As a whole sentence, without quotation marks: nobody hears them."""
+    text = text.replace('"', "").rstrip(" ,;:")
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 # --- going on ----------------------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_last_thing_asked_twice_is_no_quote_of_a_quote() -> None:
     """Otherwise quotation marks pile up."""
     question = "what was the last thing you told me"
     first = answer("count to seven", "One, two, three, four, five. Six, seven.", question)
-    assert first == 'The last thing you heard from me was: "One, two, three, four, five. Six, seven."'
+    assert first == "The last thing you heard from me was: One, two, three, four, five. Six, seven."
     assert answer("count to seven", "One, two, three, four, five. Six, seven.", question, first, question) == first
 
 
@@ -196,7 +196,7 @@ def test_same_question_gets_another_answer() -> None:
 def test_words_are_said_again() -> None:
     """Otherwise "pardon?" is answered with a story."""
     assert answer("hello", "Hello there.", "say that again please") == "I said: Hello there."
-    assert answer("hello", "Hello there.", "what did i say") == 'You said: "hello".'
+    assert answer("hello", "Hello there.", "what did i say") == "You said: hello."
     assert len(answer("tell me a story", STORY, "repeat that")) < REPEATED_CHARS_MAX
 
 
