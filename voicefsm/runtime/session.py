@@ -148,12 +148,12 @@ class Session:
                 self._interpreter.tasks = tasks
                 pump = tasks.create_task(self._pump(), name=f"pump {self.session_id}")
                 ended = await self._serve_inbox()
+                reason = ended.reason.value
                 pump.cancel()
                 self._interpreter.stop()
-            reason = ended.reason.value
             return ended
         except asyncio.CancelledError:
-            reason = "cancelled"  # the call was taken away: the client vanished, or broke the protocol
+            reason = "cancelled" if reason == "failed" else reason  # the client vanished, or broke the protocol
             raise
         except ExceptionGroup as group:
             raise _first(group) from group

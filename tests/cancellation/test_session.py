@@ -1,0 +1,121 @@
+"""A session that is cancelled at any moment of a conversation leaves nothing behind, and says so in its journal.
+
+Cancellation is what happens when a client vanishes, when it breaks the protocol, and when the process stops in a hurry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from voicefsm.errors import BackendError
+from voicefsm.ports import Hypothesis
+from voicefsm.runtime.session import Session
+from voicefsm.simulation.client import Habits, SimulatedClient
+from voicefsm.simulation.fakes import FakeLanguageModel, FakeRecognizer, FakeSynthesizer, FakeVoice
+from voicefsm.simulation.stage import Stage, saying
+from voicefsm.values import Backend
+
+pytestmark = pytest.mark.looptime
+
+STORY = "Once upon a time there was a king. He had a very long story to tell. It went on and on."
+SPEECH = [(200, 1200), (2600, 2900), (3600, 4800)]
+"""A question; a backchannel; a barge-in."""
+LAST_MS = 6500
+
+
+def stage() -> Stage:
+    """A conversation with everything in it: an ASR stream that dies, slow backends, a backchannel, a barge-in, a second answer."""
+    gone = BackendError(Backend.ASR, "Gone.")
+    first: list[tuple[int, Hypothesis | BackendError]] = [*saying((1200, "tell me a story")), (2000, gone)]
+    second: list[tuple[int, Hypothesis | BackendError]] = [
+        (700, Hypothesis("okay", is_final=False)),
+        (2000, Hypothesis("wait what time is it", is_final=False)),
+    ]
+    return Stage(
+        recognizer=FakeRecognizer(scripts=[first, second], open_ms=30),
+        model=FakeLanguageModel([STORY, "It is noon."], token_ms=40),
+        synthesizer=FakeSynthesizer(FakeVoice(chunk_period_ms=60)),
+    )
+
+
+async def cancelled_after(scene: Stage, *, ms: int | None = None, steps: int | None = None) -> None:
+    """Play the scene and cancel the session after so much virtual time, or so many turns of the event loop."""
+    session = scene.session()
+    client = SimulatedClient(session, speech=SPEECH, habits=Habits(latency_ms=10))
+    talking = asyncio.create_task(client.run(), name="client")
+    running = asyncio.create_task(session.run(), name="session")
+    if ms is not None:
+        await asyncio.sleep(ms / 1000)
+    for _ in range(steps or 0):
+        await asyncio.sleep(0)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    talking.cancel()
+    await asyncio.wait([talking])
+    scene.client = client
+
+
+def assert_nothing_is_left(scene: Stage, moment: Any) -> None:
+    assert scene.remains() == [], f"cancelled after {moment}"
+    if scene.witness.opened:
+        assert scene.witness.closed == [("s-1", "cancelled")], moment
+        assert [kind for kind, _, _ in scene.journal.records][-1] == "end", moment
+    assert [canceller.closed for canceller in scene.cancellers] == [1] if scene.witness.opened else True
+
+
+async def test_cancelled_at_any_time() -> None:
+    """Otherwise there is a moment at which a client that vanishes leaks a task, a stream, native memory or a file."""
+    states = set()
+    for ms in range(7, LAST_MS, 50):
+        scene = stage()
+        await cancelled_after(scene, ms=ms)
+        assert_nothing_is_left(scene, f"{ms} ms")
+        states |= {step.after for step in scene.witness.steps[-1:]}
+    assert {state.name for state in states} >= {"IDLE", "LISTENING", "PROCESSING", "SPEAKING", "INTERRUPTING"}
+
+
+async def test_cancelled_at_every_turn_of_the_loop() -> None:
+    """Otherwise there is an await at the beginning of a session that does not survive cancellation."""
+    for steps in range(1, 60):
+        scene = stage()
+        await cancelled_after(scene, steps=steps)
+        assert_nothing_is_left(scene, f"{steps} turns of the loop")
+
+
+async def test_cancelled_at_the_turns_around_every_change_of_state() -> None:
+    """Otherwise a cancellation that meets an order half carried out leaks what the order began."""
+    scene = stage()
+    session = scene.session()
+    client = SimulatedClient(session, speech=SPEECH, script=[(LAST_MS, Session.hang_up)], habits=Habits(latency_ms=10))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(client.run())
+        await session.run()
+    moments = sorted({step.fact.at_ms for step in scene.witness.steps if step.effects})
+    assert len(moments) > 15
+    for at_ms, turns in itertools.product(moments, range(0, 8, 2)):
+        again = stage()
+        await cancelled_after(again, ms=at_ms, steps=turns)
+        assert_nothing_is_left(again, f"{at_ms} ms and {turns} turns")
+
+
+async def test_cancelled_while_it_ends() -> None:
+    """Otherwise a client that hangs up and then vanishes leaks what a hang-up alone would have closed."""
+    for turns in range(30):
+        scene = stage()
+        session = scene.session()
+        running = asyncio.create_task(session.run(), name="session")
+        await asyncio.sleep(3)
+        session.hang_up()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        assert scene.remains() == [], turns
+        assert len(scene.witness.closed) == 1
