@@ -71,7 +71,7 @@ def test_last_thing_is_what_was_heard_and_no_more() -> None:
     said = answer("tell me a story", heard, "Stop. What was the last thing you told me?")
     tail = "evening she climbed two hundred and twelve steps, lit the lamp, and wound the heavy"
     assert said.startswith("The last thing you heard from me was:")
-    assert f'{tail}".' in said
+    assert f"{tail}." in said
     assert answer("tell me a story", heard, "what was the last thank you told me") == said
     assert "not told you anything" in answer("what was the last thing you told me")
 
