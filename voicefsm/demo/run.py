@@ -29,6 +29,7 @@ from voicefsm.demo import script
 from voicefsm.demo.backends import Stage, engines, stage
 from voicefsm.demo.line import Line
 from voicefsm.demo.live import Screen
+from voicefsm.demo.processes import ProcessDied
 from voicefsm.demo.report import Lived, Report
 from voicefsm.demo.settings import DemoSettings
 from voicefsm.demo.voice import Voices, choose_voices, speak
@@ -36,6 +37,10 @@ from voicefsm.errors import VoiceFsmError
 
 PACKAGES = ("voicefsm", "grpcio", "nvidia-riva-client", "protobuf", "numpy", "transitions")
 """Whose versions the report names."""
+FILES = ("conversation.wav", "journal.jsonl", "timeline.html", "timeline.png", "report.json")
+"""What a demo leaves; those of an earlier one are removed first."""
+DEATH_S_MAX = 0.5
+"""How long to wait for news of a child's death after a call broke off."""
 GOODBYE_S_MAX = 5.0
 """How long the server may take to end the call after the user hung up."""
 
@@ -43,6 +48,8 @@ GOODBYE_S_MAX = 5.0
 async def run(settings: DemoSettings) -> Report:
     """Hold the conversation and leave its files in `settings.out`. What goes wrong is in `Report.problems`, not raised."""
     settings.out.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (settings.out / name).unlink(missing_ok=True)
     with Screen() as screen, _ended_by_signals():
         try:
             report = await _stage_and_talk(settings, screen)
@@ -58,17 +65,26 @@ async def run(settings: DemoSettings) -> Report:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP cancel us as Ctrl-C does, so that our children end with us."""
+    """SIGTERM and SIGHUP end us as Ctrl-C does, so that our children end with us."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     signals = (signal.SIGTERM, signal.SIGHUP)
-    installed = []
+    installed, received = [], []
+
+    def end(number: int) -> None:
+        received.append(number)
+        task.cancel()
+
     with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: whoever runs us ends us
         for number in signals:
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, end, number)
             installed.append(number)
     try:
         yield
+    except asyncio.CancelledError:
+        if received:
+            raise SystemExit(128 + received[0]) from None
+        raise
     finally:
         for number in installed:
             loop.remove_signal_handler(number)
@@ -124,7 +140,18 @@ class _Call:
                 finally:
                     self._take_facts(conversation, self.line)
         except VoiceFsmError as error:
-            self._failures.append(str(error))
+            self._failures += [*await self._deaths(), str(error)]
+
+    async def _deaths(self) -> list[str]:
+        """Processes of ours that died: rather they than what followed from it."""
+        await asyncio.sleep(DEATH_S_MAX)
+        found = []
+        for process in self._stage.children:
+            try:
+                process.check()
+            except ProcessDied as death:
+                found.append(str(death))
+        return found
 
     async def _talk(self, user: script.User, observer: script.Observer, line: Line) -> None:
         """Run the three tasks; the user's end, or the observer's failure, is the end."""
@@ -133,8 +160,6 @@ class _Call:
         talking = asyncio.create_task(user.talk(), name="user")
         try:
             await asyncio.wait([talking, speaking, observing], return_when=asyncio.FIRST_COMPLETED)
-            for process in self._stage.children:
-                process.check()
             if talking.done():
                 await talking
             await asyncio.wait([observing], timeout=GOODBYE_S_MAX)
