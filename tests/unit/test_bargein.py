@@ -35,7 +35,7 @@ CONFIRM, REJECT, WAIT = Verdict.CONFIRM, Verdict.REJECT, Verdict.WAIT
         (400, True, 1, False, False, True, REJECT, "no words in 400 ms of speech"),
     ],
 )
-def test_decide(voiced, is_over, words, stop, backchannel, is_late, verdict, why):
+def test_decide(voiced, is_over, words, stop, backchannel, is_late, verdict, why):  # noqa: PLR0917 (columns of the table)
     """Otherwise a cough would cost the answer, or a 'stop' would be talked over."""
     candidate = Candidate(voiced, is_over, words, stop, backchannel, speech_ms_min=600, is_late=is_late)
     decision = decide(candidate, onset_ms_min=200, words_min=2)

@@ -26,7 +26,7 @@ from voicefsm.events import (
     TokenArrived,
 )
 from voicefsm.machine import CELLS, DEADLINES, KEYS, ROWS, SMALL_STATES, STATES, STREAMS, TURN_KEYS, is_stale, next_deadline, step
-from voicefsm.table import LASTING, cells, name_of
+from voicefsm.table import LASTING, Key, cells, name_of
 from voicefsm.values import CancelReason, Epoch
 
 ALL_CELLS = {**CELLS, **{cell: rows for table in STREAMS.values() for cell, rows in cells(table).items()}}
@@ -76,11 +76,15 @@ def test_a_row_that_does_nothing_says_why(rows):
     assert all(row.because or row.to or row.do or row.when for row in rows)
 
 
-REFUSED = {
+REFUSED: dict[Key, set[State]] = {
     # What only the open session can do, it cannot do twice.
     SessionOpened: set(State) - {State.IDLE},
     # Facts of a reply are stale in states where none is alive; they come with NO_EPOCH nowhere.
-    **{key: {State.IDLE, State.LISTENING, State.CLOSED} for key in TURN_KEYS if isinstance(key, type) and issubclass(key, ReplyFact)},
+    **{
+        key: {State.IDLE, State.LISTENING, State.CLOSED}
+        for key in TURN_KEYS
+        if isinstance(key, type) and issubclass(key, ReplyFact)
+    },
     # Deadlines die with the state that sets them.
     **{key: {state for state in State if key not in DEADLINES[state]} for key in TURN_KEYS if isinstance(key, Timer)},
     Timer.AGE: {State.CLOSED},
@@ -193,7 +197,8 @@ def test_orders_come_in_order_and_what_is_raised_is_drained():
         StartGeneration(Epoch(2), "hello there"),
         HoldPlayout(Epoch(2)),
     )
-    assert context.raised == context.effects == []
+    assert not context.raised
+    assert not context.effects
     assert context.playout is Playout.HELD
 
 

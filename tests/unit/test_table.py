@@ -45,7 +45,9 @@ def test_the_first_row_that_holds_is_run():
     assert context.stale_dropped == 2
 
 
-@pytest.mark.parametrize(("key", "fact"), [(Timer.IDLE, TimerFired(0, Timer.IDLE)), (ClientClosed, ClientClosed(0)), (SessionOpened, SessionOpened(0))])
+@pytest.mark.parametrize(
+    ("key", "fact"), [(Timer.IDLE, TimerFired(0, Timer.IDLE)), (ClientClosed, ClientClosed(0)), (SessionOpened, SessionOpened(0))]
+)
 def test_no_row_holds_or_none_is_there(key, fact):
     """Otherwise a small machine would fall over facts that are not its own."""
     assert fire(cells(ROWS), Door.SHUT, Context(), key, fact) is Door.SHUT

@@ -111,8 +111,8 @@ def _read_line(line: str, changes: dict[str, Any]) -> str | Fact:
 
 def _settings(changes: Mapping[str, Any]) -> TurnSettings:
     hints = typing.get_type_hints(TurnSettings)
-    known = {name: _typed(hints.get(name, object), value) for name, value in changes.items()}
     try:
+        known = {name: _typed(hints.get(name, object), value) for name, value in changes.items()}
         return checked_replace(TurnSettings(), **known)
     except ValueError as error:
         raise ScenarioError(str(error)) from error
@@ -129,7 +129,7 @@ def read_fact(line: str) -> Fact:
     if name == "Timer":
         return TimerFired(int(at_ms), Timer[rest[0]])
     kind = _KINDS[name]
-    return typing.cast("Fact", _build(kind, {"at_ms": int(at_ms), **_pairs(rest[0] if rest else "")}))
+    return typing.cast("Fact", build(kind, {"at_ms": int(at_ms), **_pairs(rest[0] if rest else "")}))
 
 
 def _pairs(text: str) -> dict[str, Any]:
@@ -155,13 +155,20 @@ def _end_of_space(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _build(kind: type[Any], values: Mapping[str, Any]) -> object:
+def build(kind: type[Any], values: Mapping[str, Any]) -> object:
     """A frozen dataclass from JSON values, by the types of its fields."""
     hints = typing.get_type_hints(kind)
     unknown = values.keys() - hints.keys()
     if unknown:
         raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
-    return kind(**{name: _typed(hints[name], value) for name, value in values.items()})
+    unsaid: dict[str, Any] = {
+        field.name: {} for field in dataclasses.fields(kind) if dataclasses.is_dataclass(hints[field.name]) and _is_required(field)
+    }
+    return kind(**{name: _typed(hints[name], value) for name, value in {**unsaid, **values}.items()})
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _typed(hint: Any, value: Any) -> Any:
@@ -174,7 +181,7 @@ def _typed(hint: Any, value: Any) -> Any:
         return hint[value]
     if issubclass(hint, enum.Enum):
         return hint(value)
-    return _build(hint, value) if dataclasses.is_dataclass(hint) else value
+    return build(hint, value) if dataclasses.is_dataclass(hint) else value
 
 
 # --- facts -> what happened --------------------------------------------------------------------------------------------------
