@@ -64,3 +64,12 @@ def test_the_oldest_are_dropped_in_blocks_and_the_rest_begins_with_the_user() ->
     kept = sum(later[: len(earlier)] == earlier for earlier, later in itertools.pairwise(prompts))
     assert kept > len(prompts) * 3 // 4, "most prompts extend the one before"
     assert prompts[0][0] == Message("system", "S")
+
+
+def test_an_odd_number_dropped_does_not_leave_an_answer_without_its_question() -> None:
+    """Otherwise strict chat templates refuse every prompt from the day the history is full."""
+    history = History("S", 6)
+    for k in range(20):
+        history.add_user(f"q{k}")
+        assert said(history)[1][0] == "user"
+        history.add_heard(f"a{k}")

@@ -194,6 +194,16 @@ def test_pause_stops_sending_and_resume_goes_on_with_the_next_sample() -> None:
     assert far_end.is_finished(8000)
 
 
+def test_a_resume_without_a_pause_moves_no_ear() -> None:
+    """Otherwise a resume that comes twice takes the ear back, and the client is sent more than it may have."""
+    far_end = playout()
+    speak(far_end, "Long.", 3000)
+    taken(far_end, 0)
+    far_end.resume(100)
+    assert far_end.position(100)[0] == 100
+    assert far_end.position(150)[0] == 150
+
+
 def test_a_pause_stops_the_clock_of_a_client_that_does_not_report() -> None:
     """Otherwise words that were never played count as heard."""
     far_end = playout()
