@@ -424,7 +424,7 @@ def test_whatever_happens_samples_leave_once_and_in_order(steps: list[tuple[str,
                 getattr(far_end, name)()
         ahead = sent - far_end.far_end_sample(now_ms)
         for piece in taken(far_end, now_ms):
-            assert ahead < AHEAD_MS * PER_MS, "the ear lags behind too far to send any more"
+            assert ahead < AHEAD_MS * PER_MS or not len(piece.samples), "the ear lags behind too far to send any more"
             ahead += len(piece.samples)
             assert piece.first_sample == sent
             assert piece.samples.tolist() == ramp(sent, len(piece.samples)).tolist()
