@@ -27,7 +27,7 @@ class DemoSettings:
     )
     listen_ms_max: int = setting(90_000, unit="ms", ge=5000, le=600_000, doc="How long the user listens to one answer.")
     interrupt_after_ms: int = setting(
-        4000, unit="ms", ge=500, le=30_000, doc="How much of the long answer is heard before the barge-in."
+        6000, unit="ms", ge=500, le=30_000, doc="How much of the long answer is heard before the barge-in."
     )
     backchannel_after_ms: int = setting(
         2500, unit="ms", ge=500, le=30_000, doc="How much of the second long answer is heard before the backchannel."
