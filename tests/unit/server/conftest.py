@@ -60,7 +60,7 @@ class Served:
     async def call(self) -> AsyncIterator[grpc.aio.StreamStreamCall[Any, Any]]:
         """A raw call."""
         async with grpc.aio.insecure_channel(self.target) as channel:
-            yield ConversationServiceStub(channel).Converse()  # type: ignore[no-untyped-call]
+            yield ConversationServiceStub(channel).Converse()
 
     @contextlib.asynccontextmanager
     async def session(self, request: pb.ConverseRequest = CONFIG) -> AsyncIterator[grpc.aio.StreamStreamCall[Any, Any]]:
