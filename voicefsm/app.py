@@ -20,7 +20,7 @@ from voicefsm.config import Settings
 from voicefsm.errors import BackendError, SettingsError
 from voicefsm.ports import Clock, Journal
 from voicefsm.runtime.hearing import HearingSettings
-from voicefsm.runtime.journal import FileJournal, JournalSettings, NullJournal
+from voicefsm.runtime.journal import FileJournal, JournalSettings, NullJournal, make_room
 from voicefsm.runtime.messages import AudioFormat, Encoding
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.timers import LoopClock
@@ -148,7 +148,9 @@ def open_journal(settings: JournalSettings, session_id: str) -> Journal:
         structlog.get_logger("voicefsm").error("no journal", session=session_id, problem=str(error), remedy="Check journal.dir.")
 
     try:
-        return FileJournal(Path(settings.dir) / f"{session_id}.jsonl", bytes_max=settings.bytes_max, lost=lost)
+        make_room(Path(settings.dir), settings.files_max)
+        path = Path(settings.dir) / f"{session_id}.jsonl"
+        return FileJournal(path, bytes_max=settings.bytes_max, redact=settings.redact, lost=lost)
     except OSError as error:
         lost(error)
         return NullJournal()

@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from voicefsm.cli import demo, doctor, embedded, serve, settings, table, talk, timeline
+from voicefsm.cli import demo, doctor, embedded, replay, serve, settings, table, talk, timeline
 from voicefsm.errors import SettingsError, VoiceFsmError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ for command in (
     talk.talk,
     doctor.doctor,
     table.table,
+    replay.replay,
     timeline.timeline,
     settings.settings,
 ):

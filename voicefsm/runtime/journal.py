@@ -2,14 +2,16 @@
 
 Kinds of record, each with `at_ms` (the *now* clock, from the session's start):
 
-- `session`: the first line. Version, session id, wall clock, language, rates, and the turn settings that the machine ran with.
-- `step`: one fact, the states before and after, and all orders it led to. Feeding the facts to a machine with the same settings
-  must give the same orders again: that is what replay checks.
+- `session`: the first line. Version, format, session id, wall clock, language, rates, and the turn settings the machine ran with.
+- `step`: one fact, the states before and after, all orders it led to, and the deadline `until` which the machine waits. Feeding the
+  facts to a machine with the same settings must give the same again: that is what replay checks.
+- `refused`: the fact that the machine took for a defect, and that ended the session.
 - `turn`: what a finished exchange came to (the `TurnCompleted` message).
 - `end`: why the session ended, and what was lost in it.
 
-No audio is written. Lines go to a buffered file; a journal that reaches its limit says so in its last line and writes no more. A
-disk that fails ends the journal, never the session.
+No audio is written; with `journal.redact` no words are either (redaction.py). A directory holds a limited number of
+journals; the oldest make room. Lines go to a buffered file; a journal that reaches its limit says so in its last line and writes
+no more. A disk that fails ends the journal, never the session.
 """
 
 from __future__ import annotations
@@ -17,12 +19,21 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from voicefsm.context import Context
+from voicefsm.machine import next_deadline
+from voicefsm.runtime.redaction import Redaction
 from voicefsm.values import setting
+
+_NAMES = f"{'[0-9a-f]' * 16}.jsonl"
+"""What journals of a gateway are called: their session's id. Other files in the directory are not ours to remove."""
+FORMAT = 1
+"""Of the records. It grows when an older reader would misunderstand them, not when there is more to read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +42,12 @@ class JournalSettings:
 
     dir: str = setting("", unit="", doc="Directory for one <session id>.jsonl per session; empty: none is written.")
     bytes_max: int = setting(50_000_000, unit="bytes", ge=10_000, le=10_000_000_000, doc="The largest journal of one session.")
+    files_max: int = setting(
+        1000, unit="files", ge=1, le=1_000_000, doc="How many journals the directory holds; the oldest make room for new ones."
+    )
+    redact: bool = setting(
+        False, unit="", doc="Write stand-ins for what users and assistant say. Such a journal still replays; its words are gone."
+    )
 
 
 class NullJournal:
@@ -46,17 +63,22 @@ class NullJournal:
 class FileJournal:
     """One JSON object per line, in one file per session."""
 
-    def __init__(self, path: Path, *, bytes_max: int, lost: Callable[[OSError], object] = lambda _: None) -> None:
+    def __init__(
+        self, path: Path, *, bytes_max: int, redact: bool = False, lost: Callable[[OSError], object] = lambda _: None
+    ) -> None:
         """`lost` is told when the disk fails. Raises `OSError` when the file cannot be created."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] | None = path.open("wb")
         self._left = bytes_max
+        self._redaction = Redaction() if redact else None
         self._lost = lost
 
     def write(self, kind: str, at_ms: int, body: Mapping[str, Any]) -> None:
         """Append one record."""
         if self._file is None:
             return
+        if self._redaction is not None:
+            body = self._redaction.record(body) | ({"redacted": True} if kind == "session" else {})
         line = _line({"kind": kind, "at_ms": at_ms, **body})
         self._left -= len(line)
         self._append(line if self._left > 0 else _line({"kind": "truncated", "at_ms": at_ms}))
@@ -84,6 +106,27 @@ class FileJournal:
             self._file = None
 
 
+def make_room(directory: Path, files_max: int) -> None:
+    """Remove the oldest journals until one more makes at most `files_max`. Raises `OSError`."""
+    paths = list(directory.glob(_NAMES))
+    if len(paths) >= files_max:
+        for path in sorted(paths, key=_written_ns)[: len(paths) - files_max + 1]:
+            path.unlink(missing_ok=True)
+
+
+def _written_ns(path: Path) -> int:
+    """When it was last written; a file that another process has just removed is the oldest."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def utc_now() -> str:
+    """The wall clock, for the first line of a journal."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def _line(record: Mapping[str, Any]) -> bytes:
     """One record. Half a surrogate pair, which a model may write, becomes its escape."""
     return f"{json.dumps(record, ensure_ascii=False, separators=(',', ':'))}\n".encode(errors="backslashreplace")
@@ -96,6 +139,12 @@ def record_of(item: object) -> dict[str, Any]:
     defaults = {f.name: f.default for f in dataclasses.fields(item)}
     kept = {name: plain(value) for name, value in fields.items() if name != "at_ms" and value != defaults[name]}
     return {"type": type(item).__name__, **kept}
+
+
+def until(context: Context) -> list[int | str] | None:
+    """The next deadline as JSON."""
+    deadline = next_deadline(context)
+    return None if deadline is None else [deadline[0], deadline[1].name]
 
 
 def plain(value: object) -> Any:

@@ -18,14 +18,14 @@ other.
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
 from typing import Any
 
 import voicefsm
 from voicefsm.aec.reference import Reference
 from voicefsm.context import Context, Interruption, NearEnd, State
-from voicefsm.effects import EndSession
-from voicefsm.errors import TooMuch
+from voicefsm.effects import Effect, EndSession
+from voicefsm.errors import LocalProtocolError, TooMuch
 from voicefsm.events import (
     ClientCancelled,
     ClientClosed,
@@ -48,7 +48,7 @@ from voicefsm.runtime.ears import Ears
 from voicefsm.runtime.hearing import Heard, HeardEdge, Hearing
 from voicefsm.runtime.history import History
 from voicefsm.runtime.interpreter import Interpreter
-from voicefsm.runtime.journal import plain, record_of
+from voicefsm.runtime.journal import FORMAT, plain, record_of, until, utc_now
 from voicefsm.runtime.outbox import Outbox
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.playout import Playout
@@ -75,13 +75,23 @@ class Session:
     """One conversation. `run` it, feed it, and write what its `outbox` holds."""
 
     def __init__(
-        self, session_id: str, plan: SessionPlan, senses: Senses, *, clock: Clock, journal: Journal, observer: Observer
+        self,
+        session_id: str,
+        plan: SessionPlan,
+        senses: Senses,
+        *,
+        clock: Clock,
+        journal: Journal,
+        observer: Observer,
+        wall_clock: Callable[[], str] = utc_now,
     ) -> None:
+        """`wall_clock` goes into the journal and nowhere else."""
         self.session_id = session_id
         self.plan = plan
         self.outbox = Outbox(plan.session.outbox_messages_max)
         self._clock = SessionClock(clock)
         self._journal, self._observer = journal, observer
+        self._wall_clock = wall_clock
         self._context = Context(settings=plan.turns, language_code=plan.language_code)
         self._inbox: asyncio.Queue[Fact] = asyncio.Queue(plan.session.inbox_facts_max)
         self._overflow: TooMuch | None = None
@@ -171,8 +181,9 @@ class Session:
         plan = self.plan
         return {
             "version": voicefsm.__version__,
+            "format": FORMAT,
             "session_id": self.session_id,
-            "wall_clock": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "wall_clock": self._wall_clock(),
             "language_code": plan.language_code,
             "input": plain(plan.input_format),
             "output": plain(plan.output_format),
@@ -210,7 +221,7 @@ class Session:
         """One step, all its orders, and everybody told."""
         context = self._context
         before, epoch = context.state, context.epoch
-        effects = step(context, fact)
+        effects = self._step(fact)
         self._turn_clock.note(context, fact, effects, context.onset_ms)
         taken = Step(self.session_id, fact, before, context.state, effects, context.epoch or epoch)
         self._record(taken)
@@ -224,6 +235,14 @@ class Session:
         self._observer.stepped(taken, context)
         return next((effect for effect in effects if isinstance(effect, EndSession)), None)
 
+    def _step(self, fact: Fact) -> tuple[Effect, ...]:
+        """The machine's orders. A fact it takes for a defect of ours is the last one the journal has."""
+        try:
+            return step(self._context, fact)
+        except LocalProtocolError:
+            self._journal.write("refused", fact.at_ms, {"fact": record_of(fact), "before": self._context.state.value})
+            raise
+
     def _record(self, taken: Step) -> None:
         self._journal.write(
             "step",
@@ -233,6 +252,7 @@ class Session:
                 "before": taken.before.value,
                 "after": taken.after.value,
                 "effects": [record_of(effect) for effect in taken.effects],
+                "until": until(self._context),
             },
         )
 

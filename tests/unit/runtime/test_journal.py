@@ -3,70 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import errno
 import json
-import typing
-from collections.abc import Mapping
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from voicefsm import effects, events, values
-from voicefsm.context import Context, TurnSettings
-from voicefsm.events import FACTS, Evidence, Fact, FinalHeard, SpeechStarted, Timer, TimerFired, Word
-from voicefsm.machine import step
+from voicefsm import effects, values
+from voicefsm.context import TurnSettings
+from voicefsm.errors import LocalProtocolError
+from voicefsm.events import FACTS, Evidence, FinalHeard, SpeechStarted, Timer, TimerFired, Word
 from voicefsm.ports import Hypothesis
-from voicefsm.runtime.journal import FileJournal, NullJournal, plain, record_of
+from voicefsm.runtime.journal import FileJournal, NullJournal, make_room, plain, record_of
 from voicefsm.runtime.session import Session
+from voicefsm.simulation import replay
 from voicefsm.simulation.fakes import FakeLanguageModel, FakeRecognizer
+from voicefsm.simulation.scenario import build
 from voicefsm.simulation.stage import Stage, plan_with, saying
 from voicefsm.values import Backend
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-# --- reading a journal back: the seed of `replay` ---
-
-
-def value_of(hint: Any, value: Any) -> Any:
-    """What `journal.plain` wrote, as the type it was."""
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return hint[value] if issubclass(hint, int) else hint(value)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return object_of(hint, value)
-    if typing.get_origin(hint) is tuple:
-        return tuple(value_of(typing.get_args(hint)[0], item) for item in value)
-    return value
-
-
-def object_of(kind: type[Any], fields: Mapping[str, Any]) -> Any:
-    """A dataclass from its recorded fields."""
-    hints = typing.get_type_hints(kind)
-    return kind(**{name: value_of(hints[name], value) for name, value in fields.items()})
-
-
-def fact_of(record: Mapping[str, Any]) -> Fact:
-    """The fact of a `step` record."""
-    fields = dict(record["fact"])
-    kind = getattr(events, fields.pop("type"))
-    return typing.cast("Fact", object_of(kind, {"at_ms": record["at_ms"], **fields}))
-
-
-def replay(records: list[dict[str, Any]]) -> int:
-    """Feed the facts of a journal to a new machine and compare everything it says; how many steps there were."""
-    head = records[0]
-    machine = Context(settings=object_of(TurnSettings, head["turns"]), language_code=head["language_code"])
-    steps = [record for record in records if record["kind"] == "step"]
-    for record in steps:
-        assert machine.state.value == record["before"], record
-        ordered = step(machine, fact_of(record))
-        assert [record_of(effect) for effect in ordered] == record["effects"], record
-        assert machine.state.value == record["after"], record
-    return len(steps)
 
 
 @pytest.mark.looptime
@@ -97,7 +57,9 @@ async def test_a_recorded_session_replays_to_the_last_order(tmp_path: Path) -> N
     await stage.play(speech=[(1000, 2000), (4500, 4800), (6000, 7500)], script=script)
     records = lines_of(path)
     assert [record["kind"] for record in (records[0], records[-1])] == ["session", "end"]
-    assert replay(records) == len(stage.witness.steps) > 40
+    recording = replay.read(path)
+    assert not replay.compare(recording).differences
+    assert len(recording.steps) == len(stage.witness.steps) > 40
     turns = [record for record in records if record["kind"] == "turn"]
     assert [turn["outcome"] for turn in turns] == ["interrupted", "completed", "interrupted"]
     assert records[-1]["reason"] == "client"
@@ -113,7 +75,7 @@ def test_every_fact_survives_the_journal() -> None:
     for kind in FACTS:
         fact = kind(**{f.name: samples[str(f.type)] for f in dataclasses.fields(kind)})
         line = json.loads(json.dumps({"at_ms": fact.at_ms, "fact": record_of(fact)}))
-        assert fact_of(line) == fact
+        assert replay.fact_of(line) == fact
 
 
 def test_every_order_and_setting_is_plain() -> None:
@@ -121,7 +83,7 @@ def test_every_order_and_setting_is_plain() -> None:
     for kind in effects.EFFECTS:
         required = {f.name: "x" for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING}
         json.dumps(record_of(kind(**required)))
-    assert object_of(TurnSettings, json.loads(json.dumps(plain(TurnSettings())))) == TurnSettings()
+    assert build(TurnSettings, json.loads(json.dumps(plain(TurnSettings())))) == TurnSettings()
 
 
 def test_defaults_are_left_out() -> None:
@@ -141,6 +103,47 @@ def test_a_full_journal_says_so_and_stops(tmp_path: Path) -> None:
     records = lines_of(path)
     assert records[-1] == {"kind": "truncated", "at_ms": len(records) - 1}
     assert 9000 < path.stat().st_size < 10_100
+
+
+def test_the_oldest_journals_make_room(tmp_path: Path) -> None:
+    """Otherwise a busy gateway fills its disk in a week; or it removes what was never its own."""
+    names = [f"{k:016x}.jsonl" for k in range(5)]
+    for k, name in enumerate([*names, "notes.jsonl", "x.txt"]):
+        (tmp_path / name).write_text("{}")
+        os.utime(tmp_path / name, (k, k))
+    make_room(tmp_path, files_max=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[3:], "notes.jsonl", "x.txt"])
+    make_room(tmp_path / "not there yet", files_max=3)
+
+
+def test_a_redacted_journal_holds_no_words_and_says_so(tmp_path: Path) -> None:
+    """Otherwise the operator who promised not to keep what people say keeps it."""
+    path = tmp_path / "s.jsonl"
+    journal = FileJournal(path, bytes_max=10_000, redact=True)
+    journal.write("session", 0, {"version": "1"})
+    words = (Word("my", 0, 1), Word("secret", 1, 2))
+    journal.write("step", 1, {"fact": record_of(FinalHeard(1, "my secret", words)), "effects": []})
+    journal.close()
+    head, spoken = lines_of(path)
+    assert head["redacted"] is True
+    assert "secret" not in path.read_text()
+    assert spoken["fact"]["text"].split() == [word["text"] for word in spoken["fact"]["words"]]
+
+
+async def test_what_the_machine_refuses_is_in_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the journal of a defect lacks the one fact that matters."""
+
+    def refuse(*_: object) -> None:
+        raise LocalProtocolError("A bug.")
+
+    stage = Stage()
+    monkeypatch.setattr("voicefsm.runtime.session.step", refuse)
+    with pytest.raises(LocalProtocolError):
+        await stage.play()
+    assert [(kind, body.get("fact"), body.get("before")) for kind, _, body in stage.journal.records][1:] == [
+        ("refused", {"type": "SessionOpened"}, "idle"),
+        ("end", None, None),
+    ]
 
 
 def test_half_a_character_does_not_break_the_journal(tmp_path: Path) -> None:
