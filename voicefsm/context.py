@@ -218,6 +218,8 @@ class Context:
     left_ms: int = 0
     """How much of it is synthesised and not rendered."""
 
+    opened_ms: int = 0
+    """When the ASR stream was opened."""
     reopen_attempts: int = 0
     """Failed attempts in a row to keep the ASR stream open."""
     stale_dropped: int = 0

@@ -46,7 +46,7 @@ from voicefsm.states.common import (
     user_is_speaking,
     yield_to_client,
 )
-from voicefsm.table import Row, stays
+from voicefsm.table import Action, Key, Row, stays
 from voicefsm.values import Backend
 
 STATE = State.PROCESSING
@@ -110,14 +110,20 @@ def blame_silent_voice(context: Context, event: PlayoutFinished) -> None:
 
 _CONFIRMED = (may_interrupt, is_confirmed)
 
+
+def _fails(on: Key, blame: Action) -> tuple[Row[State], ...]:
+    """The reply cannot be made. A user who has gone on speaking meanwhile keeps the floor."""
+    return Row(on, when=(has_words,), to=State.LISTENING, do=(blame, listen)), Row(on, to=State.IDLE, do=(blame, rest))
+
+
 ROWS: tuple[Row[State], ...] = (
     *stays(TokenArrived, FirstAudio, PlayoutAdvanced, because="Only the first sample at the client's ear moves."),
     Row(SentenceReady, do=(expect_to_be_heard,)),
     Row(GenerationFinished, when=(has_sentences,)),
-    Row(GenerationFinished, to=State.IDLE, do=(blame_empty_answer, rest)),
+    *_fails(GenerationFinished, blame_empty_answer),
     Row(PlayoutStarted, when=(may_interrupt, user_is_speaking), to=State.INTERRUPTING, do=(begin_to_be_heard, await_decision)),
     Row(PlayoutStarted, to=State.SPEAKING, do=(begin_to_be_heard,)),
-    Row(PlayoutFinished, to=State.IDLE, do=(blame_silent_voice, rest)),
+    *_fails(PlayoutFinished, blame_silent_voice),
     *stays(SpeechStarted, because="Unsent audio is held; words or much speech are needed to take the turn back."),
     Row(EvidenceChanged, when=_CONFIRMED, to=State.LISTENING, do=(retract, listen)),
     *stays(EvidenceChanged, because="Not enough."),
@@ -138,10 +144,9 @@ ROWS: tuple[Row[State], ...] = (
     *stays(ClientCancelled, because="An earlier reply is meant."),
     *stays(SpeechFinished, because="The turn is over already; the release is remembered."),
     Row(BackendFailed, when=(is_model, has_sentences), do=(note_failure,), because="What was written is still spoken."),
-    Row(BackendFailed, when=(has_words,), to=State.LISTENING, do=(fail_backend, listen), because="The user has gone on speaking."),
-    Row(BackendFailed, to=State.IDLE, do=(fail_backend, rest)),
-    Row(Timer.FIRST_SENTENCE, to=State.IDLE, do=(blame_slow_model, rest)),
+    *_fails(BackendFailed, fail_backend),
+    *_fails(Timer.FIRST_SENTENCE, blame_slow_model),
     Row(Timer.FIRST_HEARD, when=(is_held,), to=State.LISTENING, do=(retract, listen), because="Speech has held it for too long."),
-    Row(Timer.FIRST_HEARD, to=State.IDLE, do=(blame_slow_voice, rest)),
+    *_fails(Timer.FIRST_HEARD, blame_slow_voice),
     *ENDS,
 )

@@ -1,7 +1,7 @@
 """Recognition: the ASR stream is kept open for the whole session, and what it hears is written down.
 
 A stream that fails is opened again after a wait that doubles, up to a named number of attempts in a row; any hypothesis resets the
-count. After the last attempt the machine raises `RecognitionLost`.
+count, and so does a stream that lives for as long as the longest wait. After the last attempt the machine raises `RecognitionLost`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,27 @@ def open_stream(context: Context, _event: SessionOpened | TimerFired) -> None:
     context.order(OpenRecognition())
 
 
+def note_opening(context: Context, event: RecognitionOpened) -> None:
+    """A stream that lives for long enough makes up for failures before it, even if there was nothing to hear."""
+    context.opened_ms = event.at_ms
+
+
 def may_reopen(context: Context, event: RecognitionFailed) -> bool:
     """Can another attempt help, and is one left?"""
-    return event.retryable and context.reopen_attempts < context.settings.asr_reopen_attempts_max
+    is_left = context.reopen_attempts < context.settings.asr_reopen_attempts_max
+    return event.retryable and (is_left or _has_lived(context, event))
+
+
+def _has_lived(context: Context, event: RecognitionFailed) -> bool:
+    is_open = context.recognition is Recognition.OPEN
+    return is_open and event.at_ms - context.opened_ms >= context.settings.asr_reopen_ms_max
 
 
 def wait_to_reopen(context: Context, event: RecognitionFailed) -> None:
     """Arm the next attempt. What the lost stream had not finalised is kept as if it had."""
     settings = context.settings
+    if _has_lived(context, event):
+        context.reopen_attempts = 0
     wait_ms = min(settings.asr_reopen_ms_min << context.reopen_attempts, settings.asr_reopen_ms_max)
     context.reopen_attempts += 1
     context.arm(Timer.REOPEN, event.at_ms + wait_ms)
@@ -101,7 +114,7 @@ ROWS: dict[Recognition, tuple[Row[Recognition], ...]] = {
         *stays(PartialHeard, FinalHeard, RecognitionOpened, RecognitionFailed, SessionEnded, because="Nobody listens."),
     ),
     Recognition.OPENING: (
-        Row(RecognitionOpened, to=Recognition.OPEN),
+        Row(RecognitionOpened, to=Recognition.OPEN, do=(note_opening,)),
         Row(RecognitionFailed, when=(may_reopen,), to=Recognition.WAITING, do=(wait_to_reopen,)),
         Row(RecognitionFailed, to=Recognition.FAILED, do=(give_up,)),
         *_HEARD,
