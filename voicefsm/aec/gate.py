@@ -36,6 +36,8 @@ _DECAY_DB = 0.7
 """How fast an echo estimate fades per frame: slower than in any room that is fit for talking (an RT60 of 1.7 s)."""
 _BUCKET_FRAMES = 75
 """Coupling is the maximum of this bucket of active frames and the one before: 1.5 to 3 s."""
+_FIRST_BUCKET_FRAMES = 25
+"""The assumed coupling is believed for this long only: on a line without echo it would make the whole first reply deaf."""
 
 
 class EchoGate:
@@ -53,7 +55,7 @@ class EchoGate:
         """The canceller's echo estimate, fading."""
         self._coupling_db = settings.coupling_db
         self._bucket_db = 2 * SILENCE_DB
-        self._bucket_left = _BUCKET_FRAMES
+        self._bucket_left = _FIRST_BUCKET_FRAMES
         self._candidate_frames = 0
         """How long the near end has been louder than echo explains."""
 

@@ -123,9 +123,9 @@ class Conversation:
 
     async def cancel(self, epoch: Epoch = NO_EPOCH) -> None:
         """The user pressed stop: silence this reply, or the one now playing, at once, and tell the server what was heard."""
-        stopped = epoch or self.player.epoch
-        self.player.cancel(stopped)
-        message = pb.CancelTts(epoch=stopped, last_valid_sample=self.player.position - 1)
+        self.player.cancel(epoch or self.player.epoch)
+        # Not the player's epoch: the server may be at work on a reply of which no audio has come yet, and that is meant as well.
+        message = pb.CancelTts(epoch=epoch, last_valid_sample=self.player.position - 1)
         await self._send(pb.ConverseRequest(cancel_tts=message))
 
     async def end(self) -> None:

@@ -152,21 +152,26 @@ class Player:
     def cancel(self, epoch: Epoch) -> None:
         """Throw the buffer of this reply and of all earlier ones away, and whatever of them still arrives."""
         with self._lock:
-            self._cancelled = max(self._cancelled, epoch)
-            self._position = self._next()
-            self._chunks = deque(chunk for chunk in self._chunks if chunk.epoch > epoch)
-            self._buffered = sum(len(chunk.samples) for chunk in self._chunks)
-            if self._paused is not None and self._paused <= epoch:
-                self._paused = None
-            if self._epoch <= epoch:
-                self._unfinished = self._starved = False
-            self._gain = self._fade_samples
+            self._drop(epoch)
+
+    def _drop(self, epoch: Epoch) -> None:
+        self._cancelled = max(self._cancelled, epoch)
+        self._position = self._next()
+        self._chunks = deque(chunk for chunk in self._chunks if chunk.epoch > epoch)
+        self._buffered = sum(len(chunk.samples) for chunk in self._chunks)
+        if self._paused is not None and self._paused <= epoch:
+            self._paused = None
+        if self._epoch <= epoch:
+            self._unfinished = self._starved = False
+        self._gain = self._fade_samples
 
     def _next(self) -> int:
         return self._chunks[0].first_sample if self._chunks else self._position
 
     def _begin(self, epoch: Epoch, first_sample: int) -> None:
-        """A new reply: its numbering may begin anywhere after the last one's."""
+        """A new reply: its numbering may begin anywhere after the last one's. A reply that is still paused will not be resumed."""
+        if self._paused is not None:
+            self._drop(self._paused)
         self._epoch = epoch
         self._end = first_sample
         self._starved = False

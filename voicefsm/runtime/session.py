@@ -115,7 +115,7 @@ class Session:
             wake=self._wake_pump.set,
             room=self._wait_for_room,
         )
-        self._audio_origin_ms: int | None = None
+        self._audio_origin_ms = 0
         self._told_heard_ms = 0
         self._told_started = self._told_finished = NO_EPOCH
         self._told_voiced_ms = 0
@@ -317,8 +317,8 @@ class Session:
     def _check_pace(self, end_sample: int, now_ms: int) -> None:
         """Audio cannot come from the future: a client that floods us is stopped before its audio costs anything."""
         media_ms = end_sample * 1000 // self.plan.input_format.rate_hz
-        if self._audio_origin_ms is None:
-            self._audio_origin_ms = now_ms - media_ms
+        # A client that was late has no right to be early later: it starts anew.
+        self._audio_origin_ms = max(self._audio_origin_ms, now_ms - media_ms)
         ahead_ms = media_ms - (now_ms - self._audio_origin_ms)
         if ahead_ms > self.plan.session.audio_ahead_ms_max:
             raise TooMuch(

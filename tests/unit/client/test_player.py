@@ -248,3 +248,17 @@ def test_whatever_the_pauses_every_sample_is_rendered_once_in_order(sizes, block
         p.render(FRAME)
         seen += positions(p.spans)
     assert seen == list(range(first))
+
+
+def test_a_later_reply_ends_one_that_is_still_paused():
+    """Otherwise a reply that was at its end when it was paused would stand in the way of every later one."""
+    player = Player(16000)
+    player.push(Epoch(1), 0, np.full(640, 7, np.int16), last=True)
+    player.render(320)
+    player.pause(Epoch(1))
+    player.render(320)
+    player.push(Epoch(2), 640, np.full(640, 9, np.int16), last=True)
+    assert not player.paused
+    block = player.render(320)
+    assert np.array_equal(block, np.full(320, 9, np.int16))
+    assert player.spans[0].epoch == 2

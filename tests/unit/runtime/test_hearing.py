@@ -322,3 +322,13 @@ def test_the_canceller_never_adds_an_echo():
         left = ear.hear(frame, at, int(position[at])).samples.astype(float)
         assert np.mean(left**2) <= 1.3 * np.mean(frame.astype(float) ** 2) + 1
     ear.close()
+
+
+@pytest.mark.parametrize("level_db", [-34, -28, -22])
+def test_the_first_reply_of_a_session_can_be_interrupted_on_a_line_without_echo(level_db):
+    """Otherwise a user with a headset talks in vain until the assistant has spoken for a while."""
+    far = voice(100, 4, level_db=-22)
+    mic = utterance(1.2, 1.2, 4, level_db)
+    onsets = [edge.onset_ms for edge in edges(converse(*hearing(), mic, far)) if edge.kind is EdgeKind.STARTED]
+    assert onsets
+    assert 1150 <= onsets[0] <= 1500
