@@ -42,7 +42,8 @@ _LANGUAGES = {
     "it-IT": "it",
     "pt-BR": "pt-br",
 }
-_SPEAKERS = {"Male-1": "", "Female-1": "+f3", "Male-2": "+m3"}
+_SPEAKERS = {"Male-1": "", "Female-1": "+f5", "Female-2": "+f2", "Male-2": "+caleb"}
+"""Variants of the one synthesiser. Of a hundred, the last three are those that the embedded recogniser understands best."""
 
 
 class _EventId(ctypes.Union):
@@ -90,7 +91,7 @@ class EspeakEngine:
 
     @property
     def voices(self) -> Sequence[Voice]:
-        """Nine languages, three speakers each; they are variants of one formant synthesiser."""
+        """Nine languages, four speakers each; they are variants of one formant synthesiser."""
         return self._voices
 
     @property

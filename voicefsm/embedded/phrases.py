@@ -18,9 +18,9 @@ TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen 
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 
 NAMES = (
-    "adam alan alex alice amy andrew anna ben carla chris claire daniel david emily emma eric frank george grace hannah helen henry jack "
-    "james jane jim john julia karen kate kevin laura linda lisa lucy maria mark martin mary max michael mike nick nina oliver paul peter "
-    "rachel robert sam sarah simon sophie steve susan thomas tom victor"
+    "adam alan alex alice amy andrew anna ben carla chris claire daniel david emily emma eric frank george grace hannah "
+    "helen henry jack james jane jim john julia karen kate kevin laura linda lisa lucy maria mark martin mary max michael "
+    "mike nick nina oliver paul peter rachel robert sam sarah simon sophie steve susan thomas tom victor"
 ).split()
 TOPICS = (
     "a bicycle", "a rainbow", "the internet", "a refrigerator", "the moon", "the tides", "a telescope", "a battery", "a volcano",

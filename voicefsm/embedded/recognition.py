@@ -23,6 +23,10 @@ from voicefsm.embedded.pocketsphinx_engine import RATE_HZ, HeardWord
 from voicefsm.embedded.voices import Samples
 
 _FRAME_SAMPLES = RATE_HZ * FRAME_MS // 1000
+_FLOOR_RMS = 6.0
+_FLOOR = np.random.default_rng(0).normal(0, _FLOOR_RMS, (50, _FRAME_SAMPLES)).astype(np.int16)
+"""A second of noise, far below any room's, under everything that is decoded: after digital silence, which clients do send, the
+recogniser takes the room's own noise for speech."""
 UNSTABLE, FIRST_PASS = 0.1, 1.0
 
 
@@ -97,7 +101,7 @@ class Recognition:
             edge = self._endpointer.push(is_voiced=self._vad.is_speech(frame.tobytes(), RATE_HZ))
             if edge in (Edge.STARTED, Edge.RESUMED):
                 self._open()
-            (pending if self._utterance.is_open else self._recent).append(frame)
+            (pending if self._utterance.is_open else self._recent).append(_with_floor(frame, self._frames))
             if edge in (Edge.PAUSED, Edge.STOPPED):
                 self._decode(pending)
                 self._pause()
@@ -147,6 +151,11 @@ class Recognition:
         stability = UNSTABLE if self._utterance.is_open else FIRST_PASS
         if text and self._utterance.announce(text, stability):
             yield Result(text, is_final=False, stability=stability)
+
+
+def _with_floor(frame: Samples, number: int) -> Samples:
+    floor = _FLOOR[number % len(_FLOOR)]
+    return np.clip(frame.astype(np.int32) + floor, -32768, 32767).astype(np.int16)
 
 
 class _Utterance:

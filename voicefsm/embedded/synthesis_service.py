@@ -75,9 +75,9 @@ class SynthesisService(tts_grpc.RivaSpeechSynthesisServicer):  # type: ignore[mi
         voice = self._check(request)
         rate_hz = request.sample_rate_hz or self._synthesizer.rate_hz(voice)
         outlet = Outlet(self._synthesizer.rate_hz(voice), rate_hz, self._settings.tts_chunk_ms)
-        pace = _Pace(self._settings.tts_pace, rate_hz)
         if paced:
             await asyncio.sleep(self._settings.tts_first_chunk_ms / 1000)
+        pace = _Pace(self._settings.tts_pace, rate_hz)
         words: list[TimedWord] = []
         text = speakable(request.text)
         if text:
