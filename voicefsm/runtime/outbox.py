@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from voicefsm.errors import TooMuch
 from voicefsm.runtime.messages import AudioOutput, Outbound
@@ -17,14 +18,18 @@ from voicefsm.values import Epoch
 class Outbox:
     """A bounded queue of messages with one reader."""
 
-    def __init__(self, messages_max: int) -> None:
+    def __init__(self, messages_max: int, *, check: Callable[[Outbound], None] | None = None) -> None:
+        """`check` sees every message before it is queued, and raises when it must not leave."""
         self._messages: deque[Outbound] = deque()
         self._messages_max = messages_max
+        self._check = check
         self._wake = asyncio.Event()
         self._is_closed = False
 
     def put(self, message: Outbound) -> None:
-        """Append. Raises `TooMuch` when the client does not read: its session cannot go on."""
+        """Append. Raises `TooMuch` when the client does not read: its session cannot go on; and whatever `check` raises."""
+        if self._check is not None:
+            self._check(message)
         if len(self._messages) >= self._messages_max:
             raise TooMuch(
                 f"The client has not read {self._messages_max} messages.",

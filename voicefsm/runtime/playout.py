@@ -197,6 +197,11 @@ class Playout:
         """May the voice deliver more?"""
         return self._first + self._made - self._sent <= self._waiting_max or not self._is_live
 
+    @property
+    def unheard_samples_max(self) -> int:
+        """The most that is ever sent and not heard: the pacing's limit and the piece that crosses it."""
+        return self._ahead_max + self._piece
+
     def take(self, now_ms: int) -> AudioOutput | None:
         """The next piece that may be sent now, if any. The last one of a reply may be empty."""
         if not self._is_live or self._is_held or self._is_paused or self._last_sent:

@@ -48,6 +48,7 @@ from voicefsm.runtime.ears import Ears
 from voicefsm.runtime.hearing import Heard, HeardEdge, Hearing
 from voicefsm.runtime.history import History
 from voicefsm.runtime.interpreter import Interpreter
+from voicefsm.runtime.invariants import Invariants
 from voicefsm.runtime.journal import FORMAT, plain, record_of, until, utc_now
 from voicefsm.runtime.outbox import Outbox
 from voicefsm.runtime.plan import Senses, SessionPlan
@@ -88,7 +89,7 @@ class Session:
         """`wall_clock` goes into the journal and nowhere else."""
         self.session_id = session_id
         self.plan = plan
-        self.outbox = Outbox(plan.session.outbox_messages_max)
+        self.outbox = Outbox(plan.session.outbox_messages_max, check=self._check_leaving)
         self._clock = SessionClock(clock)
         self._journal, self._observer = journal, observer
         self._wall_clock = wall_clock
@@ -99,6 +100,7 @@ class Session:
         self._wake_pump, self._has_room = asyncio.Event(), asyncio.Event()
         self._turn_clock = TurnClock()
         self._playout = Playout(plan.output_format.rate_hz, plan.playout)
+        self._invariants = Invariants(self._playout.unheard_samples_max)
         self._reference = Reference(plan.output_format.rate_hz, plan.hearing.aec)
         self._hearing, self.echo_canceller = self._open_hearing(senses)
         self._ears = self._open_ears(senses)
@@ -231,6 +233,7 @@ class Session:
             done = self._interpreter.carry_out(effect)
             if done is not None:
                 self._journal.write("turn", fact.at_ms, plain(done))
+        self._invariants.stepped(context, self._clock.now_ms())
         self._timer.arm(context)
         self._observer.stepped(taken, context)
         return next((effect for effect in effects if isinstance(effect, EndSession)), None)
@@ -242,6 +245,10 @@ class Session:
         except LocalProtocolError:
             self._journal.write("refused", fact.at_ms, {"fact": record_of(fact), "before": self._context.state.value})
             raise
+
+    def _check_leaving(self, message: messages.Outbound) -> None:
+        """Nothing leaves that must not: see invariants.py."""
+        self._invariants.leaving(message, live=self._context.epoch, heard_sample=self._playout.far_end_sample(self._clock.now_ms()))
 
     def _record(self, taken: Step) -> None:
         self._journal.write(

@@ -86,6 +86,8 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
                 ended = await self._converse(opened, call)
         except VoiceFsmError as error:
             status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+            if status is grpc.StatusCode.INTERNAL:
+                self._observer.crashed(error)
             await call.abort(status, str(error)[:_DETAILS_CHARS_MAX])
         except Exception as error:  # noqa: BLE001 (whatever it is, it ends this call and no other)
             self._observer.crashed(error)

@@ -67,3 +67,15 @@ async def test_a_full_outbox_blames_the_client() -> None:
         outbox.put(audio(4))
     await outbox.get()
     outbox.put(audio(5))
+
+
+def test_what_must_not_leave_does_not():
+    """Otherwise the invariants would be a comment."""
+
+    def refuse(message):
+        raise ValueError(message)
+
+    outbox = Outbox(10, check=refuse)
+    with pytest.raises(ValueError, match="AudioOutput"):
+        outbox.put(audio(1))
+    outbox.close()
