@@ -229,10 +229,8 @@ class Playout:
         return " ".join(segment.text for _, segment in sorted(self._segments.items()) if segment.text)
 
     def heard_text(self, now_ms: int) -> HeardText:
-        """What of it was heard, to the word."""
+        """What of it was heard, to the word. A segment that the voice made no sound of was not."""
         heard = self._heard(now_ms)
-        if self._is_made and not self._is_cut and heard >= self._made:
-            return HeardText(self.text(), "all")
         parts, sources = [], set()
         for _, segment in sorted(self._segments.items()):
             if not segment.samples or heard <= segment.first:
