@@ -10,7 +10,7 @@ from voicefsm.events import BackendFailed, Fact, FirstAudio, GenerationFinished,
 from voicefsm.ports import GenerationRequest, LanguageModel, SynthesisRequest, SynthesisStream, Synthesizer
 from voicefsm.runtime.playout import Playout
 from voicefsm.runtime.speakable import SentenceCutter
-from voicefsm.values import Epoch
+from voicefsm.values import Backend, Epoch
 
 
 async def write(
@@ -85,6 +85,8 @@ class Voice:
                     playout.add(audio)
                     wake()
                     await room()
+            if not self._is_finished:
+                raise BackendError(Backend.TTS, "The TTS server ended the reply while it was being written.")
         except BackendError as error:
             is_cut = True
             tell(BackendFailed(now(), epoch, error.backend, error.message, error.remedy, error.retryable))

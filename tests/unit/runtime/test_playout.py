@@ -150,6 +150,21 @@ def test_a_voice_without_a_sample_is_finished_and_never_started() -> None:
     assert not far_end.is_started(0)
 
 
+def test_text_without_sound_was_not_heard() -> None:
+    """Otherwise the model is told that the user heard what no voice ever said (found by the simulator)."""
+    far_end = playout()
+    speak(far_end, "One.", 100)
+    far_end.expect(1, "Two.")
+    far_end.finish()
+    taken(far_end, 0)
+    far_end.report(1600, 100)
+    assert far_end.heard_text(100) == HeardText("One.", "all")
+    silent = playout()
+    silent.expect(0, "One.")
+    silent.finish()
+    assert silent.heard_text(100).text == ""
+
+
 def test_longest_reply_is_cut_and_the_rest_counted() -> None:
     """Otherwise a voice that never ends fills the memory; or its cut-off words count as heard."""
     far_end = playout(reply_ms_max=10_000)

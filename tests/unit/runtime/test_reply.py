@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
 from voicefsm.errors import BackendError
 from voicefsm.events import BackendFailed, Fact, FirstAudio, GenerationFinished, SentenceReady, TokenArrived
-from voicefsm.ports import GenerationRequest, Message, SynthesisRequest
+from voicefsm.ports import GenerationRequest, Message, SpokenAudio, SynthesisRequest
 from voicefsm.runtime.playout import Playout, PlayoutSettings
 from voicefsm.runtime.reply import Voice, write
 from voicefsm.simulation.fakes import FakeLanguageModel, FakeSynthesizer, Reply
@@ -170,6 +171,44 @@ async def test_a_voice_that_ends_after_its_reply_does_not_end_the_next() -> None
     await task
     speaking.playout.take(0)
     assert not speaking.playout.is_finished(10**9)
+
+
+class Hasty:
+    """A voice whose server closes the stream with OK after the first sentence."""
+
+    def __init__(self) -> None:
+        self.inner = FakeSynthesizer()
+
+    @asynccontextmanager
+    async def open(self, request: SynthesisRequest) -> AsyncIterator[Muffled]:
+        async with self.inner.open(request) as stream:
+            stream.speak(0, "One.")
+            stream.finish()
+            yield Muffled(stream)
+
+
+class Muffled:
+    """A stream that takes no more text."""
+
+    def __init__(self, stream: AsyncIterable[SpokenAudio]) -> None:
+        self.stream = stream
+
+    def speak(self, index: int, text: str) -> None:
+        """Too late."""
+
+    def __aiter__(self) -> AsyncIterator[SpokenAudio]:
+        return aiter(self.stream)
+
+
+async def test_a_voice_that_ends_before_the_text_does_has_failed() -> None:
+    """Otherwise the reply counts as complete, the model writes on for nobody, and the next reply makes it two (by the simulator)."""
+    speaking = Speaking(FakeSynthesizer())
+    speaking.synthesizer = Hasty()  # type: ignore[assignment]
+    speaking.voice.speak(0, "One.")
+    await speaking.start()
+    (failure,) = [fact for fact in speaking.facts if isinstance(fact, BackendFailed)]
+    assert (failure.epoch, failure.backend) == (EPOCH, Backend.TTS)
+    assert speaking.playout.heard_text(0).text == ""
 
 
 class Deaf:
