@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from voicefsm.cli import demo, doctor, embedded, replay, serve, settings, table, talk, timeline
+from voicefsm.cli import demo, doctor, embedded, replay, serve, settings, simulate, table, talk, timeline
 from voicefsm.errors import SettingsError, VoiceFsmError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ for command in (
     doctor.doctor,
     table.table,
     replay.replay,
+    simulate.simulate,
     timeline.timeline,
     settings.settings,
 ):

@@ -102,7 +102,7 @@ def read(text: str) -> Scenario:
 
 def _read_line(line: str, changes: dict[str, Any]) -> str | Fact:
     if line.startswith("set "):
-        changes.update(_pairs(line.removeprefix("set ")))
+        changes.update(read_pairs(line.removeprefix("set ")))
         return line
     if line.startswith("#") or not line.strip():
         return line
@@ -129,10 +129,10 @@ def read_fact(line: str) -> Fact:
     if name == "Timer":
         return TimerFired(int(at_ms), Timer[rest[0]])
     kind = _KINDS[name]
-    return typing.cast("Fact", build(kind, {"at_ms": int(at_ms), **_pairs(rest[0] if rest else "")}))
+    return typing.cast("Fact", build(kind, {"at_ms": int(at_ms), **read_pairs(rest[0] if rest else "")}))
 
 
-def _pairs(text: str) -> dict[str, Any]:
+def read_pairs(text: str) -> dict[str, Any]:
     """`a=1 b.c="x y"` as {"a": 1, "b": {"c": "x y"}}."""
     decoder, position = json.JSONDecoder(), 0
     pairs: dict[str, Any] = {}
@@ -237,7 +237,7 @@ def transcript(
     """The transcript of facts alone, ready to be kept as a scenario."""
     settings = settings or TurnSettings()
     head = [f"# {line}" for line in title.splitlines()]
-    changed = _changed(settings) if language_code == "en-US" else [*_changed(settings), f"language_code={_json(language_code)}"]
+    changed = pairs_of(settings) if language_code == "en-US" else [*pairs_of(settings), f"language_code={_json(language_code)}"]
     head += [f"set {pair}" for pair in changed]
     return write(Scenario(settings, language_code, (*head, *([""] if head else []), *facts)))
 
@@ -260,18 +260,18 @@ def line_of_fact(fact: Fact) -> str:
 
 def line_of(item: Any, *, without: Sequence[str] = ()) -> str:
     """A fact or an order: its name and its fields, defaults left out."""
-    return " ".join([type(item).__name__, *_changed(item, without=without)])
+    return " ".join([type(item).__name__, *pairs_of(item, without=without)])
 
 
-def _changed(item: Any, *, prefix: str = "", without: Sequence[str] = ()) -> list[str]:
-    """The fields of a dataclass that are not at their defaults, as `name=JSON`."""
+def pairs_of(item: Any, *, prefix: str = "", without: Sequence[str] = ()) -> list[str]:
+    """The fields of a dataclass that are not at their defaults, as `name=JSON`; `read_pairs` undoes it."""
     pairs: list[str] = []
     for field in dataclasses.fields(item):
         value = getattr(item, field.name)
         if field.name in without or value == field.default:
             continue
         if dataclasses.is_dataclass(value):
-            pairs += _changed(value, prefix=f"{field.name}.")
+            pairs += pairs_of(value, prefix=f"{field.name}.")
         else:
             pairs.append(f"{prefix}{field.name}={_json(value)}")
     return pairs

@@ -38,7 +38,7 @@ def test_help_names_every_command():
     """Otherwise a newcomer would not find what there is."""
     done = voicefsm("--help")
     assert done.returncode == 0
-    for name in ("serve", "embedded", "demo", "talk", "doctor", "table", "replay", "timeline", "settings"):
+    for name in ("serve", "embedded", "demo", "talk", "doctor", "table", "replay", "simulate", "timeline", "settings"):
         assert f" {name} " in done.stdout
 
 

@@ -201,7 +201,7 @@ class Muffled:
 
 
 async def test_a_voice_that_ends_before_the_text_does_has_failed() -> None:
-    """Otherwise the reply counts as complete, the model writes on for nobody, and the next reply makes it two (by the simulator)."""
+    """Otherwise the reply counts as complete, the model writes on for nobody, and the next reply makes it two."""
     speaking = Speaking(FakeSynthesizer())
     speaking.synthesizer = Hasty()  # type: ignore[assignment]
     speaking.voice.speak(0, "One.")
