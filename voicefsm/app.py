@@ -60,7 +60,7 @@ async def running(settings: Settings) -> AsyncGenerator[int]:
             model=model,
             synthesizer=synthesizer,
             make_canceller=canceller.make,
-            make_detector=lambda: WebRtcVoiceDetector(settings.vad),
+            make_detector=WebRtcVoiceDetector,
         )
         gateway = Gateway(settings.server, _servicer(settings, senses, recognizer, synthesizer, clock))
         port = await gateway.start()
@@ -135,6 +135,7 @@ def plan_of(settings: Settings) -> SessionPlan:
         system_prompt=settings.session.system_prompt,
         temperature=settings.session.temperature,
         tokens_max=settings.session.tokens_max,
+        model="",
         client_echo_cancellation=False,
     )
 

@@ -193,6 +193,14 @@ class Context:
     """The recogniser's first pass says that the utterance is over."""
     taken: str = ""
     """A partial that was answered before its final came: the final repeats it."""
+    is_mid_utterance: bool = False
+    """The recogniser has begun an utterance and not finalised it."""
+    is_overheard: bool = False
+    """The hypothesis in progress began over our own voice, without a sign of the user: it may be our own words."""
+    reply_ended_ms: int = NEVER
+    """When the last reply ended."""
+    has_audio: bool = False
+    """The voice has delivered something of the live reply."""
     asked: str = ""
     """What the live reply answers, until the client hears it: a turn that goes on after all takes it back."""
 
@@ -246,6 +254,10 @@ class Context:
     def is_armed(self, timer: Timer) -> bool:
         """Whether a deadline is set."""
         return self.deadlines[timer] != NEVER
+
+    def clipped(self, words: str) -> str:
+        """The user's words within their limit; the earliest are dropped."""
+        return words.strip()[-self.settings.user_text_chars_max :]
 
     def heard_so_far(self) -> str:
         """The user's unanswered words, finalised and not."""

@@ -25,6 +25,8 @@ class Outcome(enum.StrEnum):
     """The reply was cut."""
     FAILED = "failed"
     """A backend failed before the reply was heard to its end."""
+    RETRACTED = "retracted"
+    """Nobody heard the reply, and the user went on: the turn was not over."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,7 +164,8 @@ class CompleteTurn(Effect):
 class ReportFailure(Effect):
     """Tell the client that something failed. The session lives on."""
 
-    backend: Backend
+    backend: Backend | None
+    """None: the client's fault."""
     epoch: Epoch
     message: str
     remedy: str

@@ -93,6 +93,8 @@ class GenerationRequest:
     messages: Sequence[Message]
     temperature: float
     tokens_max: int
+    model: str = ""
+    """Empty: the adapter's own."""
     traceparent: str = ""
 
 

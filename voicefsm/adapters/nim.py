@@ -184,7 +184,7 @@ class NimLanguageModel:
 
     async def _body(self, request: GenerationRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "model": await self._model_name(),
+            "model": request.model or await self._model_name(),
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
             "temperature": request.temperature,
             "max_tokens": request.tokens_max,

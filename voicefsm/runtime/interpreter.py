@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from voicefsm import effects as fx
+from voicefsm.effects import Outcome
 from voicefsm.events import Fact
 from voicefsm.ports import GenerationRequest, SynthesisRequest
 from voicefsm.runtime import messages
@@ -13,10 +14,10 @@ from voicefsm.runtime.ears import Ears
 from voicefsm.runtime.history import History
 from voicefsm.runtime.outbox import Outbox
 from voicefsm.runtime.plan import Senses, SessionPlan
-from voicefsm.runtime.playout import Playout
+from voicefsm.runtime.playout import HeardText, Playout
 from voicefsm.runtime.reply import Voice, write
 from voicefsm.runtime.turnclock import TurnClock
-from voicefsm.values import SampleIndex
+from voicefsm.values import Epoch, SampleIndex
 
 
 class Interpreter:
@@ -83,7 +84,7 @@ class Interpreter:
         self._user_text = order.user_text
         self._history.add_user(order.user_text)
         self._playout.begin(epoch)
-        asked = GenerationRequest(self._history.messages(), plan.temperature, plan.tokens_max)
+        asked = GenerationRequest(self._history.messages(), plan.temperature, plan.tokens_max, plan.model)
         self._writing = self.tasks.create_task(
             write(self._senses.model, asked, epoch, now=self._now, tell=self._tell), name=f"generation {epoch}"
         )
@@ -98,8 +99,9 @@ class Interpreter:
         if self._writing is not None:
             self._writing.cancel()
 
-    def _retract_user_turn(self, _: fx.RetractUserTurn) -> None:
+    def _retract_user_turn(self, order: fx.RetractUserTurn) -> messages.TurnCompleted:
         self._history.retract_user()
+        return self._complete(order.epoch, Outcome.RETRACTED, HeardText("", "all"))
 
     def _speak_text(self, order: fx.SpeakText) -> None:
         self._playout.expect(order.index, order.text)
@@ -137,13 +139,16 @@ class Interpreter:
     def _complete_turn(self, order: fx.CompleteTurn) -> messages.TurnCompleted:
         heard = self._playout.heard_text(self._now())
         self._history.add_heard(heard.text)
+        return self._complete(order.epoch, order.outcome, heard)
+
+    def _complete(self, epoch: Epoch, outcome: Outcome, heard: HeardText) -> messages.TurnCompleted:
         done = messages.TurnCompleted(
-            epoch=order.epoch,
+            epoch=epoch,
             user_text=self._user_text,
             assistant_text=self._playout.text(),
             heard_text=heard.text,
             heard_source=heard.source,
-            outcome=order.outcome,
+            outcome=outcome,
             latencies=self._turn_clock.latencies,
         )
         self._outbox.put(done)
@@ -152,7 +157,7 @@ class Interpreter:
     # --- the session ---------------------------------------------------------------------------------------------------------
 
     def _report_failure(self, order: fx.ReportFailure) -> None:
-        self._outbox.put(messages.Failure(order.backend.value, order.message, order.remedy, order.epoch))
+        self._outbox.put(messages.Failure(order.backend.value if order.backend else "", order.message, order.remedy, order.epoch))
 
     def _end_session(self, _: fx.EndSession) -> None:
         """The session's loop sees this order itself."""

@@ -139,9 +139,10 @@ class TurnCompleted:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """A backend failed; the session lives on."""
+    """Something failed; the session lives on."""
 
     backend: str
+    """Empty: the client's fault."""
     message: str
     remedy: str
     epoch: Epoch

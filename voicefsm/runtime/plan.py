@@ -10,6 +10,7 @@ from voicefsm.ports import EchoCanceller, LanguageModel, Recognizer, Synthesizer
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.messages import AudioFormat
 from voicefsm.runtime.playout import PlayoutSettings
+from voicefsm.vad.settings import VadSettings
 from voicefsm.values import setting
 
 DEFAULT_SYSTEM_PROMPT = (
@@ -32,6 +33,9 @@ class SessionSettings:
         200, unit="messages", ge=4, le=10000, doc="How many messages of the conversation the model sees; the oldest are dropped."
     )
     text_chars_max: int = setting(4000, unit="characters", ge=10, le=100000, doc="The longest typed input.")
+    texts_per_minute_max: int = setting(
+        60, unit="messages", ge=1, le=10000, doc="How many typed inputs a client may send in a minute: each asks the model."
+    )
     prompt_chars_max: int = setting(8000, unit="characters", ge=10, le=1000000, doc="The longest system prompt of a client.")
     audio_bytes_max: int = setting(
         19200, unit="bytes", ge=160, le=65536, doc="The largest piece of microphone audio; 200 ms at 48 kHz are 19200."
@@ -77,6 +81,8 @@ class SessionPlan:
     system_prompt: str
     temperature: float
     tokens_max: int
+    model: str
+    """Empty: the adapter's own."""
     client_echo_cancellation: bool
 
 
@@ -88,4 +94,4 @@ class Senses:
     model: LanguageModel
     synthesizer: Synthesizer
     make_canceller: Callable[[], EchoCanceller]
-    make_detector: Callable[[], VoiceDetector]
+    make_detector: Callable[[VadSettings], VoiceDetector]

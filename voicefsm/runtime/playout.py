@@ -38,6 +38,13 @@ class PlayoutSettings:
     report_gap_ms_max: int = setting(
         400, unit="ms", ge=40, le=5000, doc="How long playout is taken to go on without a report of a client that reports."
     )
+    report_trust_ms_max: int = setting(
+        2000,
+        unit="ms",
+        ge=100,
+        le=60000,
+        doc="How long a client may send audio without reporting its playout before it counts as one that never reports.",
+    )
     synthesis_ahead_ms_max: int = setting(
         5000, unit="ms", ge=500, le=60000, doc="How much synthesised audio may wait to be sent; then the TTS server has to wait."
     )
@@ -76,7 +83,7 @@ class Playout:
         self._ahead_max = self._samples(settings.playout_ahead_ms_max)
         self._reply_max = self._samples(settings.reply_ms_max)
         self._waiting_max = self._samples(settings.synthesis_ahead_ms_max)
-        self._gap_ms_max = settings.report_gap_ms_max
+        self._gap_ms_max, self._trust_ms_max = settings.report_gap_ms_max, settings.report_trust_ms_max
         self.epoch = NO_EPOCH
         """The reply that is live or was the last one."""
         self._first = 0
@@ -85,6 +92,7 @@ class Playout:
         """Where the ear was last known to be, or taken to be …"""
         self._base_ms = 0
         """… at this time."""
+        self._reported_ms = 0
         self._reported: int | None = None
         """The client's last report; None while it has never reported."""
         self._pieces: deque[Samples] = deque()
@@ -164,6 +172,12 @@ class Playout:
         """The client says which sample its loudspeaker renders next. Steps back and samples never sent are not believed."""
         self._reported = min(max(far_end_sample, self._reported or 0), self._sent)
         self._base, self._base_ms = self._reported, now_ms
+        self._reported_ms = now_ms
+
+    def miss_report(self, now_ms: int) -> None:
+        """The client is alive and does not say where it is. After a while it counts as one that never reports."""
+        if self._reported is not None and now_ms - self._reported_ms > self._trust_ms_max:
+            self._reported = None
 
     # --- questions -----------------------------------------------------------------------------------------------------------
 

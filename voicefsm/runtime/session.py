@@ -18,6 +18,7 @@ other.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,11 @@ from voicefsm.runtime.turnclock import TurnClock
 from voicefsm.table import key_of, name_of
 from voicefsm.vad.segmenter import EdgeKind
 from voicefsm.values import NO_EPOCH, Epoch
+
+
+_MINUTE_MS = 60_000
+_DRIFT_PPM_MAX = 1000
+"""The fastest microphone clock that counts as honest; sound cards stay within a few hundred."""
 
 
 class SessionClock:
@@ -117,7 +123,8 @@ class Session:
             wake=self._wake_pump.set,
             room=self._wait_for_room,
         )
-        self._audio_origin_ms = 0
+        self._audio_origin_ms, self._paced_ms = 0.0, 0
+        self._typed_ms: deque[int] = deque()
         self._told_heard_ms = 0
         self._told_started = self._told_finished = NO_EPOCH
         self._told_voiced_ms = 0
@@ -127,7 +134,7 @@ class Session:
         hearing = Hearing(
             self.plan.hearing,
             canceller=canceller,
-            detector=senses.make_detector(),
+            detector=senses.make_detector(self.plan.hearing.vad),
             reference=self._reference,
             input_rate_hz=self.plan.input_format.rate_hz,
             client_echo_cancellation=self.plan.client_echo_cancellation,
@@ -288,6 +295,7 @@ class Session:
         if far_end_sample is not None:
             self._playout.report(far_end_sample, now_ms)
         else:
+            self._playout.miss_report(now_ms)
             far_end_sample = self._playout.far_end_sample(now_ms)
         heard = self._hearing.hear(samples, capture_sample, far_end_sample, deaf=self._is_deaf())
         self._ears.skip(heard.skipped_ms)
@@ -306,7 +314,16 @@ class Session:
         self._tell(ClientCancelled(self._clock.now_ms(), epoch))
 
     def type_text(self, text: str) -> None:
-        """The user typed something; stripped, not empty."""
+        """The user typed something; stripped, not empty.
+
+        Raises:
+            TooMuch: too many texts in a minute.
+
+        """
+        now_ms, texts_max = self._clock.now_ms(), self.plan.session.texts_per_minute_max
+        self._typed_ms.append(now_ms)
+        if len(self._typed_ms) > texts_max and now_ms - self._typed_ms.popleft() < _MINUTE_MS:
+            raise TooMuch(f"More than {texts_max} texts in a minute.", remedy="Send what the user typed, not while they type.")
         self._tell(TextReceived(self._clock.now_ms(), text))
 
     def finish_speech(self) -> None:
@@ -324,9 +341,11 @@ class Session:
     def _check_pace(self, end_sample: int, now_ms: int) -> None:
         """Audio cannot come from the future: a client that floods us is stopped before its audio costs anything."""
         media_ms = end_sample * 1000 // self.plan.input_format.rate_hz
-        # A client that was late has no right to be early later: it starts anew.
-        self._audio_origin_ms = max(self._audio_origin_ms, now_ms - media_ms)
-        ahead_ms = media_ms - (now_ms - self._audio_origin_ms)
+        # A client that was late has no right to be early later: it starts anew. One whose clock is a little fast is forgiven.
+        forgiven_ms = (now_ms - self._paced_ms) * _DRIFT_PPM_MAX / 1e6
+        self._paced_ms = now_ms
+        self._audio_origin_ms = max(self._audio_origin_ms - forgiven_ms, now_ms - media_ms)
+        ahead_ms = round(media_ms - (now_ms - self._audio_origin_ms))
         if ahead_ms > self.plan.session.audio_ahead_ms_max:
             raise TooMuch(
                 f"The audio is {ahead_ms} ms ahead of real time; {self.plan.session.audio_ahead_ms_max} ms are allowed.",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import Message
 
 from voicefsm.audio import mulaw
 from voicefsm.context import Interruption, State, TurnSettings
@@ -20,6 +21,7 @@ from voicefsm.effects import Outcome
 from voicefsm.errors import InvalidMessage, OutOfOrder, Unsupported
 from voicefsm.ports import Samples
 from voicefsm.runtime import messages
+from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.messages import RATES_HZ, AudioFormat, Encoding
 from voicefsm.runtime.plan import SessionPlan, SessionSettings
 from voicefsm.v1 import conversation_pb2 as pb
@@ -112,6 +114,7 @@ def plan_of(request: pb.ConverseRequest, defaults: SessionPlan) -> SessionPlan:
         voice_name=_voice_of(config.voice_name) or ("" if config.language_code else defaults.voice_name),
         system_prompt=_prompt_of(config.system_prompt, defaults.session) or defaults.system_prompt,
         turns=_turns_of(config, defaults.turns),
+        hearing=_hearing_of(config.detection, defaults.hearing),
         client_echo_cancellation=config.client_echo_cancellation,
         **_generation_of(config.generation, defaults),
     )
@@ -234,15 +237,28 @@ def _turns_of(config: pb.SessionConfig, turns: TurnSettings) -> TurnSettings:
         if policy.mode not in _MODES:
             raise InvalidMessage(f"`interruption.mode` is {policy.mode}.", remedy="Use a mode of InterruptionPolicy.Mode.")
         changes["interruption"] = _MODES[policy.mode]
-    if policy.HasField("speech_ms_min"):
-        changes["barge_in_speech_ms_min"] = policy.speech_ms_min
-    if policy.HasField("words_min"):
-        changes["barge_in_words_min"] = policy.words_min
-    if endpointing.HasField("silence_ms"):
-        changes["silence_ms"] = endpointing.silence_ms
-    if endpointing.push_to_talk:
-        changes["push_to_talk"] = True
+    changes |= _set_fields(policy, _POLICY_FIELDS) | _set_fields(endpointing, _ENDPOINTING_FIELDS)
     return _within_bounds(turns, changes)
+
+
+_POLICY_FIELDS = {
+    "speech_ms_min": "barge_in_speech_ms_min",
+    "words_min": "barge_in_words_min",
+    "onset_ms_min": "barge_in_onset_ms_min",
+    "guard_ms": "guard_ms",
+    "decision_ms_max": "decision_ms_max",
+}
+_ENDPOINTING_FIELDS = {"silence_ms": "silence_ms", "push_to_talk": "push_to_talk"}
+_DETECTION_FIELDS = {"mode": "mode", "level_db_min": "level_db_min", "hangover_ms": "hangover_ms"}
+
+
+def _set_fields(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
+    """What a message sets, under the names of the settings."""
+    return {setting: getattr(message, field) for field, setting in names.items() if message.HasField(field)}
+
+
+def _hearing_of(options: pb.DetectionOptions, hearing: HearingSettings) -> HearingSettings:
+    return dataclasses.replace(hearing, vad=_within_bounds(hearing.vad, _set_fields(options, _DETECTION_FIELDS)))
 
 
 def _generation_of(options: pb.GenerationOptions, defaults: SessionPlan) -> dict[str, Any]:
@@ -254,6 +270,8 @@ def _generation_of(options: pb.GenerationOptions, defaults: SessionPlan) -> dict
     if options.HasField("tokens_max"):
         changes["tokens_max"] = options.tokens_max
     _within_bounds(defaults.session, changes)
+    if options.model:
+        changes["model"] = options.model.strip()
     return changes
 
 
@@ -354,7 +372,7 @@ def _turn(message: messages.TurnCompleted, _plan: SessionPlan) -> pb.ConverseRes
 def _failure(message: messages.Failure, _plan: SessionPlan) -> pb.ConverseResponse:
     return pb.ConverseResponse(
         error=pb.Error(
-            fault=pb.Error.FAULT_BACKEND,
+            fault=pb.Error.FAULT_BACKEND if message.backend else pb.Error.FAULT_CLIENT,
             message=message.message,
             remedy=message.remedy,
             backend=message.backend,

@@ -42,6 +42,7 @@ PLAN = SessionPlan(
     voice_name="",
     system_prompt="Be brief.",
     temperature=0.5,
+    model="",
     tokens_max=100,
     client_echo_cancellation=False,
 )
@@ -161,7 +162,7 @@ class Stage:
 
     def senses(self) -> Senses:
         """What a session leans on."""
-        return Senses(self.recognizer, self.model, self.synthesizer, self._make_canceller, LoudnessDetector)
+        return Senses(self.recognizer, self.model, self.synthesizer, self._make_canceller, lambda _settings: LoudnessDetector())
 
     def session(self) -> Session:
         """A new session, not running yet."""

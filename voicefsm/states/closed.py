@@ -9,7 +9,6 @@ from voicefsm.events import (
     EvidenceChanged,
     FinalHeard,
     PartialHeard,
-    RecognitionLost,
     ShutdownRequested,
     SpeechEnded,
     SpeechFinished,
@@ -25,5 +24,5 @@ DEADLINES: tuple[Timer, ...] = ()
 ROWS: tuple[Row[State], ...] = (
     *stays(SpeechStarted, EvidenceChanged, SpeechEnded, PartialHeard, FinalHeard, because="Nobody listens any more."),
     *stays(TextReceived, SpeechFinished, ClientCancelled, because="Nobody answers any more."),
-    *stays(ClientClosed, ShutdownRequested, RecognitionLost, because="The session is over already."),
+    *stays(ClientClosed, ShutdownRequested, because="The session is over already."),
 )

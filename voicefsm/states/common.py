@@ -102,9 +102,9 @@ def begin_reply(context: Context, event: Fact, user_text: str) -> None:
     """Give out the next epoch and ask the model."""
     context.last_epoch = context.epoch = Epoch(context.last_epoch + 1)
     forget_words(context, event)
-    context.asked = user_text
+    context.asked = context.clipped(user_text)
     context.sentences, context.reply_failed = 0, False
-    context.order(StartGeneration(context.epoch, user_text))
+    context.order(StartGeneration(context.epoch, context.asked))
     context.disarm(Timer.FIRST_HEARD)  # of a reply that this one replaces
     context.arm(Timer.FIRST_SENTENCE, event.at_ms + context.settings.first_sentence_ms_max)
     context.raised.append(ReplyStarted(event.at_ms, context.epoch))
@@ -140,6 +140,7 @@ def close_reply(context: Context, event: Fact) -> None:
     """No reply is alive: all that still comes from it is stale."""
     context.epoch = NO_EPOCH
     context.asked = ""
+    context.reply_ended_ms = event.at_ms
     context.raised.append(ReplyEnded(event.at_ms))
 
 
@@ -177,7 +178,7 @@ def retract(context: Context, event: Fact) -> None:
     silence(context, CancelReason.NEW_INPUT, decision.why if decision.verdict is Verdict.CONFIRM else "")
     context.order(RetractUserTurn(context.epoch))
     _reopen_utterance(context)
-    context.user_text = f"{context.asked.strip()} {context.user_text}".strip()
+    context.user_text = context.clipped(f"{context.asked.strip()} {context.user_text}")
     close_reply(context, event)
 
 

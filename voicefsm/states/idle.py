@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voicefsm.context import Context, State
+from voicefsm.context import NEVER, Context, State
 from voicefsm.events import (
     ClientCancelled,
     EvidenceChanged,
@@ -15,7 +15,7 @@ from voicefsm.events import (
     TextReceived,
     Timer,
 )
-from voicefsm.states.common import ENDS, answer_text, expect_final, has_words, listen, rest, time_out
+from voicefsm.states.common import ENDS, answer_text, expect_final, forget_words, has_words, listen, rest, time_out
 from voicefsm.table import Row, stays
 
 STATE = State.IDLE
@@ -28,6 +28,19 @@ def hear_missed_words(context: Context, event: PartialHeard | FinalHeard) -> Non
     listen(context, event)
 
 
+def may_be_ours(context: Context, event: PartialHeard | FinalHeard) -> bool:
+    """Could these be the last words of our own reply, come back from a loudspeaker? Without a sign of the user since, they count so."""
+    if context.reply_ended_ms == NEVER or context.last_voiced_ms > context.reply_ended_ms:
+        return False
+    return context.is_overheard or event.at_ms - context.reply_ended_ms <= context.settings.final_ms_max
+
+
+def disown(context: Context, event: FinalHeard) -> None:
+    """They were ours: nobody said them to us."""
+    forget_words(context, event)
+    context.is_overheard = False
+
+
 def open_session(context: Context, event: SessionOpened) -> None:
     """The clock of the session starts."""
     context.arm(Timer.AGE, event.at_ms + context.settings.session_ms_max)
@@ -37,8 +50,10 @@ def open_session(context: Context, event: SessionOpened) -> None:
 ROWS: tuple[Row[State], ...] = (
     Row(SessionOpened, do=(open_session,)),
     Row(SpeechStarted, to=State.LISTENING, do=(listen,)),
+    Row(PartialHeard, when=(has_words, may_be_ours), because="The tail of our own reply, perhaps; the detector heard nobody."),
     Row(PartialHeard, when=(has_words,), to=State.LISTENING, do=(hear_missed_words,)),
     *stays(PartialHeard, because="An empty hypothesis."),
+    Row(FinalHeard, when=(has_words, may_be_ours), do=(disown,)),
     Row(
         FinalHeard,
         when=(has_words,),

@@ -94,11 +94,10 @@ def blame_slow_model(context: Context, event: TimerFired) -> None:
 
 
 def blame_slow_voice(context: Context, event: TimerFired) -> None:
-    """The voice took too long."""
-    limit_ms = context.settings.first_heard_ms_max
-    message = f"The client heard nothing within {limit_ms} ms of the first sentence."
-    remedy = "Check the load of the TTS server, and that the client renders and reports its playout."
-    fail(context, event, ReportFailure(Backend.TTS, context.epoch, message, remedy))
+    """The voice took too long, or the client does not render what it gets."""
+    message = f"The client heard nothing within {context.settings.first_heard_ms_max} ms of the first sentence."
+    remedy = "Check that the client renders and reports its playout." if context.has_audio else "Check the load of the TTS server."
+    fail(context, event, ReportFailure(None if context.has_audio else Backend.TTS, context.epoch, message, remedy))
 
 
 def blame_silent_voice(context: Context, event: PlayoutFinished) -> None:

@@ -6,7 +6,7 @@ decision to INTERRUPTING. Bounded by the longest time the client's playout may s
 
 from __future__ import annotations
 
-from voicefsm.context import Context, State
+from voicefsm.context import Context, Generation, State
 from voicefsm.effects import ReportFailure
 from voicefsm.events import (
     BackendFailed,
@@ -53,12 +53,20 @@ from voicefsm.values import Backend
 STATE = State.SPEAKING
 DEADLINES = (Timer.PLAYOUT,)
 
+AUDIBLE_MS_MIN = 200
+"""With this much left to render it is not for want of audio that playout stands still; positions are told in steps of 100 ms."""
+
 
 def blame_stalled_playout(context: Context, event: TimerFired) -> None:
     """The ear stands still: the client is stuck, or the model or the voice has dried up."""
     message = f"Playout stood still for {context.settings.playout_stall_ms_max} ms in mid-reply."
-    remedy = "Check that the client renders and reports its playout, and the load of the LLM and TTS servers."
-    fail(context, event, ReportFailure(Backend.TTS, context.epoch, message, remedy))
+    if context.left_ms >= AUDIBLE_MS_MIN:
+        culprit, remedy = None, "Check that the client renders and reports its playout."
+    elif context.generation is not Generation.DONE:
+        culprit, remedy = Backend.LLM, "Check the load of the LLM server."
+    else:
+        culprit, remedy = Backend.TTS, "Check the load of the TTS server."
+    fail(context, event, ReportFailure(culprit, context.epoch, message, remedy))
 
 
 def is_recent(context: Context, event: PartialHeard | FinalHeard) -> bool:

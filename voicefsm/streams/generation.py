@@ -34,10 +34,7 @@ _ENDS: tuple[Row[Generation], ...] = (
 )
 
 ROWS: dict[Generation, tuple[Row[Generation], ...]] = {
-    Generation.NONE: (
-        Row(ReplyStarted, to=Generation.WAITING),
-        *stays(ReplyEnded, because="Over already."),
-    ),
+    Generation.NONE: (Row(ReplyStarted, to=Generation.WAITING),),
     Generation.WAITING: (
         Row(TokenArrived, to=Generation.WRITING),
         Row(SentenceReady, to=Generation.WRITING, do=(speak,)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from voicefsm.context import Context, Interruption, NearEnd, Playout
 from voicefsm.effects import HoldPlayout, ReleasePlayout
-from voicefsm.events import PlayoutAdvanced, PlayoutStarted, ReplyEnded, ReplyStarted, SpeechEnded, SpeechStarted
+from voicefsm.events import FirstAudio, PlayoutAdvanced, PlayoutStarted, ReplyEnded, ReplyStarted, SpeechEnded, SpeechStarted
 from voicefsm.table import Row, stays
 
 
@@ -25,6 +25,7 @@ def speech_may_hold(context: Context, _event: SpeechStarted) -> bool:
 def begin(context: Context, _event: ReplyStarted) -> None:
     """Nothing of it was heard."""
     context.heard_ms = context.left_ms = 0
+    context.has_audio = False
 
 
 def hold(context: Context, _event: SpeechStarted | ReplyStarted) -> None:
@@ -35,6 +36,11 @@ def hold(context: Context, _event: SpeechStarted | ReplyStarted) -> None:
 def release(context: Context, _event: SpeechEnded) -> None:
     """Send after all."""
     context.order(ReleasePlayout(context.epoch))
+
+
+def note_audio(context: Context, _event: FirstAudio) -> None:
+    """The voice is at work: from now on it is the client's turn to render."""
+    context.has_audio = True
 
 
 def note_position(context: Context, event: PlayoutAdvanced) -> None:
@@ -50,11 +56,12 @@ ROWS: dict[Playout, tuple[Row[Playout], ...]] = {
     Playout.NONE: (
         Row(ReplyStarted, when=(user_is_speaking,), to=Playout.HELD, do=(begin, hold)),
         Row(ReplyStarted, to=Playout.SILENT, do=(begin,)),
-        *stays(SpeechStarted, SpeechEnded, ReplyEnded, because="There is nothing to play."),
+        *stays(SpeechStarted, SpeechEnded, because="There is nothing to play."),
     ),
     Playout.SILENT: (
         Row(SpeechStarted, when=(speech_may_hold,), to=Playout.HELD, do=(hold,)),
         *stays(SpeechStarted, SpeechEnded, because="Speech holds nothing in this session."),
+        Row(FirstAudio, do=(note_audio,)),
         Row(PlayoutStarted, to=Playout.AUDIBLE),
         Row(PlayoutAdvanced, do=(note_position,)),
         _OVER,
@@ -62,13 +69,14 @@ ROWS: dict[Playout, tuple[Row[Playout], ...]] = {
     Playout.HELD: (
         *stays(SpeechStarted, because="Held already."),
         Row(SpeechEnded, to=Playout.SILENT, do=(release,)),
+        Row(FirstAudio, do=(note_audio,)),
         Row(PlayoutStarted, to=Playout.AUDIBLE, because="Samples were on their way when speech began."),
         Row(PlayoutAdvanced, do=(note_position,)),
         _OVER,
     ),
     Playout.AUDIBLE: (
         *stays(SpeechStarted, SpeechEnded, because="The turn machine pauses and resumes what is heard."),
-        *stays(PlayoutStarted, because="Only the first sample is news."),
+        *stays(FirstAudio, PlayoutStarted, because="Only the first sample is news."),
         Row(PlayoutAdvanced, do=(note_position,)),
         _OVER,
     ),

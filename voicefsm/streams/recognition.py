@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 
 from voicefsm.bargein import normal
-from voicefsm.context import Context, NearEnd, Recognition
+from voicefsm.context import Context, NearEnd, Playout, Recognition
 from voicefsm.effects import OpenRecognition, SendTranscript
 from voicefsm.events import (
     FinalHeard,
@@ -54,7 +54,7 @@ def wait_to_reopen(context: Context, event: RecognitionFailed) -> None:
     wait_ms = min(settings.asr_reopen_ms_min << context.reopen_attempts, settings.asr_reopen_ms_max)
     context.reopen_attempts += 1
     context.arm(Timer.REOPEN, event.at_ms + wait_ms)
-    context.taken = ""
+    context.taken, context.is_mid_utterance = "", False
     _finalise(context, context.partial)
 
 
@@ -66,6 +66,9 @@ def give_up(context: Context, event: RecognitionFailed) -> None:
 def note_partial(context: Context, event: PartialHeard) -> None:
     """The utterance in progress reads like this now."""
     text = _fresh_words(context, event)
+    if event.text and not context.is_mid_utterance:
+        context.is_mid_utterance = True
+        context.is_overheard = context.playout is Playout.AUDIBLE and context.near_end is NearEnd.QUIET
     context.partial_is_stable = event.stability >= 1.0
     context.agreed = text if context.partial_is_stable else _common_start(context.partial, text)
     context.partial = text
@@ -75,7 +78,7 @@ def note_partial(context: Context, event: PartialHeard) -> None:
 def note_final(context: Context, event: FinalHeard) -> None:
     """The utterance is written down."""
     text = _fresh_words(context, event)
-    context.taken = ""
+    context.taken, context.is_mid_utterance = "", False
     _finalise(context, text)
     context.order(SendTranscript(event.text, is_final=True, words=event.words))
 
@@ -99,8 +102,7 @@ def _common_start(before: str, after: str) -> str:
 
 def _finalise(context: Context, text: str) -> None:
     """Add to the user's words; beyond the limit the earliest are dropped."""
-    words = f"{context.user_text} {text}".strip()
-    context.user_text = words[-context.settings.user_text_chars_max :]
+    context.user_text = context.clipped(f"{context.user_text} {text}")
     context.partial = context.agreed = ""
     context.partial_is_stable = False
 
@@ -111,7 +113,7 @@ _OVER: Row[Recognition] = Row(SessionEnded, to=Recognition.CLOSED)
 ROWS: dict[Recognition, tuple[Row[Recognition], ...]] = {
     Recognition.CLOSED: (
         Row(SessionOpened, to=Recognition.OPENING, do=(open_stream,)),
-        *stays(PartialHeard, FinalHeard, RecognitionOpened, RecognitionFailed, SessionEnded, because="Nobody listens."),
+        *stays(PartialHeard, FinalHeard, RecognitionOpened, RecognitionFailed, because="Nobody listens."),
     ),
     Recognition.OPENING: (
         Row(RecognitionOpened, to=Recognition.OPEN, do=(note_opening,)),
@@ -133,8 +135,5 @@ ROWS: dict[Recognition, tuple[Row[Recognition], ...]] = {
         *_HEARD,
         _OVER,
     ),
-    Recognition.FAILED: (
-        *stays(PartialHeard, FinalHeard, RecognitionOpened, RecognitionFailed, because="The session is ending."),
-        _OVER,
-    ),
+    Recognition.FAILED: (_OVER,),
 }

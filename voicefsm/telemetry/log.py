@@ -75,6 +75,6 @@ def _line_of(effect: object, log: Any) -> None:
         case CompleteTurn():
             log.info("turn completed", outcome=effect.outcome.value)
         case ReportFailure():
-            log.warning("backend failed", backend=effect.backend.value, problem=effect.message, remedy=effect.remedy)
+            log.warning("backend failed", backend=effect.backend.value if effect.backend else "client", problem=effect.message, remedy=effect.remedy)
         case EndSession():
             log.debug("session ends", reason=effect.reason.value, message=effect.message)

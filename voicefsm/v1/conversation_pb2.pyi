@@ -85,7 +85,7 @@ class AudioFormat(_message.Message):
     def __init__(self, encoding: _Optional[_Union[AudioFormat.Encoding, str]] = ..., sample_rate_hertz: _Optional[int] = ...) -> None: ...
 
 class SessionConfig(_message.Message):
-    __slots__ = ("input_format", "output_format", "language_code", "voice_name", "system_prompt", "interruption", "client_echo_cancellation", "resume_token", "generation", "endpointing")
+    __slots__ = ("input_format", "output_format", "language_code", "voice_name", "system_prompt", "interruption", "client_echo_cancellation", "resume_token", "generation", "endpointing", "detection")
     INPUT_FORMAT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FORMAT_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_CODE_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +96,7 @@ class SessionConfig(_message.Message):
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTING_FIELD_NUMBER: _ClassVar[int]
+    DETECTION_FIELD_NUMBER: _ClassVar[int]
     input_format: AudioFormat
     output_format: AudioFormat
     language_code: str
@@ -106,10 +107,11 @@ class SessionConfig(_message.Message):
     resume_token: str
     generation: GenerationOptions
     endpointing: EndpointingOptions
-    def __init__(self, input_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., output_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., language_code: _Optional[str] = ..., voice_name: _Optional[str] = ..., system_prompt: _Optional[str] = ..., interruption: _Optional[_Union[InterruptionPolicy, _Mapping]] = ..., client_echo_cancellation: _Optional[bool] = ..., resume_token: _Optional[str] = ..., generation: _Optional[_Union[GenerationOptions, _Mapping]] = ..., endpointing: _Optional[_Union[EndpointingOptions, _Mapping]] = ...) -> None: ...
+    detection: DetectionOptions
+    def __init__(self, input_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., output_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., language_code: _Optional[str] = ..., voice_name: _Optional[str] = ..., system_prompt: _Optional[str] = ..., interruption: _Optional[_Union[InterruptionPolicy, _Mapping]] = ..., client_echo_cancellation: _Optional[bool] = ..., resume_token: _Optional[str] = ..., generation: _Optional[_Union[GenerationOptions, _Mapping]] = ..., endpointing: _Optional[_Union[EndpointingOptions, _Mapping]] = ..., detection: _Optional[_Union[DetectionOptions, _Mapping]] = ...) -> None: ...
 
 class InterruptionPolicy(_message.Message):
-    __slots__ = ("mode", "speech_ms_min", "words_min")
+    __slots__ = ("mode", "speech_ms_min", "words_min", "onset_ms_min", "guard_ms", "decision_ms_max")
     class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         MODE_UNSPECIFIED: _ClassVar[InterruptionPolicy.Mode]
@@ -123,18 +125,26 @@ class InterruptionPolicy(_message.Message):
     MODE_FIELD_NUMBER: _ClassVar[int]
     SPEECH_MS_MIN_FIELD_NUMBER: _ClassVar[int]
     WORDS_MIN_FIELD_NUMBER: _ClassVar[int]
+    ONSET_MS_MIN_FIELD_NUMBER: _ClassVar[int]
+    GUARD_MS_FIELD_NUMBER: _ClassVar[int]
+    DECISION_MS_MAX_FIELD_NUMBER: _ClassVar[int]
     mode: InterruptionPolicy.Mode
     speech_ms_min: int
     words_min: int
-    def __init__(self, mode: _Optional[_Union[InterruptionPolicy.Mode, str]] = ..., speech_ms_min: _Optional[int] = ..., words_min: _Optional[int] = ...) -> None: ...
+    onset_ms_min: int
+    guard_ms: int
+    decision_ms_max: int
+    def __init__(self, mode: _Optional[_Union[InterruptionPolicy.Mode, str]] = ..., speech_ms_min: _Optional[int] = ..., words_min: _Optional[int] = ..., onset_ms_min: _Optional[int] = ..., guard_ms: _Optional[int] = ..., decision_ms_max: _Optional[int] = ...) -> None: ...
 
 class GenerationOptions(_message.Message):
-    __slots__ = ("temperature", "tokens_max")
+    __slots__ = ("temperature", "tokens_max", "model")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     TOKENS_MAX_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     temperature: float
     tokens_max: int
-    def __init__(self, temperature: _Optional[float] = ..., tokens_max: _Optional[int] = ...) -> None: ...
+    model: str
+    def __init__(self, temperature: _Optional[float] = ..., tokens_max: _Optional[int] = ..., model: _Optional[str] = ...) -> None: ...
 
 class EndpointingOptions(_message.Message):
     __slots__ = ("silence_ms", "push_to_talk")
@@ -143,6 +153,16 @@ class EndpointingOptions(_message.Message):
     silence_ms: int
     push_to_talk: bool
     def __init__(self, silence_ms: _Optional[int] = ..., push_to_talk: _Optional[bool] = ...) -> None: ...
+
+class DetectionOptions(_message.Message):
+    __slots__ = ("mode", "level_db_min", "hangover_ms")
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_DB_MIN_FIELD_NUMBER: _ClassVar[int]
+    HANGOVER_MS_FIELD_NUMBER: _ClassVar[int]
+    mode: int
+    level_db_min: int
+    hangover_ms: int
+    def __init__(self, mode: _Optional[int] = ..., level_db_min: _Optional[int] = ..., hangover_ms: _Optional[int] = ...) -> None: ...
 
 class AudioInput(_message.Message):
     __slots__ = ("data", "capture_sample", "far_end_sample")
@@ -305,10 +325,12 @@ class TurnCompleted(_message.Message):
         OUTCOME_COMPLETED: _ClassVar[TurnCompleted.Outcome]
         OUTCOME_INTERRUPTED: _ClassVar[TurnCompleted.Outcome]
         OUTCOME_FAILED: _ClassVar[TurnCompleted.Outcome]
+        OUTCOME_RETRACTED: _ClassVar[TurnCompleted.Outcome]
     OUTCOME_UNSPECIFIED: TurnCompleted.Outcome
     OUTCOME_COMPLETED: TurnCompleted.Outcome
     OUTCOME_INTERRUPTED: TurnCompleted.Outcome
     OUTCOME_FAILED: TurnCompleted.Outcome
+    OUTCOME_RETRACTED: TurnCompleted.Outcome
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     USER_TEXT_FIELD_NUMBER: _ClassVar[int]
     ASSISTANT_TEXT_FIELD_NUMBER: _ClassVar[int]

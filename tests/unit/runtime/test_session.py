@@ -188,7 +188,8 @@ async def test_going_on_before_the_reply_takes_the_turn_back() -> None:
     stage = Stage(recognizer=FakeRecognizer(script), model=model)
     await stage.play(speech=[ASKS, (3000, 4000)], script=hang_up_at(12_000))
     assert [m for r in stage.model.requests[1:] for m in r.messages[1:]] == [Message("user", "book a table for two people")]
-    (turn,) = stage.client.all(messages.TurnCompleted)
+    retracted, turn = stage.client.all(messages.TurnCompleted)
+    assert (retracted.outcome, retracted.heard_text) == (Outcome.RETRACTED, "")
     assert (turn.user_text, turn.heard_text) == ("book a table for two people", "Both at once.")
     assert stage.model.aborted == 1
     assert stage.client.all(messages.CancelTts) == [], "nothing of the first reply had left"
@@ -412,7 +413,7 @@ async def test_more_facts_than_the_inbox_holds_end_the_session() -> None:
 
     def flood(session: Session) -> None:
         for _ in range(1001):
-            session.type_text("x")
+            session.finish_speech()
 
     stage = Stage()
     with pytest.raises(TooMuch, match="1000 facts"):
