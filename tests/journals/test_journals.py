@@ -39,5 +39,5 @@ def test_replays_redacted(path, tmp_path):
 
 def test_there_are_journals():
     """Otherwise the tests above would pass on an empty directory."""
-    assert {"demo"} < {path.stem for path in FILES}
+    assert {"demo", "hindi", "backchannel_and_barge_in"} < {path.stem for path in FILES}
     assert len(FILES) >= 6
