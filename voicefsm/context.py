@@ -256,8 +256,12 @@ class Context:
         return self.deadlines[timer] != NEVER
 
     def clipped(self, words: str) -> str:
-        """The user's words within their limit; the earliest are dropped."""
-        return words.strip()[-self.settings.user_text_chars_max :]
+        """The user's words within their limit; the earliest are dropped, whole where there are spaces."""
+        words, chars_max = words.strip(), self.settings.user_text_chars_max
+        if len(words) <= chars_max:
+            return words
+        kept = words[-chars_max:]
+        return kept.partition(" ")[2] or kept
 
     def heard_so_far(self) -> str:
         """The user's unanswered words, finalised and not."""
