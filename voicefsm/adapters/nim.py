@@ -3,7 +3,8 @@
 Theory of operation: one POST for each reply, its server-sent events taken apart here. `EventParser` works on bytes, because
 `aiter_lines()` of httpx splits at U+2028 and U+0085, which models do write. `SpeechFilter` lets through what is to be said:
 reasoning comes in a field of its own, or between `<think>` and `</think>` in the text, cut anywhere; tool calls come in a field of
-their own.
+their own. That a model's replies begin with reasoning nobody opened is known from the setting or learned in the warm-up, whose
+prompt is ours: were it learned from the replies of sessions, one user who asks for the closing tag would silence all the others.
 
 A stream is whole when a choice carried a finish reason or `[DONE]` came; an error may come inside an HTTP 200, and a connection
 that just ends has lost the rest. Closing the stream closes the connection, and the server drops the generation.
@@ -67,7 +68,7 @@ class LlmSettings:
     warm_up: bool = setting(
         True,
         unit="",
-        doc="Have one short reply written at start that nobody hears: shows if the model reasons, loads what loads late.",
+        doc="Have one short reply written at start that nobody hears: shows if llm.reasoning is unopened, loads what loads late.",
     )
     connect_ms_max: int = setting(3000, unit="ms", ge=50, le=60000, doc="How long the connection may take.")
     first_token_ms_max: int = setting(10000, unit="ms", ge=100, le=120000, doc="How long the first event of a reply may take.")
@@ -85,7 +86,8 @@ class NimLanguageModel:
     def __init__(self, settings: LlmSettings) -> None:
         self._settings = settings
         self._model = settings.model
-        self._begins_with_reasoning = settings.reasoning is Reasoning.UNOPENED
+        self.begins_with_reasoning = settings.reasoning is Reasoning.UNOPENED
+        """Whether each reply is taken to begin with reasoning; by the settings, or since the warm-up showed it."""
         key = settings.api_key
         self._client = httpx.AsyncClient(
             base_url=settings.base_url.rstrip("/") + "/",
@@ -101,7 +103,12 @@ class NimLanguageModel:
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[str]:
         """See `ports.LanguageModel`."""
-        speech = SpeechFilter(begins_with_reasoning=self._begins_with_reasoning)
+        async with aclosing(self._spoken(request, SpeechFilter(begins_with_reasoning=self.begins_with_reasoning))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _spoken(self, request: GenerationRequest, speech: SpeechFilter) -> AsyncGenerator[str]:
+        """What `speech` lets through of the reply."""
         completion = Completion(self._error)
         async with aclosing(self._events(request)) as events:
             try:
@@ -112,8 +119,6 @@ class NimLanguageModel:
                 if not (completion.finish_reason or completion.is_done):
                     raise  # else the reply is written, whatever became of its envelope
         completion.check()
-        # Seen once, known for good: what this model writes before a lone </think> is never said again.
-        self._begins_with_reasoning |= speech.closed_unopened
         if text := speech.finish(is_whole=completion.finish_reason != "length"):
             yield text
 
@@ -124,9 +129,11 @@ class NimLanguageModel:
         Raises `BackendError`.
         """
         request = GenerationRequest((Message("user", "Say: ready."),), temperature=0.0, tokens_max=WARM_UP_TOKENS_MAX)
-        async with aclosing(self.stream(request)) as reply:
+        speech = SpeechFilter(begins_with_reasoning=self.begins_with_reasoning)
+        async with aclosing(self._spoken(request, speech)) as reply:
             async for _ in reply:
                 pass
+        self.begins_with_reasoning |= speech.closed_unopened
 
     async def models(self) -> tuple[str, ...]:
         """The models the server lists, in its order. Raises `BackendError`."""
@@ -412,7 +419,9 @@ class SpeechFilter:
 
     def __init__(self, *, begins_with_reasoning: bool = False) -> None:
         self.closed_unopened = False
-        """Whether a </think> came that no <think> had opened."""
+        """Whether the first tag was a </think>: all before it was reasoning that nobody had opened."""
+        self._is_tagged = False
+        """Whether a tag came."""
         self._is_reasoning = begins_with_reasoning
         self._is_presumed = begins_with_reasoning
         """Whether reasoning was presumed and not seen to begin; `_held` then keeps it."""
@@ -428,7 +437,8 @@ class SpeechFilter:
         text, said = self._tail + text, []
         while found := _TAG.search(text):
             said.append(self._pass(text[: found.start()]))
-            self._turn(opens=found[0] == "<think>")
+            if self._turn(opens=found[0] == "<think>"):
+                said.clear()
             text = text[found.end() :]
         begun = _TAG_BEGUN.search(text)
         end = begun.start() if begun else len(text)
@@ -444,11 +454,13 @@ class SpeechFilter:
             return "".join(self._held).lstrip()
         return said
 
-    def _turn(self, *, opens: bool) -> None:
-        self.closed_unopened |= not opens and (self._is_presumed or not self._is_reasoning)
-        self._is_presumed = False
-        self._is_reasoning = opens
-        self._is_fresh = not opens
+    def _turn(self, *, opens: bool) -> bool:
+        """Take a tag. Whether it turns what came before it in this reply into reasoning; what was let through stays so."""
+        is_lone = not opens and not self._is_tagged
+        self.closed_unopened |= is_lone
+        self._is_tagged, self._is_presumed = True, False
+        self._is_reasoning, self._is_fresh = opens, not opens
+        return is_lone
 
     def _pass(self, text: str) -> str:
         if self._is_presumed and self._held_chars < HELD_CHARS_MAX:

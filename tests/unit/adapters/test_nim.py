@@ -240,8 +240,17 @@ async def test_lone_end_of_reasoning_is_learned_before_anybody_hears_it() -> Non
     thinks: list[Step] = ["Hm, the user", " greets.</thi", "nk>\n\nHello", " there", FINISH, DONE]
     async with model(thinks) as (adapter, _):
         await adapter.warm_up()
+        assert adapter.begins_with_reasoning
         assert "".join(await pieces_of(adapter)) == "Hello there"
     assert await answer(*thinks, reasoning=Reasoning.UNOPENED) == "Hello there"
+
+
+async def test_a_user_who_has_the_tag_written_changes_no_reply_but_that_one() -> None:
+    """Otherwise one caller who asks how thoughts end makes every later reply of the process wait for its last word."""
+    async with model("The closing tag is </think> as you asked.", "One two.") as (adapter, _):
+        await pieces_of(adapter)
+        assert not adapter.begins_with_reasoning
+        assert await pieces_of(adapter) == ["One", " two."]
 
 
 async def test_presumed_reasoning_that_was_none_is_said() -> None:
@@ -312,7 +321,12 @@ def test_any_cut_of_the_text_lets_the_same_through(parts: list[str], presumed: b
     whole, cut = SpeechFilter(begins_with_reasoning=presumed), SpeechFilter(begins_with_reasoning=presumed)
     expected = whole.feed(text) + whole.finish()
     said = "".join(cut.feed(text[a:b]) for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)) + cut.finish()
-    assert said == expected
+    first, lone, _ = text.partition("</think>")
+    if presumed or not lone or "<think>" in first:
+        assert said == expected
+    else:  # the cut decides what the tag comes too late for
+        assert said.endswith(expected)
+        assert first.startswith(said.removesuffix(expected))
     assert "<think>" not in said
     assert "</think>" not in said
 
@@ -327,6 +341,8 @@ def test_any_cut_of_the_text_lets_the_same_through(parts: list[str], presumed: b
         ("one <think>no</think> two", "one two"),
         ("<think>never closed", ""),
         ("<think>a<think>b</think>c", "c"),
+        ("thoughts that nobody opened</think>\n\nyes", "yes"),
+        ("<think>no</think>The tag is </think>, you know", "The tag is , you know"),
     ],
 )
 def test_reasoning_in_the_text_is_taken_out(text: str, said: str) -> None:
