@@ -163,6 +163,10 @@ class NimLanguageModel:
         """The data of each event of the reply, each within its time."""
         deadline = _Deadline(self._settings.first_token_ms_max)
         response = await self._within(deadline, self._post(request))
+        if response.status_code == httpx.codes.NOT_FOUND and not (request.model or self._settings.model):
+            self._model = ""  # found in the server's list, which may have changed since: ask once more
+            await response.aclose()
+            response = await self._within(deadline, self._post(request))
         try:
             if response.status_code != httpx.codes.OK:
                 raise self._refused(response.status_code, await self._within(deadline, _head(response)))

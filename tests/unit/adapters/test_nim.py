@@ -64,6 +64,23 @@ async def test_model_is_asked_for_once() -> None:
         assert llm.paths == ["/v1/models", "/v1/chat/completions", "/v1/chat/completions"]
 
 
+async def test_model_that_is_gone_is_looked_for_again_once() -> None:
+    """Otherwise a server that was given another model refuses every reply until the gateway is restarted."""
+    gone = HttpError(404, {"object": "error", "message": "The model `scripted` does not exist.", "code": 404})
+    async with model("Hello.", gone, "Hello.", gone) as (adapter, llm):
+        await pieces_of(adapter)
+        llm.models = ["other"]
+        assert await pieces_of(adapter) == ["Hello."]
+        assert [asked.body["model"] for asked in llm.requests] == ["scripted", "scripted", "other"]
+        with pytest.raises(BackendError, match="does not exist"):
+            await pieces_of(adapter)
+        assert len(llm.requests) == 5
+    async with model(gone, model="mine") as (adapter, llm):
+        with pytest.raises(BackendError, match="does not exist"):
+            await pieces_of(adapter)
+        assert len(llm.requests) == 1
+
+
 async def test_named_model_and_thinking_are_sent_as_set() -> None:
     """Otherwise a setting is a wish."""
     async with model("Hello.", model="mine", disable_thinking=True) as (adapter, llm):
