@@ -16,6 +16,7 @@ from voicefsm.events import (
     FACTS,
     ClientClosed,
     FinalHeard,
+    RecognitionLost,
     ReplyFact,
     SentenceReady,
     SessionOpened,
@@ -88,6 +89,8 @@ REFUSED: dict[Key, set[State]] = {
     # Deadlines die with the state that sets them.
     **{key: {state for state in State if key not in DEADLINES[state]} for key in TURN_KEYS if isinstance(key, Timer)},
     Timer.AGE: {State.CLOSED},
+    # The recognition machine, which raises it, is closed with the session.
+    RecognitionLost: {State.CLOSED},
 }
 
 

@@ -11,7 +11,7 @@ import pytest
         "SpeechStarted onset_ms=10", "EvidenceChanged", "SpeechEnded last_voiced_ms=10",
         'PartialHeard text="a"', 'FinalHeard text="a"',
         'TextReceived text="a"', "SpeechFinished", "ClientCancelled epoch=0", "ClientClosed", "ShutdownRequested",
-        'RecognitionLost message="a"', 'RecognitionFailed message="a" retryable=true', "RecognitionOpened",
+        'RecognitionFailed message="a" retryable=true', "RecognitionOpened",
     ],
 )  # fmt: skip
 def test_nothing_is_ordered_after_the_end(did, fact):

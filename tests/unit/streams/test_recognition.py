@@ -117,5 +117,6 @@ def test_the_longest_user_turn_keeps_its_end():
     step(context, SpeechStarted(1000, 1000))
     for at in range(40):
         step(context, FinalHeard(1100 + at, f"word{at}"))
-    assert len(context.user_text) == 100
+    assert 90 < len(context.user_text) <= 100
+    assert context.user_text.startswith("word")
     assert context.user_text.endswith("word38 word39")
