@@ -228,8 +228,12 @@ class Observer(Protocol):
     def stepped(self, step: Step, context: Context) -> None:
         """The machine took one step."""
 
-    def session_closed(self, session_id: str, reason: str) -> None:
-        """A session is over."""
+    def session_closed(self, session_id: str, reason: str, message: str) -> None:
+        """A session is over.
 
-    def crashed(self, error: Exception) -> None:
-        """A defect of ours ended a session."""
+        `reason` is an `EndReason`, "cancelled" (the client vanished), "client_error" (it broke the protocol) or "failed" (a
+        defect); `message` says what happened, where there is more to say.
+        """
+
+    def crashed(self, session_id: str, error: Exception) -> None:
+        """A defect of ours ended a call; `session_id` is what its client was told to report."""

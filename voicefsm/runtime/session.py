@@ -26,7 +26,7 @@ import voicefsm
 from voicefsm.aec.reference import Reference
 from voicefsm.context import Context, Interruption, NearEnd, State
 from voicefsm.effects import Effect, EndSession
-from voicefsm.errors import LocalProtocolError, TooMuch
+from voicefsm.errors import LocalProtocolError, RemoteProtocolError, TooMuch, VoiceFsmError
 from voicefsm.events import (
     ClientCancelled,
     ClientClosed,
@@ -59,7 +59,6 @@ from voicefsm.runtime.turnclock import TurnClock
 from voicefsm.table import key_of, name_of
 from voicefsm.vad.segmenter import EdgeKind
 from voicefsm.values import NO_EPOCH, Epoch
-
 
 _MINUTE_MS = 60_000
 _DRIFT_PPM_MAX = 1000
@@ -128,6 +127,8 @@ class Session:
         self._told_heard_ms = 0
         self._told_started = self._told_finished = NO_EPOCH
         self._told_voiced_ms = 0
+        self.fault: Exception | None = None
+        """What went wrong. Whoever feeds the session and fails leaves it here: the session itself is only cancelled then."""
 
     def _open_hearing(self, senses: Senses) -> tuple[Hearing, str]:
         canceller = senses.make_canceller()
@@ -161,23 +162,20 @@ class Session:
 
         """
         self._open()
-        reason = "failed"
+        ended: EndSession | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._interpreter.tasks = tasks
                 pump = tasks.create_task(self._pump(), name=f"pump {self.session_id}")
                 ended = await self._serve_inbox()
-                reason = ended.reason.value
                 pump.cancel()
                 self._interpreter.stop()
             return ended
-        except asyncio.CancelledError:
-            reason = "cancelled" if reason == "failed" else reason  # the client vanished, or broke the protocol
-            raise
         except ExceptionGroup as group:
-            raise _first(group) from group
+            self.fault = _first(group)
+            raise self.fault from group
         finally:
-            self._close(reason)
+            self._close(*self._end_of(ended))
 
     def _open(self) -> None:
         plan = self.plan
@@ -200,12 +198,21 @@ class Session:
             "turns": plain(plan.turns),
         }
 
-    def _close(self, reason: str) -> None:
+    def _end_of(self, ended: EndSession | None) -> tuple[str, str]:
+        """Why the session is over, in a word and in a sentence: see `ports.Observer`."""
+        if ended is not None:
+            return ended.reason.value, ended.message
+        if self.fault is None:
+            return "cancelled", ""
+        said = str(self.fault) if isinstance(self.fault, VoiceFsmError) else type(self.fault).__name__
+        return "client_error" if isinstance(self.fault, RemoteProtocolError) else "failed", said
+
+    def _close(self, reason: str, message: str) -> None:
         self._timer.close()
         self._hearing.close()
         self._journal.write("end", self._clock.now_ms(), {"reason": reason, **self._losses()})
         self._journal.close()
-        self._observer.session_closed(self.session_id, reason)
+        self._observer.session_closed(self.session_id, reason, message)
         self.outbox.close()
 
     def _losses(self) -> dict[str, int]:

@@ -80,18 +80,18 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
 
     async def Converse(self, requests: AsyncIterable[pb.ConverseRequest], call: Call) -> None:  # noqa: N802 (the protocol's name)
         """See conversation.proto."""
+        session_id = secrets.token_hex(8)
         try:
             # What grpc.aio hands out is a generator; left open, the garbage collector closes it, on whatever loop there is then.
             async with aclosing(cast("AsyncGenerator[pb.ConverseRequest]", aiter(requests))) as opened:
-                ended = await self._converse(opened, call)
-        except VoiceFsmError as error:
-            status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
-            if status is grpc.StatusCode.INTERNAL:
-                self._observer.crashed(error)
-            await call.abort(status, str(error)[:_DETAILS_CHARS_MAX])
+                ended = await self._converse(session_id, opened, call)
         except Exception as error:  # noqa: BLE001 (whatever it is, it ends this call and no other)
-            self._observer.crashed(error)
-            await call.abort(grpc.StatusCode.INTERNAL, "A defect of the server ended this session. Please report it.")
+            status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+            details = str(error)
+            if status is grpc.StatusCode.INTERNAL:
+                self._observer.crashed(session_id, error)
+                details = f"A defect of the server ended session {session_id}. Please report it."
+            await call.abort(status, details[:_DETAILS_CHARS_MAX])
         else:
             if ended.reason in (EndReason.FAILURE, EndReason.SHUTDOWN):
                 await call.abort(grpc.StatusCode.UNAVAILABLE, ended.message[:_DETAILS_CHARS_MAX])
@@ -111,7 +111,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         """How many conversations are being held."""
         return len(self._sessions)
 
-    async def _converse(self, requests: AsyncGenerator[pb.ConverseRequest], call: Call) -> SessionEnded:
+    async def _converse(self, session_id: str, requests: AsyncGenerator[pb.ConverseRequest], call: Call) -> SessionEnded:
         """One call, from the first message to the last."""
         self._refuse_if_draining()
         self._admission.enter()
@@ -119,7 +119,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             plan = codec.plan_of(await self._first(requests), self._plan)
             await self._admission.check(plan.language_code, plan.voice_name)
             self._refuse_if_draining()
-            return await self._hold(plan, requests, call)
+            return await self._hold(session_id, plan, requests, call)
         finally:
             self._admission.leave()
 
@@ -136,8 +136,9 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         except StopAsyncIteration:
             raise OutOfOrder("The call ended before `config` came.", remedy="Send `config` first.") from None
 
-    async def _hold(self, plan: SessionPlan, requests: AsyncGenerator[pb.ConverseRequest], call: Call) -> SessionEnded:
-        session_id = secrets.token_hex(8)
+    async def _hold(
+        self, session_id: str, plan: SessionPlan, requests: AsyncGenerator[pb.ConverseRequest], call: Call
+    ) -> SessionEnded:
         session = Session(
             session_id, plan, self._senses, clock=self._clock, journal=self._open_journal(session_id), observer=self._observer
         )
@@ -165,25 +166,31 @@ async def _run(session: Session, requests: AsyncGenerator[pb.ConverseRequest]) -
 
 
 async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session) -> None:
-    """Feed the session until the client is gone."""
-    async for request in requests:
-        message = codec.inbound_of(request, session.plan)
-        match message:
-            case codec.AudioInput():
-                session.hear(message.samples, message.capture_sample, message.far_end_sample)
-            case codec.PlayoutProgress():
-                session.report_playout(message.far_end_sample)
-            case codec.CancelTts():
-                session.cancel_tts(message.epoch)
-            case codec.TextInput():
-                session.type_text(message.text)
-            case codec.EndOfSpeech():
-                session.finish_speech()
-            case codec.EndSession():
+    """Feed the session until the client is gone, or does something wrong."""
+    try:
+        async for request in requests:
+            message = codec.inbound_of(request, session.plan)
+            if isinstance(message, codec.EndSession):
                 break
-            case None:
-                continue
+            _feed(session, message)
+    except Exception as error:
+        session.fault = error
+        raise
     session.hang_up()
+
+
+def _feed(session: Session, message: codec.Inbound | None) -> None:
+    match message:
+        case codec.AudioInput():
+            session.hear(message.samples, message.capture_sample, message.far_end_sample)
+        case codec.PlayoutProgress():
+            session.report_playout(message.far_end_sample)
+        case codec.CancelTts():
+            session.cancel_tts(message.epoch)
+        case codec.TextInput():
+            session.type_text(message.text)
+        case codec.EndOfSpeech():
+            session.finish_speech()
 
 
 async def _write(session: Session, call: Call) -> None:

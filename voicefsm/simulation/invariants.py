@@ -98,11 +98,11 @@ class Checker:
     def session_opened(self, session_id: str, language_code: str) -> None:
         """See `ports.Observer`."""
 
-    def session_closed(self, session_id: str, reason: str) -> None:  # noqa: ARG002 (the port has it)
+    def session_closed(self, session_id: str, reason: str, message: str) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""
         self._state = State.CLOSED
 
-    def crashed(self, error: Exception) -> None:
+    def crashed(self, session_id: str, error: Exception) -> None:
         """See `ports.Observer`."""
 
     def stepped(self, step: Step, context: Context) -> None:

@@ -97,6 +97,7 @@ class Witness:
     def __init__(self) -> None:
         self.opened: list[str] = []
         self.closed: list[tuple[str, str]] = []
+        self.last_words: list[str] = []
         self.steps: list[Step] = []
         self.crashes: list[Exception] = []
 
@@ -108,11 +109,12 @@ class Witness:
         """See `ports.Observer`."""
         self.steps.append(step)
 
-    def session_closed(self, session_id: str, reason: str) -> None:
+    def session_closed(self, session_id: str, reason: str, message: str) -> None:
         """See `ports.Observer`."""
         self.closed.append((session_id, reason))
+        self.last_words.append(message)
 
-    def crashed(self, error: Exception) -> None:
+    def crashed(self, session_id: str, error: Exception) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""
         self.crashes.append(error)
 

@@ -12,10 +12,13 @@ from typing import Any
 import structlog
 
 from voicefsm.context import Context
-from voicefsm.effects import CancelTts, CompleteTurn, EndSession, ReportFailure, ResumePlayout
+from voicefsm.effects import CancelTts, CompleteTurn, EndSession, OpenRecognition, ReportFailure, ResumePlayout
+from voicefsm.events import RecognitionFailed, TimerFired
 from voicefsm.ports import Step
 from voicefsm.table import key_of, name_of
+from voicefsm.values import EndReason
 
+_NORMAL_ENDS = frozenset({*EndReason, "cancelled"}) - {EndReason.FAILURE}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -48,21 +51,27 @@ class LogObserver:
         """See `ports.Observer`."""
         self._log.info("session opened", session=session_id, language=language_code)
 
-    def stepped(self, step: Step, context: Context) -> None:  # noqa: ARG002 (the port has it)
+    def stepped(self, step: Step, context: Context) -> None:
         """See `ports.Observer`."""
         log = self._log.bind(session=step.session_id, turn=int(step.epoch))
         if step.before is not step.after:
             log.debug("state", before=step.before.value, after=step.after.value, fact=name_of(key_of(step.fact)))
+        if isinstance(step.fact, RecognitionFailed):
+            log.warning("recognition failed", problem=step.fact.message, retryable=step.fact.retryable)
         for effect in step.effects:
-            _line_of(effect, log)
+            if isinstance(effect, OpenRecognition) and isinstance(step.fact, TimerFired):
+                log.warning("recognition reopened", attempt=context.reopen_attempts)
+            # One step may end a reply and begin the next: the order knows whose it is.
+            _line_of(effect, log.bind(turn=int(getattr(effect, "epoch", step.epoch))))
 
-    def session_closed(self, session_id: str, reason: str) -> None:
+    def session_closed(self, session_id: str, reason: str, message: str) -> None:
         """See `ports.Observer`."""
-        self._log.info("session closed", session=session_id, reason=reason)
+        log = self._log.info if reason in _NORMAL_ENDS else self._log.warning
+        log("session closed", session=session_id, reason=reason, message=message)
 
-    def crashed(self, error: Exception) -> None:
+    def crashed(self, session_id: str, error: Exception) -> None:
         """See `ports.Observer`."""
-        self._log.error("session crashed", exc_info=error)
+        self._log.error("session crashed", session=session_id, exc_info=error)
 
 
 def _line_of(effect: object, log: Any) -> None:
@@ -75,6 +84,7 @@ def _line_of(effect: object, log: Any) -> None:
         case CompleteTurn():
             log.info("turn completed", outcome=effect.outcome.value)
         case ReportFailure():
-            log.warning("backend failed", backend=effect.backend.value if effect.backend else "client", problem=effect.message, remedy=effect.remedy)
+            fault = effect.backend.value if effect.backend else "client"
+            log.warning("backend failed", backend=fault, problem=effect.message, remedy=effect.remedy)
         case EndSession():
             log.debug("session ends", reason=effect.reason.value, message=effect.message)

@@ -395,6 +395,7 @@ async def test_idle_limit_ends_the_session() -> None:
     stage = Stage(plan_with(turns={"idle_ms_max": 5000}))
     ended = await stage.play()
     assert ended.reason is EndReason.IDLE
+    assert stage.witness.last_words == [ended.message]
     assert not stage.remains()
 
 
@@ -404,7 +405,8 @@ async def test_client_that_does_not_read_is_stopped() -> None:
     stage.plan = plan_with(session={"outbox_messages_max": 10})
     with pytest.raises(TooMuch, match="has not read 10 messages"):
         await stage.play(speech=[ASKS], habits=Habits(reads=False))
-    assert stage.witness.closed == [("s-1", "failed")]
+    assert stage.witness.closed == [("s-1", "client_error")]
+    assert "has not read 10 messages" in stage.witness.last_words[0]
     assert not stage.remains()
 
 
@@ -453,6 +455,7 @@ async def test_a_defect_ends_this_session_and_cleans_up(monkeypatch: pytest.Monk
     with pytest.raises(LocalProtocolError):
         await stage.play(speech=[ASKS])
     assert stage.witness.closed == [("s-1", "failed")]
+    assert stage.witness.last_words == ["A bug."]
     assert not stage.remains()
 
 

@@ -131,6 +131,16 @@ async def test_bad_input_ends_the_call_with_whose_fault_it_is(
         assert served.stage.witness.crashes == []
 
 
+async def test_what_the_client_did_wrong_is_told_to_the_observers(serve: Serve) -> None:
+    """Otherwise an operator sees that sessions end, and not why."""
+    async with serve() as served, served.session() as call:
+        await call.write(pb.ConverseRequest(audio=pb.AudioInput(data=bytes(641))))
+        _, details = await end_of(call)
+        await served.until_empty()
+        assert [reason for _, reason in served.stage.witness.closed] == ["client_error"]
+        assert served.stage.witness.last_words == [details]
+
+
 async def test_nobody_holds_a_place_without_a_configuration(serve: Serve) -> None:
     """Otherwise a port scanner fills the server."""
     async with serve(config_ms_max=100) as served:
@@ -214,7 +224,11 @@ async def test_a_defect_in_one_session_is_internal_for_that_call_only(serve: Ser
     monkeypatch.setattr(Session, "type_text", type_text)
     async with serve() as served, served.session() as other, served.session() as call:
         await call.write(text("crash"))
-        assert await end_of(call) == ("INTERNAL", "A defect of the server ended this session. Please report it.")
+        code, details = await end_of(call)
+        witness = served.stage.witness
+        assert code == "INTERNAL"
+        assert details == f"A defect of the server ended session {witness.opened[1]}. Please report it."
+        assert (witness.closed, witness.last_words) == ([(witness.opened[1], "failed")], ["ZeroDivisionError"])
         await other.write(text("hello"))
         assert (await read_until(other, "turn_completed"))[-1].turn_completed.heard_text == "Hello there."
         assert [type(error) for error in served.stage.witness.crashes] == [ZeroDivisionError]

@@ -9,23 +9,35 @@ import structlog
 from structlog.testing import capture_logs
 
 from voicefsm.context import Context, State
-from voicefsm.effects import CancelTts, CompleteTurn, Effect, EndSession, Outcome, ReportFailure, ResumePlayout, StartGeneration
-from voicefsm.events import TextReceived
+from voicefsm.effects import (
+    CancelTts,
+    CompleteTurn,
+    Effect,
+    EndSession,
+    OpenRecognition,
+    Outcome,
+    ReportFailure,
+    ResumePlayout,
+    StartGeneration,
+)
+from voicefsm.events import Fact, RecognitionFailed, SessionOpened, TextReceived, Timer, TimerFired
 from voicefsm.ports import Step
 from voicefsm.runtime.session import Session
 from voicefsm.simulation.stage import Stage
 from voicefsm.telemetry.log import LogObserver, configure
 from voicefsm.values import Backend, CancelReason, EndReason, Epoch
 
-ONE = Epoch(1)
+ONE, TWO = Epoch(1), Epoch(2)
+TYPED = TextReceived(5, "a secret")
 
 
-def lines_of(*effects: Effect, before: State = State.IDLE, after: State = State.IDLE) -> list[dict[str, Any]]:
+def lines_of(
+    *effects: Effect, fact: Fact = TYPED, before: State = State.IDLE, after: State = State.IDLE, epoch: Epoch = ONE
+) -> list[dict[str, Any]]:
     """What one step is worth."""
     structlog.reset_defaults()
     with capture_logs() as lines:
-        step = Step("s-1", TextReceived(5, "a secret"), before, after, effects, ONE)
-        LogObserver().stepped(step, Context())
+        LogObserver().stepped(Step("s-1", fact, before, after, effects, epoch), Context(reopen_attempts=2))
     return [dict(line) for line in lines]
 
 
@@ -58,6 +70,40 @@ def test_decisions_and_failures_are_lines(effect: Effect, level: str, fields: di
     assert fields.items() <= line.items()
 
 
+def test_a_line_is_about_the_reply_of_its_order() -> None:
+    """Otherwise a reply that is cut by the next one leaves its end in the log of the next one."""
+    cut, done, goodbye = CancelTts(ONE, CancelReason.NEW_INPUT), CompleteTurn(ONE, Outcome.INTERRUPTED), EndSession(EndReason.IDLE)
+    lines = lines_of(cut, done, StartGeneration(TWO, "a secret"), goodbye, epoch=TWO)
+    assert [(line["event"], line["turn"]) for line in lines] == [
+        ("reply cancelled", 1),
+        ("turn completed", 1),
+        ("session ends", 2),
+    ]
+
+
+def test_a_recogniser_that_comes_and_goes_is_a_warning() -> None:
+    """Otherwise sessions lose words and nobody knows why."""
+    (failed,) = lines_of(fact=RecognitionFailed(5, "Gone.", retryable=True))
+    assert (failed["event"], failed["problem"], failed["log_level"]) == ("recognition failed", "Gone.", "warning")
+    (again,) = lines_of(OpenRecognition(), fact=TimerFired(5, Timer.REOPEN))
+    assert (again["event"], again["attempt"], again["log_level"]) == ("recognition reopened", 2, "warning")
+    assert lines_of(OpenRecognition(), fact=SessionOpened(0)) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "level"),
+    [(reason.value, "warning" if reason is EndReason.FAILURE else "info") for reason in EndReason]
+    + [("cancelled", "info"), ("client_error", "warning"), ("failed", "warning")],
+)
+def test_a_session_says_why_it_ended(reason: str, level: str) -> None:
+    """Otherwise an operator hears of broken clients and lost sessions from the users."""
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        LogObserver().session_closed("s-1", reason, "What happened.")
+    (line,) = lines
+    assert (line["log_level"], line["reason"], line["message"]) == (level, reason, "What happened.")
+
+
 @pytest.mark.looptime
 async def test_what_was_said_is_not_in_the_log() -> None:
     """Otherwise every log archive is a wiretap."""
@@ -79,8 +125,8 @@ def test_a_crash_is_logged_with_its_traceback() -> None:
     structlog.reset_defaults()
     error = ZeroDivisionError("x")
     with capture_logs() as lines:
-        LogObserver().crashed(error)
-    assert lines[0]["exc_info"] is error
+        LogObserver().crashed("s-1", error)
+    assert (lines[0]["exc_info"], lines[0]["session"]) == (error, "s-1")
 
 
 @pytest.mark.parametrize(("log_format", "sign"), [("json", '"event": "session opened"'), ("console", "session opened")])
@@ -90,7 +136,7 @@ def test_formats_and_levels(log_format: str, sign: str, capsys: pytest.CaptureFi
         configure("info", log_format)
         LogObserver().session_opened("s-1", "en-US")
         configure("warning", log_format)
-        LogObserver().session_closed("s-1", "client")
+        LogObserver().session_closed("s-1", "client", "")
     finally:
         structlog.reset_defaults()
     captured = capsys.readouterr()
