@@ -97,7 +97,9 @@ class RivaChannel:
             raise self.failed(error.code(), error.details()) from error
 
     def failed(self, code: grpc.StatusCode, details: str | None) -> BackendError:
-        """What a status means, and what to do about it."""
+        """What a status means, and what to do about it. OK is a failure where the call should have gone on."""
+        if code is grpc.StatusCode.OK:
+            return self.silent("closed the stream")
         details = details or "no details"
         retryable, remedy = _verdict(code, details)
         return BackendError(
@@ -108,7 +110,7 @@ class RivaChannel:
         )
 
     def silent(self, what: str) -> BackendError:
-        """The server did not do `what` in time. Trying again may help."""
+        """The server did `what` instead of its work. Trying again may help."""
         remedy = _RUNNING.format(target=self.settings.target)
         return BackendError(self.backend, f"{self._name} {what}.", remedy=remedy, retryable=True)
 
@@ -182,7 +184,7 @@ def _verdict(code: grpc.StatusCode, details: str) -> tuple[bool, str]:
         return True, "The stream was idle for too long; open it again and keep sending silence."
     if _NO_SUCH_MODEL in details:
         return False, _REQUEST
-    return _VERDICTS[code]
+    return _VERDICTS.get(code, (True, _SERVER_LOG))
 
 
 # --- work beside a call ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from contextlib import aclosing
 import grpc
 import pytest
 
-from voicefsm.adapters.channels import RivaChannelSettings
+from voicefsm.adapters import channels
+from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings
 from voicefsm.adapters.riva_asr import (
     FINALIZE_SILENCE_MS,
     Heartbeat,
@@ -37,6 +38,7 @@ from voicefsm.scripted import (
     final,
     partial,
 )
+from voicefsm.values import Backend
 
 REQUEST = RecognitionRequest("en-US", silence_ms=500)
 FRAME = bytes(32 * 20)
@@ -166,6 +168,27 @@ async def test_refused_language_is_said_on_entering_and_final() -> None:
             async with asr.open(RecognitionRequest("xx-XX", silence_ms=500)):
                 pass
         assert not caught.value.retryable
+
+
+async def test_server_that_closes_at_once_is_a_failure_that_passes() -> None:
+    """Otherwise a server that is about to restart ends every session that opens with a KeyError."""
+    riva = ScriptedRiva(asr=AsrScript([(At(0), Close())]))
+    async with riva, aclosing(recognizer(riva, RivaAsrSettings(refusal_ms_max=2000))) as asr:
+        with pytest.raises(BackendError, match="closed the stream") as caught:
+            async with asr.open(REQUEST):
+                pass
+        assert caught.value.retryable
+
+
+@pytest.mark.parametrize("known", [channels._VERDICTS, {}])
+def test_every_status_has_a_meaning(known: dict[grpc.StatusCode, tuple[bool, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the failure that nobody thought of is a crash."""
+    monkeypatch.setattr(channels, "_VERDICTS", known)
+    channel = RivaChannel(Backend.ASR, RivaChannelSettings())
+    for code in grpc.StatusCode:
+        error = channel.failed(code, None)
+        assert error.message.startswith("Riva ASR at 127.0.0.1:50051")
+        assert "{" not in error.remedy
 
 
 @pytest.mark.parametrize(
