@@ -6,9 +6,9 @@ so that the server's run-ahead is bounded by flow control. Each request carries 
 nothing else, says which piece a sound belongs to.
 
 Servers before 2.25 take one text for each call. Asked for more, they end the call with OK after the first text and say nothing
-about the others. What was never answered when a call ends with OK is therefore asked for again, piece by piece; if the server then
-speaks it, it is an old one, and every later reply of this process goes piece by piece from the start. Nothing is lost and nothing
-doubled.
+about the others. What was never answered when a call ends with OK is therefore asked for again, piece by piece. Nothing is lost
+and nothing doubled. A server that does this to one reply after the other is an old one (`ServerAge`), and replies go piece by piece
+from the start for a while; a healthy one that restarts does it once.
 
 A server that owes us something (a piece was sent and not answered, or no more pieces come) must say something within a limit. One
 that owes us nothing may be silent for as long as the model thinks.
@@ -90,8 +90,13 @@ class RivaSynthesizer:
     def __init__(self, settings: RivaTtsSettings, channel_settings: RivaChannelSettings) -> None:
         self.settings = settings
         self.channel = RivaChannel(Backend.TTS, channel_settings, run_ahead_bytes=settings.run_ahead_bytes)
-        self.is_piecewise = settings.input_mode is InputMode.UNARY
-        """Whether each piece of text gets a call of its own."""
+        self.age = ServerAge()
+
+    @property
+    def is_piecewise(self) -> bool:
+        """Whether in the next reply each piece of text gets a call of its own: as set, or because the server looks old."""
+        mode = self.settings.input_mode
+        return mode is InputMode.UNARY or (mode is InputMode.AUTO and self.age.is_old)
 
     async def aclose(self) -> None:
         """Close the channel. Harmless twice."""
@@ -101,6 +106,7 @@ class RivaSynthesizer:
     async def open(self, request: SynthesisRequest) -> AsyncGenerator[RivaSynthesisStream]:
         """See `ports.Synthesizer`."""
         stream = RivaSynthesisStream(self, request)
+        self.age.replies += 1
         async with beside(stream.feed()):
             try:
                 yield stream
@@ -119,6 +125,36 @@ class RivaSynthesizer:
     def stub(self) -> rtts_grpc.RivaSpeechSynthesisStub:
         """The service."""
         return rtts_grpc.RivaSpeechSynthesisStub(self.channel.get())
+
+
+OLD_LOSSES_MIN = 2
+"""Replies in a row that lost texts, each begun after the one before had, of an old server. A restart can cut many, but at once."""
+OLD_REPLIES_MAX = 100
+"""After so many replies an old server is tried again: it may have been replaced."""
+
+
+class ServerAge:
+    """Whether the server takes one text for each call, by how it dealt with the replies so far."""
+
+    def __init__(self) -> None:
+        self.losses = 0
+        """Replies in a row that lost texts."""
+        self.replies = 0
+        """Replies begun since the last of them."""
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the next reply should go piece by piece."""
+        return self.losses >= OLD_LOSSES_MIN and self.replies < OLD_REPLIES_MAX
+
+    def lost(self, losses_before: int) -> None:
+        """A reply that began when `losses` was `losses_before` lost all texts but its first."""
+        if self.losses == losses_before:  # else it ran beside one that has been counted
+            self.losses, self.replies = losses_before + 1, 0
+
+    def took_more(self) -> None:
+        """A call has answered more than one text: this is a new server."""
+        self.losses = 0
 
 
 def _voices(parameters: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -226,7 +262,7 @@ class RivaSynthesisStream:
         """What was not answered yet, sent or not, in order."""
         self._current: _Piece | None = None
         """What the server is speaking."""
-        self._is_piecewise = server.is_piecewise
+        self._is_piecewise, self._losses_before = server.is_piecewise, server.age.losses
         self._answered = 0
         """Pieces that the streaming call answered."""
         self._segment = (-1, 0)
@@ -326,6 +362,8 @@ class RivaSynthesisStream:
         for nth, piece in enumerate(self._pending):
             if piece.is_sent and response.id.value == piece.id:
                 self._answered += nth + 1
+                if self._answered > 1:
+                    self._server.age.took_more()
                 for _ in range(nth + 1):
                     self._current = self._pending.popleft()
                 return piece
@@ -361,8 +399,8 @@ class RivaSynthesisStream:
         except TimeoutError:
             raise self._overdue() from None
         while (response := await self._read(call)) is not grpc.aio.EOF:
-            # A text that was lost in a streaming call is spoken alone: an old server.
-            self._server.is_piecewise |= self._answered == 1 and bool(response.audio)
+            if self._answered == 1 and response.audio:  # lost in the streaming call, and spoken alone
+                self._server.age.lost(self._losses_before)
             self._current = piece
             yield self._spoken(piece, response)
 

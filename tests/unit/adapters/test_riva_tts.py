@@ -12,8 +12,18 @@ import riva.client.proto.riva_tts_pb2 as rtts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voicefsm.adapters import riva_tts
 from voicefsm.adapters.channels import RivaChannelSettings
-from voicefsm.adapters.riva_tts import InputMode, RivaSynthesisStream, RivaSynthesizer, RivaTtsSettings, _Piece, _voices, pieces
+from voicefsm.adapters.riva_tts import (
+    InputMode,
+    RivaSynthesisStream,
+    RivaSynthesizer,
+    RivaTtsSettings,
+    ServerAge,
+    _Piece,
+    _voices,
+    pieces,
+)
 from voicefsm.errors import BackendError
 from voicefsm.ports import SpokenAudio, SpokenWord, SynthesisRequest
 from voicefsm.scripted import Close, Fail, FallSilent, Fault, ScriptedRiva, TtsScript, voice
@@ -60,10 +70,10 @@ async def test_old_server_loses_nothing(first_chunk_ms: int, echoes_ids: bool) -
     script = TtsScript(is_old=True, first_chunk_ms=first_chunk_ms, echoes_ids=echoes_ids)
     async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva)) as tts:
         assert heard(await reply(tts, *SEGMENTS)) == EXACT
-        assert [asked.text for asked in riva.tts.asked] == list(SEGMENTS)
+        assert heard(await reply(tts, *SEGMENTS)) == EXACT
         assert tts.is_piecewise
         assert heard(await reply(tts, *SEGMENTS)) == EXACT
-        assert [asked.text for asked in riva.tts.asked] == [*SEGMENTS, *SEGMENTS]
+        assert [asked.text for asked in riva.tts.asked] == [*SEGMENTS, *SEGMENTS, *SEGMENTS]
 
 
 async def test_old_server_loses_nothing_of_a_reply_still_being_written() -> None:
@@ -272,6 +282,34 @@ async def test_server_that_closes_early_is_asked_again() -> None:
     script = TtsScript(faults={1: Fault(Close())})
     async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva)) as tts:
         assert heard(await reply(tts, *SEGMENTS)) == EXACT
+        assert not tts.is_piecewise, "one restart is no proof"
+
+
+async def test_server_taken_for_an_old_one_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise two restarts in a row, or an old server that was replaced, cost streaming input until the gateway is restarted."""
+    monkeypatch.setattr(riva_tts, "OLD_REPLIES_MAX", 3)
+    script = TtsScript(faults={1: Fault(Close()), 5: Fault(Close())})
+    async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva)) as tts:
+        calls = []
+        for _ in range(7):
+            before = riva.tts.calls
+            assert heard(await reply(tts, *SEGMENTS)) == EXACT
+            calls.append(riva.tts.calls - before)
+        assert calls == [3, 3, 3, 3, 3, 1, 1]
+
+
+def test_replies_that_were_cut_together_count_once() -> None:
+    """Otherwise one restart under load makes an old server of a new one."""
+    age = ServerAge()
+    for _ in range(5):
+        age.lost(0)
+    assert not age.is_old
+    age.lost(1)
+    assert age.is_old
+    age.took_more()
+    age.lost(1)
+    age.lost(0)
+    assert not age.is_old, "it takes two that began after the proof of the contrary"
 
 
 async def test_nobody_there_is_a_backend_error() -> None:
