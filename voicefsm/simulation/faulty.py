@@ -186,8 +186,8 @@ class FaultyModel:
 
     def __init__(self, script: Script, now_ms: Callable[[], int]) -> None:
         self._script, self._now_ms = script, now_ms
-        self.live = self.live_max = 0
-        """Generations under way, and the most there ever were."""
+        self.live = 0
+        """Generations under way."""
         self.replies = 0
         """Answers that were asked for."""
         self.asked: Callable[[GenerationRequest], object] = lambda _: None
@@ -199,7 +199,6 @@ class FaultyModel:
         self.replies += 1
         dice = random.Random(f"{self._script.seed}/{self.replies}")  # noqa: S311
         self.live += 1
-        self.live_max = max(self.live_max, self.live)
         try:
             async with aclosing(self._write(self._pieces(dice.choice(_ANSWERS)), dice.choice((20, 40, 200)))) as pieces:
                 async for piece in pieces:
@@ -317,8 +316,8 @@ class FaultySynthesizer:
 
     def __init__(self, script: Script, now_ms: Callable[[], int]) -> None:
         self._script, self._now_ms = script, now_ms
-        self.live = self.live_max = 0
-        """Replies being spoken, and the most there ever were."""
+        self.live = 0
+        """Replies being spoken."""
         self.streams: list[FaultySynthesisStream] = []
         """One for each reply, in order."""
 
@@ -334,7 +333,6 @@ class FaultySynthesizer:
         stream = FaultySynthesisStream(self._script, request, self._now_ms)
         self.streams.append(stream)
         self.live += 1
-        self.live_max = max(self.live_max, self.live)
         try:
             yield stream
         finally:

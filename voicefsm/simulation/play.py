@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -176,8 +175,3 @@ def _last_lines(error: Exception) -> str:
     """The error and where it was raised."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({frame.name}, line {frame.lineno})"
-
-
-def cpu_s() -> float:
-    """CPU time of this process, in seconds: for telling how fast a simulation was, and for nothing in it."""
-    return time.process_time()
