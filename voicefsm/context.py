@@ -198,7 +198,7 @@ class Context:
     is_overheard: bool = False
     """The hypothesis in progress began over our own voice, without a sign of the user: it may be our own words."""
     reply_ended_ms: int = NEVER
-    """When the last reply ended."""
+    """When the last reply that was heard ended."""
     has_audio: bool = False
     """The voice has delivered something of the live reply."""
     asked: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voicefsm.bargein import Verdict, judge
-from voicefsm.context import Context, Interruption, NearEnd, State
+from voicefsm.context import Context, Interruption, NearEnd, Playout, State
 from voicefsm.effects import (
     CancelGeneration,
     CancelTts,
@@ -88,14 +88,19 @@ def has_words(context: Context, _event: Fact) -> bool:
 
 def answer(context: Context, event: Fact) -> None:
     """The user's turn is over: let the model answer what was heard."""
-    context.taken = context.partial
+    _take_partial(context)
     begin_reply(context, event, context.heard_so_far())
 
 
 def answer_text(context: Context, event: TextReceived) -> None:
     """Typed words end the turn; what was said before them belongs to it."""
-    context.taken = context.partial
+    _take_partial(context)
     begin_reply(context, event, f"{context.heard_so_far()} {event.text}".strip())
+
+
+def _take_partial(context: Context) -> None:
+    """Its final will repeat it, and whatever was taken of the same utterance before."""
+    context.taken = f"{context.taken} {context.partial}".strip()
 
 
 def begin_reply(context: Context, event: Fact, user_text: str) -> None:
@@ -140,7 +145,8 @@ def close_reply(context: Context, event: Fact) -> None:
     """No reply is alive: all that still comes from it is stale."""
     context.epoch = NO_EPOCH
     context.asked = ""
-    context.reply_ended_ms = event.at_ms
+    if context.playout is Playout.AUDIBLE:
+        context.reply_ended_ms = event.at_ms
     context.raised.append(ReplyEnded(event.at_ms))
 
 
