@@ -87,7 +87,7 @@ class Decoder:
         self._mean = self._mean_in_use = CepstralMean(GUESS)
         self._evidence = Evidence()
         self._audio: list[Samples] = []
-        """Of the current utterance, for decoding it again."""
+        """Of the current utterance, the pre-roll first, for decoding it anew."""
         self._in_utterance = False
 
     def _usual(self) -> Iterator[tuple[float, int]]:
@@ -138,16 +138,17 @@ class Decoder:
 
     # --- one utterance ---
 
-    def start(self) -> None:
-        """Begin an utterance; one that was not finished is forgotten."""
+    def start(self, pre_roll: Samples) -> None:
+        """Begin an utterance; `pre_roll` is what was there before its onset, at 16 kHz. One that was not finished is forgotten."""
         self._abandon()
+        self._audio.append(pre_roll)
         self._begin(self._mean)
 
     def process(self, samples: Samples) -> None:
         """Decode more of the utterance, at 16 kHz."""
         self._audio.append(samples)
         self._feed(samples)
-        if self._mean.frames + self._evidence.frames >= 2 * self._mean_in_use.frames:
+        if self._evidence.is_worth_a_new_beginning(self._mean, self._mean_in_use):
             self._start_over(self._mean.with_evidence(self._evidence))
 
     def partial(self) -> str:
@@ -168,6 +169,8 @@ class Decoder:
         if self._library.ps_start_utt(self._handle):
             raise RuntimeError("pocketsphinx refused to start an utterance")
         self._in_utterance = True
+        self._feed(self._audio[0])
+        self._evidence.forget()
 
     def _abandon(self) -> None:
         """Be in no utterance."""
@@ -180,7 +183,7 @@ class Decoder:
         """Decode the utterance from its first sample with a better mean."""
         self._library.ps_end_utt(self._handle)
         self._begin(mean)
-        for samples in self._audio:
+        for samples in self._audio[1:]:
             self._feed(samples)
 
     def _feed(self, samples: Samples) -> None:

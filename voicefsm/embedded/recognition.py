@@ -23,6 +23,7 @@ from voicefsm.embedded.pocketsphinx_engine import RATE_HZ, HeardWord
 from voicefsm.embedded.voices import Samples
 
 _FRAME_SAMPLES = RATE_HZ * FRAME_MS // 1000
+_NOTHING: Samples = np.zeros(0, np.int16)
 _FLOOR_RMS = 6.0
 _FLOOR = np.random.default_rng(0).normal(0, _FLOOR_RMS, (50, _FRAME_SAMPLES)).astype(np.int16)
 """A second of noise, far below any room's, under everything that is decoded: after digital silence, which clients do send, the
@@ -33,8 +34,8 @@ UNSTABLE, FIRST_PASS = 0.1, 1.0
 class Decoder(Protocol):
     """What is needed of `pocketsphinx_engine.Decoder`."""
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, pre_roll: Samples) -> None:
+        """Begin, with what was there before the onset."""
 
     def process(self, samples: Samples) -> None:
         """Decode more."""
@@ -76,7 +77,7 @@ class Recognition:
         self._hearing = hearing
         self._endpointer = Endpointer(hearing.windows)
         self._vad = webrtcvad.Vad(hearing.vad_mode)
-        self._rest: Samples = np.zeros(0, np.int16)
+        self._rest = _NOTHING
         """Less than a frame, not looked at yet."""
         self._recent: deque[Samples] = deque(maxlen=hearing.pre_roll_frames + hearing.windows.start_frames)
         """The last frames that no decoder got."""
@@ -118,12 +119,13 @@ class Recognition:
         yield from audio[:whole].reshape(-1, _FRAME_SAMPLES)
 
     def _open(self) -> None:
-        """Begin a part of the utterance, with the frames before it."""
-        self._decoder.start()
-        first = self._frames - 1 - len(self._recent)
-        self._utterance.open(first)
-        self._decode(list(self._recent))
+        """Begin a part of the utterance, with the frames before it. The onset lies in the start window."""
+        frames = list(self._recent)
         self._recent.clear()
+        self._utterance.open(self._frames - 1 - len(frames))
+        onset = max(0, len(frames) + 1 - self._hearing.windows.start_frames)
+        self._decoder.start(np.concatenate([_NOTHING, *frames[:onset]]))
+        self._decode(frames[onset:])
 
     def _decode(self, frames: list[Samples]) -> None:
         if frames:
@@ -154,8 +156,8 @@ class Recognition:
 
 
 def _with_floor(frame: Samples, number: int) -> Samples:
-    floor = _FLOOR[number % len(_FLOOR)]
-    return np.clip(frame.astype(np.int32) + floor, -32768, 32767).astype(np.int16)
+    mixed: Samples = np.clip(frame.astype(np.int32) + _FLOOR[number % len(_FLOOR)], -32768, 32767).astype(np.int16)
+    return mixed
 
 
 class _Utterance:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from voicefsm.embedded.cepstral_mean import EVIDENCE_FRAMES_MAX, GUESS, GUESS_FRAMES, TOLD_FRAMES, CepstralMean, Evidence
 
@@ -27,6 +28,27 @@ def test_less_than_a_window_is_no_evidence():
     evidence.gather(400, GUESS, ",".join(map(repr, GUESS.tolist())).encode())
     assert evidence.frames == 0
     assert np.allclose(evidence.total, 0.0)
+
+
+def test_silence_before_the_onset_is_no_evidence():
+    """Otherwise the quiet before the first word makes the guess worse instead of better."""
+    evidence = heard(100, 7.0)
+    evidence.forget()
+    assert evidence.frames == 0
+    after = (GUESS * TOLD_FRAMES + 3.0 * 50) / (TOLD_FRAMES + 50)
+    evidence.gather(160 * 50, GUESS, ",".join(map(repr, after.tolist())).encode())
+    assert evidence.frames == 50
+    assert np.allclose(evidence.total, 150.0)
+
+
+@pytest.mark.parametrize(
+    ("known", "in_use", "heard_frames", "is_worth"),
+    [(30, 30, 29, False), (30, 30, 30, True), (30, 30, 60, True), (30, 30, 61, False), (90, 60, 30, True), (90, 90, 60, False)],
+)
+def test_a_new_beginning_is_worth_it_when_the_evidence_doubled_and_the_utterance_is_young(known, in_use, heard_frames, is_worth):
+    """Otherwise first words are misheard, or a long sentence is decoded again at its end and its answer comes late."""
+    evidence = heard(heard_frames, 7.0)
+    assert evidence.is_worth_a_new_beginning(CepstralMean(GUESS, known), CepstralMean(GUESS, in_use)) is is_worth
 
 
 def test_the_guess_is_soon_outweighed():

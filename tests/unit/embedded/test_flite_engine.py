@@ -24,7 +24,12 @@ def engine():
 
 def speak(engine, text: str, voice: int = 0) -> list[Piece]:
     pieces: list[Piece] = []
-    engine.speak(text, engine.voices[voice], lambda piece: not pieces.append(piece))
+
+    def emit(piece: Piece) -> bool:
+        pieces.append(piece)
+        return True
+
+    engine.speak(text, engine.voices[voice], emit)
     return pieces
 
 

@@ -9,8 +9,10 @@ import soxr
 from voicefsm.embedded.espeak_engine import EspeakEngine
 from voicefsm.embedded.pocketsphinx_engine import Decoder, SpeechModel
 from voicefsm.embedded.settings import Search
+from voicefsm.embedded.voices import Piece
 
 RATE_HZ = 16000
+PRE_ROLL = np.random.default_rng(1).normal(0, 8, 3200).astype(np.int16)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,12 @@ def decoder():
 def say(espeak):
     def say(text: str, gain: float = 0.2) -> np.ndarray:
         pieces: list[np.ndarray] = []
-        espeak.speak(text, espeak.voices[0], lambda piece: not pieces.append(piece.samples))
+
+        def emit(piece: Piece) -> bool:
+            pieces.append(piece.samples)
+            return True
+
+        espeak.speak(text, espeak.voices[0], emit)
         spoken = soxr.resample(np.concatenate(pieces), espeak.sample_rate_hz, RATE_HZ)
         noise = np.random.default_rng(0).normal(0, 8, len(spoken) + 9600)
         noise[4800:-4800] += spoken * gain
@@ -40,7 +47,7 @@ def say(espeak):
 
 
 def hear(decoder: Decoder, audio: np.ndarray, chunk: int = 1280) -> str:
-    decoder.start()
+    decoder.start(PRE_ROLL)
     for begin in range(0, len(audio), chunk):
         decoder.process(audio[begin : begin + chunk])
     return " ".join(word.text for word in decoder.finish())
@@ -56,7 +63,7 @@ def test_words_have_times_within_the_utterance(decoder, say):
     """Otherwise word times are useless for echo decisions and captions."""
     decoder.begin_session()
     audio = say("please count to fifty")
-    decoder.start()
+    decoder.start(PRE_ROLL)
     decoder.process(audio)
     words = decoder.finish()
     edges = [edge for word in words for edge in (word.start_ms, word.end_ms)]
@@ -70,7 +77,7 @@ def test_partials_come_before_the_end(decoder, say):
     """Otherwise a barge-in by word waits for the end of the sentence."""
     decoder.begin_session()
     audio = say("please count to fifty")
-    decoder.start()
+    decoder.start(PRE_ROLL)
     decoder.process(audio[: len(audio) // 2])
     assert decoder.partial().startswith("please")
     decoder.finish()
@@ -99,7 +106,7 @@ def test_the_mean_is_learned_across_the_utterances_of_a_session(decoder, say):
 def test_an_unfinished_utterance_does_not_hurt_the_next_session(decoder, say):
     """Otherwise a client that hangs up in mid-word breaks the decoder for whoever comes next."""
     decoder.begin_session()
-    decoder.start()
+    decoder.start(PRE_ROLL)
     decoder.process(say("what is the time now"))
     decoder.begin_session()
     assert hear(decoder, say("please count to fifty")) == "please count to fifty"
@@ -127,5 +134,5 @@ def test_silence_is_no_words(decoder):
     """Otherwise noise is a turn."""
     decoder.begin_session()
     assert hear(decoder, np.random.default_rng(0).normal(0, 8, 16000).astype(np.int16)) == ""
-    decoder.start()
+    decoder.start(PRE_ROLL)
     assert decoder.finish() == ()

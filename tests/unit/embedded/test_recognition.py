@@ -25,10 +25,10 @@ class FakeDecoder:
         self.utterances: list[list[np.ndarray]] = []
         self.is_open = False
 
-    def start(self) -> None:
+    def start(self, pre_roll: np.ndarray) -> None:
         assert not self.is_open
         self.is_open = True
-        self.utterances.append([])
+        self.utterances.append([pre_roll])
 
     def process(self, samples: np.ndarray) -> None:
         assert self.is_open
