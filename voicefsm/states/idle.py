@@ -15,7 +15,17 @@ from voicefsm.events import (
     TextReceived,
     Timer,
 )
-from voicefsm.states.common import ENDS, answer_text, expect_final, forget_words, has_words, listen, rest, time_out
+from voicefsm.states.common import (
+    ENDS,
+    answer_text,
+    expect_final,
+    forget_words,
+    has_words,
+    listen,
+    rest,
+    time_out,
+    user_is_speaking,
+)
 from voicefsm.table import Row, stays
 
 STATE = State.IDLE
@@ -29,8 +39,9 @@ def hear_missed_words(context: Context, event: PartialHeard | FinalHeard) -> Non
 
 
 def may_be_ours(context: Context, event: PartialHeard | FinalHeard) -> bool:
-    """Could these be the last words of our own reply, come back from a loudspeaker? Without a sign of the user since, they count so."""
-    if context.reply_ended_ms == NEVER or context.last_voiced_ms > context.reply_ended_ms:
+    """Could these be the last words of our own reply, come back from a loudspeaker? Without a sign of the user since, they are."""
+    is_users = user_is_speaking(context, event) or context.last_voiced_ms > context.reply_ended_ms
+    if context.reply_ended_ms == NEVER or is_users:
         return False
     return context.is_overheard or event.at_ms - context.reply_ended_ms <= context.settings.final_ms_max
 
