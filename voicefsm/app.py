@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
@@ -16,8 +17,8 @@ from voicefsm.adapters.nim import NimLanguageModel
 from voicefsm.adapters.riva_asr import RivaRecognizer
 from voicefsm.adapters.riva_tts import RivaSynthesizer
 from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
-from voicefsm.config import Settings
-from voicefsm.errors import BackendError, SettingsError
+from voicefsm.config import Settings, Source
+from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
 from voicefsm.ports import Clock, Journal
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.journal import FileJournal, JournalSettings, NullJournal, make_room
@@ -30,12 +31,19 @@ from voicefsm.server.servicer import ConversationServicer
 from voicefsm.telemetry.log import LogObserver, configure
 
 _EMBEDDED_READY = "voicefsm embedded: ready"
+_EMBEDDED_ADDRESSES = {
+    "voicefsm embedded: Riva ASR+TTS on ": ("riva", "target"),
+    "voicefsm embedded: LLM on ": ("llm", "base_url"),
+}
+"""How the child's lines begin that tell where it listens, and the setting each is for."""
 _EMBEDDED_START_S_MAX = 60.0
 _EMBEDDED_STOP_S_MAX = 5.0
 
+T = TypeVar("T")
 
-async def serve(settings: Settings, *, embedded: bool = False) -> None:
-    """Run the gateway until SIGTERM or SIGINT.
+
+async def serve(settings: Settings) -> None:
+    """Run the gateway until SIGTERM, SIGINT or SIGHUP.
 
     Raises:
         SettingsError: something it needs is not there; no port was opened.
@@ -43,10 +51,37 @@ async def serve(settings: Settings, *, embedded: bool = False) -> None:
     """
     configure(settings.log.level, settings.log.format)
     stop = _told_to_stop()
-    async with _embedded_backends(wanted=embedded), running(settings) as port:
+    async with _announced(settings):
+        await stop.wait()
+
+
+async def serve_embedded(settings: Settings, arguments: Sequence[str], settings_with: Callable[[Source], Settings]) -> None:
+    """The same with the embedded backends, for as long as they live.
+
+    `arguments` are for `voicefsm embedded`; `settings_with` makes the gateway's settings, given where the backends listen.
+
+    Raises:
+        SettingsError: as above; or the backends did not start.
+        BackendsDied: the backends ended.
+
+    """
+    configure(settings.log.level, settings.log.format)
+    stop = _told_to_stop()
+    async with _embedded(arguments) as child:
+        found = await _unless(stop, _addresses_in_time(child))
+        if found is None:
+            return
+        async with _announced(settings_with(found)):
+            await _unless(stop, _lost(child))
+
+
+@asynccontextmanager
+async def _announced(settings: Settings) -> AsyncGenerator[None]:
+    """A running gateway; whoever started it is told where it listens."""
+    async with running(settings) as port:
         print(f"voicefsm gateway: listening on {settings.server.host}:{port}", flush=True)  # noqa: T201 (parents read it)
         print("voicefsm gateway: ready", flush=True)  # noqa: T201
-        await stop.wait()
+        yield
 
 
 @asynccontextmanager
@@ -158,45 +193,83 @@ def open_journal(settings: JournalSettings, session_id: str) -> Journal:
 
 
 def _told_to_stop() -> asyncio.Event:
-    """Set on SIGTERM or SIGINT: from now on, so that a child told to stop early still stops in order."""
+    """Set on SIGTERM, SIGINT, and when the terminal is closed (unless the process was started to outlive it)."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sign, stop.set)
+    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if sign is not signal.SIGHUP or signal.getsignal(sign) is not signal.SIG_IGN:
+            loop.add_signal_handler(sign, stop.set)
     return stop
 
 
-@asynccontextmanager
-async def _embedded_backends(*, wanted: bool) -> AsyncGenerator[None]:
-    """The local engines, in a process of their own: their speech engine is GPL, and their load is theirs."""
-    if not wanted:
-        yield
-        return
-    child = await asyncio.create_subprocess_exec(sys.executable, "-m", "voicefsm", "embedded", stdout=asyncio.subprocess.PIPE)
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` returns or raises; None when told to stop before it does."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
-        await _ready_in_time(child)
-        yield
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        stopping.cancel()
+
+
+# --- the embedded backends, in a process of their own ------------------------------------------------------------------------
+
+
+class BackendsDied(VoiceFsmError):
+    """The embedded backends ended while the gateway needed them."""
+
+
+@asynccontextmanager
+async def _embedded(arguments: Sequence[str]) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """The local engines, in a process of their own: their speech engine is GPL, and their load is theirs.
+
+    It has a session of its own too: Ctrl-C reaches us alone, and the child is stopped after the last session is over.
+    """
+    command = (sys.executable, "-m", "voicefsm", "embedded", *arguments)
+    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, start_new_session=True)
+    try:
+        yield child
     finally:
         await _end(child)
 
 
-async def _ready_in_time(child: asyncio.subprocess.Process) -> None:
+async def _addresses_in_time(child: asyncio.subprocess.Process) -> Source:
+    """Where the child listens, once it is ready."""
     try:
         async with asyncio.timeout(_EMBEDDED_START_S_MAX):
-            await _until_ready(child)
+            return await _addresses_when_ready(child)
     except TimeoutError:
         raise SettingsError("The embedded backends did not start in time.", remedy="Run `voicefsm embedded` to see why.") from None
 
 
-async def _until_ready(child: asyncio.subprocess.Process) -> None:
+async def _addresses_when_ready(child: asyncio.subprocess.Process) -> Source:
     """Pass the child's lines on until it says that it is ready; it prints none after that."""
     assert child.stdout is not None
+    found: dict[str, dict[str, str]] = {}
     async for raw in child.stdout:
         line = raw.decode(errors="replace").rstrip()
         print(line, flush=True)  # noqa: T201
+        for sign, (section, name) in _EMBEDDED_ADDRESSES.items():
+            if line.startswith(sign):
+                found[section] = {name: line.removeprefix(sign)}
         if line == _EMBEDDED_READY:
-            return
-    raise SettingsError("The embedded backends ended before they were ready.", remedy="Run `voicefsm embedded` to see why.")
+            return Source("the embedded backends", found)
+    code = await child.wait()
+    raise SettingsError(
+        f"The embedded backends ended with exit code {code} before they were ready.",
+        remedy="What they said stands above; `voicefsm embedded` starts them alone.",
+    )
+
+
+async def _lost(child: asyncio.subprocess.Process) -> None:
+    """Raises `BackendsDied` when the child ends."""
+    code = await child.wait()
+    structlog.get_logger("voicefsm").error("embedded backends died", exit_code=code)
+    raise BackendsDied(
+        f"The embedded backends ended with exit code {code}; the gateway cannot work without them and stopped.",
+        remedy="What they said stands above; start again, and if it happens again, please report it.",
+    )
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

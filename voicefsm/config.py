@@ -5,7 +5,8 @@ Theory of operation:
 - A setting is declared once, by `values.setting()` in the frozen dataclass of the package that uses it. `Settings` lists those
   dataclasses, one per section; from each a pydantic model is made here that knows the same types, defaults and bounds.
 - Sources, the strongest first: the command line (`--set SECTION.NAME=VALUE`), the environment (`VOICEFSM_SECTION__NAME`), a TOML
-  file (`--config` or `VOICEFSM_CONFIG`), a directory of secrets (`VOICEFSM_SECRETS_DIR`, one file `section__name` each), defaults.
+  file (`--config` or `VOICEFSM_CONFIG`), a directory of secrets (`VOICEFSM_SECRETS_DIR`, one file `section__name` each), what the
+  caller found out (a fallback: where the backends it started listen), defaults.
 - A secret called NAME can also be read from the file that the setting NAME_file points to, in every source.
 - What nobody declared is an error, and so is what is out of bounds. All problems are told at once, each with where it came from,
   before a port opens.
@@ -117,17 +118,23 @@ def env_name(section: str, name: str) -> str:
     return f"{PREFIX}{section}__{name}".upper()
 
 
-def load(*, file: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
-    """The gateway's settings. `overrides` are "section.name=value".
+NOTHING = Source("", {})
+
+
+def load(*, file: Path | None = None, overrides: Iterable[str] = (), fallback: Source = NOTHING) -> Settings:
+    """The gateway's settings. `overrides` are "section.name=value"; `fallback` is heard where no other source says anything.
 
     Raises `SettingsError` that lists everything wrong, with where it came from.
     """
-    return Settings(**load_sections(SECTIONS, file=file, overrides=overrides))
+    return Settings(**load_sections(SECTIONS, file=file, overrides=overrides, fallback=fallback))
 
 
-def load_sections(sections: Mapping[str, type], *, file: Path | None = None, overrides: Iterable[str] = ()) -> dict[str, Any]:
+def load_sections(
+    sections: Mapping[str, type], *, file: Path | None = None, overrides: Iterable[str] = (), fallback: Source = NOTHING
+) -> dict[str, Any]:
     """One instance of each section's dataclass, as `load` would make it."""
     sources, problems = _sources(sections, file, overrides)
+    sources.append(fallback)
     built: dict[str, Any] = {}
     for section, settings_type in sections.items():
         values, unread = _merged(section, settings_type, sources)

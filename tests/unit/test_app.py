@@ -17,7 +17,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from voicefsm import app
-from voicefsm.config import Settings
+from voicefsm.config import Settings, Source
 from voicefsm.errors import SettingsError
 from voicefsm.runtime.journal import FileJournal, JournalSettings, NullJournal
 from voicefsm.scripted import ScriptedLlm, ScriptedRiva
@@ -38,6 +38,16 @@ def _fresh_log() -> Iterator[None]:
     structlog.reset_defaults()
     yield
     structlog.reset_defaults()
+
+
+async def until_printed(line: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What is printed up to that line."""
+    printed: list[str] = []
+    async with asyncio.timeout(20):
+        while line not in printed:
+            await asyncio.sleep(0.02)
+            printed += capsys.readouterr().out.splitlines()
+    return printed
 
 
 async def answers(port: int) -> bool:
@@ -110,13 +120,10 @@ async def test_serve_says_where_it_listens_and_stops_when_told(capsys: pytest.Ca
     async with ScriptedRiva() as riva, ScriptedLlm() as llm:
         settings = with_changes(LOCAL, riva={"target": riva.target}, llm={"base_url": llm.base_url})
         serving = asyncio.create_task(app.serve(settings))
-        lines: list[str] = []
+        lines = await until_printed("voicefsm gateway: ready", capsys)
+        port = int(next(line for line in lines if "listening on" in line).rpartition(":")[2])
+        assert await answers(port)
         async with asyncio.timeout(20):
-            while "voicefsm gateway: ready" not in lines:
-                await asyncio.sleep(0.02)
-                lines += capsys.readouterr().out.splitlines()
-            port = int(next(line for line in lines if "listening on" in line).rpartition(":")[2])
-            assert await answers(port)
             os.kill(os.getpid(), signal.SIGTERM)
             await serving
         assert not await answers(port)
@@ -126,6 +133,7 @@ async def test_serve_says_where_it_listens_and_stops_when_told(capsys: pytest.Ca
 
 
 START = asyncio.create_subprocess_exec
+ARGUMENTS = ("--set", "embedded.llm_port=0")
 
 
 def child(monkeypatch: pytest.MonkeyPatch, code: str) -> list[asyncio.subprocess.Process]:
@@ -133,7 +141,7 @@ def child(monkeypatch: pytest.MonkeyPatch, code: str) -> list[asyncio.subprocess
     started: list[asyncio.subprocess.Process] = []
 
     async def replaced(*args: str, **kwargs: Any) -> asyncio.subprocess.Process:
-        assert args[1:] == ("-m", "voicefsm", "embedded")
+        assert args == (sys.executable, "-m", "voicefsm", "embedded", *ARGUMENTS)
         started.append(await START(sys.executable, "-u", "-c", code, **kwargs))
         return started[-1]
 
@@ -141,7 +149,25 @@ def child(monkeypatch: pytest.MonkeyPatch, code: str) -> list[asyncio.subprocess
     return started
 
 
-READY = "import time; print('starting'); print('voicefsm embedded: ready'); time.sleep(60)"
+ADDRESSES = "print('voicefsm embedded: Riva ASR+TTS on 127.0.0.1:1'); print('voicefsm embedded: LLM on http://127.0.0.1:2/v1')"
+READY = f"import time; {ADDRESSES}; print('voicefsm embedded: ready'); time.sleep(60)"
+
+
+def serving_embedded(given: list[Source] | None = None) -> asyncio.Task[None]:
+    """`serve --embedded`; `given` collects where the backends were found."""
+
+    def settings_with(found: Source) -> Settings:
+        if given is not None:
+            given.append(found)
+        return LOCAL
+
+    return asyncio.create_task(app.serve_embedded(LOCAL, ARGUMENTS, settings_with))
+
+
+async def over(serving: asyncio.Task[None]) -> None:
+    """Wait for the end of `serve`."""
+    async with asyncio.timeout(20):
+        await serving
 
 
 async def test_the_embedded_backends_live_as_long_as_the_gateway(
@@ -149,40 +175,118 @@ async def test_the_embedded_backends_live_as_long_as_the_gateway(
 ) -> None:
     """Otherwise they are used before they are ready, or outlive the gateway and keep its ports."""
     started = child(monkeypatch, READY)
-    async with app._embedded_backends(wanted=True):
-        assert "starting" in capsys.readouterr().out
-        assert started[0].returncode is None
+    serving = serving_embedded()
+    await until_printed("voicefsm gateway: ready", capsys)
+    assert started[0].returncode is None
+    os.kill(os.getpid(), signal.SIGTERM)
+    await over(serving)
     assert started[0].returncode == -signal.SIGTERM
-    async with app._embedded_backends(wanted=False):
-        assert len(started) == 1
+
+
+async def test_the_gateway_uses_the_backends_where_they_listen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise `[embedded] riva_port` brings up backends that nobody talks to."""
+    child(monkeypatch, READY)
+    given: list[Source] = []
+    serving = serving_embedded(given)
+    await until_printed("voicefsm gateway: ready", capsys)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await over(serving)
+    assert [source.values for source in given] == [
+        {"riva": {"target": "127.0.0.1:1"}, "llm": {"base_url": "http://127.0.0.1:2/v1"}}
+    ]
+
+
+async def test_a_gateway_whose_backends_die_ends_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise it lives on, takes calls and answers none."""
+    started = child(monkeypatch, READY)
+    monkeypatch.setattr(app, "configure", lambda *_: None)
+    with capture_logs() as lines:
+        serving = serving_embedded()
+        await until_printed("voicefsm gateway: ready", capsys)
+        started[0].kill()
+        with pytest.raises(app.BackendsDied, match="ended with exit code -9"):
+            await over(serving)
+    assert [(line["log_level"], line["exit_code"]) for line in lines if line["event"] == "embedded backends died"] == [
+        ("error", -9)
+    ]
+
+
+async def test_ctrl_c_reaches_the_gateway_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Otherwise the backends are gone before the calls that drain have been answered."""
+    started = child(monkeypatch, READY)
+    serving = serving_embedded()
+    await until_printed("voicefsm gateway: ready", capsys)
+    assert os.getsid(started[0].pid) != os.getsid(0)
+    assert os.getpgid(started[0].pid) != os.getpgid(0)
+    os.kill(os.getpid(), signal.SIGINT)
+    await over(serving)
+    assert started[0].returncode == -signal.SIGTERM, "stopped by us"
+
+
+async def test_told_to_stop_while_the_backends_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Otherwise Ctrl-C seems dead for as long as the engines load; or the gateway opens its port to close it."""
+    started = child(monkeypatch, "import time; print('loading'); time.sleep(60)")
+    serving = serving_embedded()
+    await until_printed("loading", capsys)
+    os.kill(os.getpid(), signal.SIGINT)
+    await over(serving)
+    assert started[0].returncode == -signal.SIGTERM
+    assert "gateway" not in capsys.readouterr().out
+
+
+async def test_a_closed_terminal_ends_the_gateway_in_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise the backends, which have no terminal, outlive it and keep their ports; or nohup has no effect."""
+    started = child(monkeypatch, READY)
+    serving = serving_embedded()
+    await until_printed("voicefsm gateway: ready", capsys)
+    os.kill(os.getpid(), signal.SIGHUP)
+    await over(serving)
+    assert started[0].returncode == -signal.SIGTERM
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        app._told_to_stop()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 async def test_embedded_backends_that_end_or_hang_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise `serve --embedded` waits for ever, or goes on without ears."""
-    child(monkeypatch, "print('no engine')")
-    with pytest.raises(SettingsError, match=r"ended before they were ready.*Run `voicefsm embedded`"):
-        async with app._embedded_backends(wanted=True):
-            raise AssertionError
+    child(monkeypatch, "import sys; print('no engine'); sys.exit(2)")
+    with pytest.raises(SettingsError, match=r"exit code 2 before they were ready.*What they said stands above"):
+        await over(serving_embedded())
     started = child(monkeypatch, "import time; time.sleep(60)")
     monkeypatch.setattr(app, "_EMBEDDED_START_S_MAX", 0.2)
     with pytest.raises(SettingsError, match="did not start in time"):
-        async with app._embedded_backends(wanted=True):
-            raise AssertionError
+        await over(serving_embedded())
     assert started[0].returncode is not None
 
 
-async def test_a_child_that_does_not_listen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_does_not_listen_is_killed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Otherwise the gateway cannot be stopped."""
     monkeypatch.setattr(app, "_EMBEDDED_STOP_S_MAX", 0.2)
     started = child(monkeypatch, f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {READY}")
-    async with app._embedded_backends(wanted=True):
-        pass
+    serving = serving_embedded()
+    await until_printed("voicefsm gateway: ready", capsys)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await over(serving)
     assert started[0].returncode == -signal.SIGKILL
 
 
 async def test_what_goes_wrong_in_the_gateway_is_not_blamed_on_the_embedded_backends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a time-out of something else sends the operator to the wrong place."""
-    child(monkeypatch, READY)
+    """Otherwise a time-out of something else sends the operator to the wrong place; or the backends are left behind."""
+    started = child(monkeypatch, READY)
+
+    def late(_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(app, "choose_canceller", late)
     with pytest.raises(TimeoutError):
-        async with app._embedded_backends(wanted=True):
-            raise TimeoutError
+        await over(serving_embedded())
+    assert started[0].returncode == -signal.SIGTERM

@@ -77,6 +77,17 @@ def test_a_stronger_source_wins_and_a_weaker_one_fills_in(monkeypatch, tmp_path)
     assert (settings.count, settings.ratio, settings.text, settings.names) == (4, 1.25, "file", ("a", "b"))
 
 
+def test_what_was_found_out_is_heard_where_nobody_says_anything(monkeypatch, tmp_path):
+    """Otherwise the backends that `serve --embedded` starts would take the place of those the operator named."""
+    file = write(tmp_path / "v.toml", "[sample]\ntext = 'file'")
+    monkeypatch.setenv("VOICEFSM_SAMPLE__COUNT", "2")
+    found = config.Source("the backends", {"sample": {"text": "f", "count": 4, "ratio": 1.5}})
+    settings = load(file=file, fallback=found)
+    assert (settings.text, settings.count, settings.ratio) == ("file", 2, 1.5)
+    found = config.Source("the backends", {"sample": {"text": ""}})
+    assert "sample.text = '': must be between 1 and 4 characters long, from the backends" in problems(fallback=found)
+
+
 def test_the_environment_can_name_the_file(monkeypatch, tmp_path):
     """Otherwise a container could not be configured without changing its command."""
     monkeypatch.setenv("VOICEFSM_CONFIG", str(write(tmp_path / "v.toml", "[sample]\ncount = 1")))

@@ -1,8 +1,12 @@
-"""`voicefsm serve`: the gateway."""
+"""`voicefsm serve`: the gateway.
+
+With `--embedded`, the settings file and what is `--set` in the section [embedded] are for the child process, which checks them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +20,7 @@ def serve(  # noqa: PLR0917  # options, given by name
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default=False)] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.", show_default=False)] = None,
     embedded: Annotated[
-        bool, typer.Option("--embedded", help="Bring the local backends up too, in a process of their own.")
+        bool, typer.Option("--embedded", help="Bring the local backends up too, in a process of their own, and use them.")
     ] = False,
     journal_dir: Annotated[
         Path | None, typer.Option(help="Write a journal per session into this directory.", show_default=False)
@@ -28,8 +32,25 @@ def serve(  # noqa: PLR0917  # options, given by name
     from voicefsm.config import load  # noqa: PLC0415  # a quick --help
 
     options = {"server.host": host, "server.port": port, "journal.dir": journal_dir, "log.level": log_level}
-    settings = load(file=config, overrides=chosen(options, overrides))
+    ours, childs = _shared_out(overrides or []) if embedded else (overrides, [])
+    load_ours = partial(load, file=config, overrides=chosen(options, ours))
+    settings = load_ours()
     from voicefsm import app  # noqa: PLC0415  # wrong settings are told before anything heavy is loaded
 
-    asyncio.run(app.serve(settings, embedded=embedded))
+    if embedded:
+        asyncio.run(app.serve_embedded(settings, _arguments(config, childs), lambda found: load_ours(fallback=found)))
+    else:
+        asyncio.run(app.serve(settings))
     print("voicefsm gateway: stopped")
+
+
+def _shared_out(overrides: list[str]) -> tuple[list[str], list[str]]:
+    """The overrides for the gateway, and those for the embedded backends."""
+    childs = [override for override in overrides if override.lstrip().startswith("embedded.")]
+    return [override for override in overrides if override not in childs], childs
+
+
+def _arguments(config: Path | None, overrides: list[str]) -> list[str]:
+    """The command line of `voicefsm embedded`, the command apart."""
+    file = [] if config is None else ["--config", str(config)]
+    return [*file, *(argument for override in overrides for argument in ("--set", override))]

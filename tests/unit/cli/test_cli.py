@@ -151,6 +151,24 @@ def test_doctor_fails_where_no_backend_is():
     assert "(riva, llm)" in done.stdout.splitlines()[-1]
 
 
+def test_serve_refuses_what_its_embedded_backends_refuse(tmp_path):
+    """Otherwise a mistyped setting of theirs would be lost without a word."""
+    file = tmp_path / "voicefsm.toml"
+    file.write_text("[embedded]\nriva_prt = 0\n[server]\nport = 0\n", encoding="utf-8")
+    done = voicefsm("serve", "--embedded", "--config", str(file), "--set", "embedded.llm_port=many")
+    assert done.returncode == 2
+    assert f"embedded.riva_prt: no such setting, from the file {file}; did you mean riva_port?" in done.stderr
+    assert "embedded.llm_port = 'many': must be a whole number, from the command line" in done.stderr
+    assert "ended with exit code 2 before they were ready" in done.stderr
+    assert ("Traceback" in done.stderr, done.stdout) == (False, "")
+
+
+def test_without_the_embedded_backends_their_settings_have_no_place_on_the_command_line():
+    """Otherwise an option would be taken and have no effect."""
+    done = voicefsm("serve", "--set", "embedded.riva_port=0")
+    assert (done.returncode, "embedded: no such section" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("form", ["md", "mermaid", "json"])
 def test_table_has_every_state(form):
     """Otherwise the page would tell of a part of the behaviour."""
