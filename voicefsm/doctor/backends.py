@@ -6,6 +6,7 @@ Every check has a time-out of its own, and a server that does not answer costs i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
@@ -85,7 +86,8 @@ async def examine_model(ask: Callable[[], Awaitable[tuple[str, ...]]], base_url:
     try:
         models = await ask()
     except BackendError as error:
-        return broken(name, error.message, _START_LLM)
+        forgotten = "" if urlsplit(base_url).path.strip("/") else "Did you forget /v1 at the end of llm.base_url? "
+        return broken(name, error.message, forgotten + _START_LLM)
     if not models:
         return broken(name, f"{base_url} lists no model", "Load one; with Ollama: `ollama pull NAME`.")
     if model and model not in models:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -89,6 +90,9 @@ def examine_canceller(settings: AecSettings) -> Finding:
 
 # --- the report --------------------------------------------------------------------------------------------------------------
 
+_PIPED_COLUMNS = 1000
+"""Who reads a pipe finds each remedy in one line."""
+
 _STYLES = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.BROKEN: "bold red"}
 
 
@@ -100,7 +104,7 @@ def show(findings: Sequence[Finding]) -> None:
     for finding in findings:
         todo = f"\n[bold]→ {_plain(finding.remedy)}[/bold]" if finding.remedy else ""
         table.add_row(f"[{_STYLES[finding.verdict]}]{finding.verdict}[/]", finding.name, _plain(finding.detail) + todo)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS).print(table)
 
 
 def _plain(text: str) -> str:

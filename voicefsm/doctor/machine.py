@@ -38,7 +38,7 @@ def examine_packages() -> list[Finding]:
     versions = {name: _version(name) for name in CORE}
     missing = [name for name, version in versions.items() if not version]
     shown = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    lacks = broken("packages", f"not installed: {', '.join(missing)}", "pip install voicefsm")
+    lacks = broken("packages", f"not installed: {', '.join(missing)}", "In a checkout: pip install . (or `make setup`).")
     return [lacks if missing else ok("packages", shown), *(_examine_extra(name) for name in EXTRAS)]
 
 
@@ -46,10 +46,12 @@ def _examine_extra(name: str) -> Finding:
     modules, purpose = EXTRAS[name]
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        return note(
-            f"extra {name}", f"not installed: {', '.join(missing)}; needed for {purpose}", f"pip install 'voicefsm[{name}]'"
-        )
+        return note(f"extra {name}", f"not installed: {', '.join(missing)}; needed for {purpose}", _install(name))
     return ok(f"extra {name}", "installed")
+
+
+def _install(extra: str) -> str:
+    return f"In a checkout: pip install '.[{extra}]' (or `make setup`)."
 
 
 def _version(name: str) -> str:
@@ -65,7 +67,7 @@ def examine_audio() -> Finding:
     try:
         import sounddevice  # noqa: PLC0415  # an extra, and it loads PortAudio
     except ModuleNotFoundError:
-        return note(name, "not looked at: `talk` is not installed", "pip install 'voicefsm[talk]'")
+        return note(name, "not looked at: `talk` is not installed", _install("talk"))
     except OSError as missing:
         return note(
             name,
@@ -88,4 +90,5 @@ def examine_port(host: str, port: int) -> Finding:
             return ok(name, f"{host}:{port} is free")
     except OSError as taken:
         reason = taken.strerror or str(taken)
-        return note(name, f"cannot listen on {host}:{port}: {reason}", "Is a gateway running already? Else choose another: --port.")
+        remedy = "Is a gateway running already? Else choose another: `serve --port`, or server.port (VOICEFSM_SERVER__PORT)."
+        return broken(name, f"cannot listen on {host}:{port}: {reason}", remedy)

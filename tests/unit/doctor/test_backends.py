@@ -130,3 +130,5 @@ async def test_the_model_server():
     assert (await backends.examine_model(none, url, "")).is_fatal
     missing = await backends.examine_model(down, url, "")
     assert (missing.is_fatal, "VOICEFSM_LLM__BASE_URL" in missing.remedy) == (True, True)
+    assert "/v1" not in missing.remedy.partition("Start")[0]
+    assert (await backends.examine_model(down, "http://127.0.0.1:8000", "")).remedy.startswith("Did you forget /v1")

@@ -26,14 +26,14 @@ def test_a_missing_package_is_broken_and_a_missing_extra_is_a_note(monkeypatch):
     monkeypatch.setattr(machine, "EXTRAS", {"talk": (("no_such_module",), "the microphone")})
     core, extra = machine.examine_packages()
     assert (core.verdict, "no-such-package" in core.detail) == (Verdict.BROKEN, True)
-    assert (extra.verdict, extra.remedy) == (Verdict.NOTE, "pip install 'voicefsm[talk]'")
+    assert (extra.verdict, extra.remedy) == (Verdict.NOTE, "In a checkout: pip install '.[talk]' (or `make setup`).")
 
 
 def test_a_taken_port_is_told():
     """Otherwise the next line after "ready" would be a refusal to start."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         finding = machine.examine_port("127.0.0.1", taken.getsockname()[1])
-    assert (finding.verdict, "--port" in finding.remedy) == (Verdict.NOTE, True)
+    assert (finding.verdict, "--port" in finding.remedy) == (Verdict.BROKEN, True)
     assert machine.examine_port("127.0.0.1", 0).verdict is Verdict.OK
 
 
@@ -55,4 +55,4 @@ def test_talk_is_optional(monkeypatch):
     """Otherwise a server would need a sound library."""
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     finding = machine.examine_audio()
-    assert (finding.verdict, finding.remedy) == (Verdict.NOTE, "pip install 'voicefsm[talk]'")
+    assert (finding.verdict, finding.remedy) == (Verdict.NOTE, "In a checkout: pip install '.[talk]' (or `make setup`).")
