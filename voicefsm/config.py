@@ -250,7 +250,8 @@ def _only_sections(source: Source, ours: AbstractSet[str], problems: list[str]) 
     known = ours if source.label == COMMAND_LINE else ours | SECTIONS.keys() | ELSEWHERE
     for section, table in source.values.items():
         if section not in known:
-            problems.append(f"{section}: no such section, {source.where(section, '')}{_did_you_mean(section, known)}")
+            hint = _did_you_mean(section, known) or f"; there are {', '.join(sorted(known))}"
+            problems.append(f"{section}: no such section, {source.where(section, '')}{hint}")
         elif not isinstance(table, dict):
             problems.append(f"{section}: must be a section, [{section}], {source.where(section, '')}")
         else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NewType, TypeVar
 
@@ -60,6 +61,21 @@ class EndReason(enum.StrEnum):
     SHUTDOWN = "shutdown"
 
 
+_HOST = r"([^\s/:@?#\[\]]+|\[[\da-fA-F:.]+\])"
+"""A name, an IPv4 address, or an IPv6 address in brackets."""
+
+
+class Shape(enum.Enum):
+    """What a text that says where a server is looks like: how people are told, and the pattern."""
+
+    URL = ("http://HOST or https://HOST, with port and path if need be", rf"https?://{_HOST}(:\d{{1,5}})?(/\S*)?")
+    HOST_PORT = ("HOST:PORT", rf"(dns:///)?{_HOST}:\d{{1,5}}")
+
+    def __init__(self, words: str, pattern: str) -> None:
+        self.words = words
+        self.pattern = re.compile(pattern)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bounds:
     """What a setting says about itself; read by `config.py`, `docs/settings.md` and the per-session override check."""
@@ -69,6 +85,7 @@ class Bounds:
     ge: float | None = None
     le: float | None = None
     secret: bool = False
+    shape: Shape | None = None
 
 
 def setting(
@@ -79,13 +96,14 @@ def setting(
     ge: float | None = None,
     le: float | None = None,
     secret: bool = False,
+    shape: Shape | None = None,
 ) -> Any:
     """Declare one field of a settings dataclass, once: default, unit, bounds (inclusive) and one sentence.
 
     `unit` is "ms", "samples", "Hz", "dB", "tokens", "characters", … or "" for a plain text or switch.
     Returns a `dataclasses.field`; the type is `Any` because `dataclasses.field` itself is typed that way.
     """
-    bounds = Bounds(unit=unit, doc=doc, ge=ge, le=le, secret=secret)
+    bounds = Bounds(unit=unit, doc=doc, ge=ge, le=le, secret=secret, shape=shape)
     return dataclasses.field(default=default, metadata={"bounds": bounds})
 
 
@@ -100,6 +118,8 @@ def refusal(value: object, bounds: Bounds) -> str:
 
     A text is measured in characters and a tuple in entries. Not-a-number is inside no bounds.
     """
+    if bounds.shape is not None and isinstance(value, str) and not bounds.shape.pattern.fullmatch(value):
+        return f"must look like {bounds.shape.words}"
     size = len(value) if isinstance(value, (str, tuple)) else value
     least, most = bounds.ge, bounds.le
     if (least is None and most is None) or not isinstance(size, (int, float)):

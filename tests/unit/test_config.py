@@ -175,7 +175,7 @@ def test_every_problem_is_told_at_once_with_its_source(monkeypatch, tmp_path):
         "sample.text = '': must be between 1 and 4 characters long, from the command line",
         "sample.ratio = 'nan': must be a finite number, from the command line",
         "--set nonsense: must have the form SECTION.NAME=VALUE",
-        "embedded: no such section, from the command line",
+        "embedded: no such section, from the command line; there are sample",
     ):
         assert f"  - {line}" in told.splitlines()
     assert told.startswith("10 problems")
@@ -232,3 +232,29 @@ def test_not_a_number_is_within_no_bounds():
     """Otherwise a NaN from the wire would pass every comparison."""
     with pytest.raises(ValueError, match="ratio is nan"):
         checked_replace(Sample(), ratio=math.nan)
+
+
+@pytest.mark.parametrize(
+    ("setting_name", "good", "bad"),
+    [
+        (
+            "llm.base_url",
+            ["http://h/v1", "https://h:8000/v1", "http://[::1]:8/v1"],
+            ["localhost:8000", "ftp://h/v1", "http://", ""],
+        ),
+        ("riva.target", ["h:1", "127.0.0.1:50051", "[::1]:50051", "dns:///riva:50051"], ["foo", "h:", ":50051", "http://h:1", ""]),
+    ],
+)
+def test_addresses_have_their_shape(setting_name, good, bad):
+    """Otherwise a forgotten scheme or port would be found by the first caller."""
+    for address in good:
+        config.load(overrides=[f"{setting_name}={address}"])
+    for address in bad:
+        with pytest.raises(SettingsError, match="must look like"):
+            config.load(overrides=[f"{setting_name}={address}"])
+
+
+def test_an_unknown_section_is_answered_with_those_there_are():
+    """Otherwise a newcomer would have to guess."""
+    with pytest.raises(SettingsError, match="no such section, from the command line; there are aec, asr, "):
+        config.load(overrides=["microphone.level=1"])

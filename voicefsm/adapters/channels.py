@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 from grpc._cython import cygrpc
 
 from voicefsm.errors import BackendError
-from voicefsm.values import Backend, setting
+from voicefsm.values import Backend, Shape, setting
 
 ResponseT = TypeVar("ResponseT")
 
@@ -32,7 +32,7 @@ ResponseT = TypeVar("ResponseT")
 class RivaChannelSettings:
     """How to reach one Riva server."""
 
-    target: str = setting("127.0.0.1:50051", unit="", doc="Address of the Riva gRPC server, HOST:PORT.")
+    target: str = setting("127.0.0.1:50051", unit="", shape=Shape.HOST_PORT, doc="Address of the Riva gRPC server.")
     open_ms_max: int = setting(3000, unit="ms", ge=50, le=60000, doc="How long a call may take to reach the server.")
     list_ms_max: int = setting(5000, unit="ms", ge=50, le=60000, doc="How long the server may take to list its models or voices.")
     keepalive_ms: int = setting(

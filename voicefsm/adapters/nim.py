@@ -25,7 +25,7 @@ import httpx
 
 from voicefsm.errors import BackendError
 from voicefsm.ports import GenerationRequest, Message
-from voicefsm.values import Backend, setting
+from voicefsm.values import Backend, Shape, setting
 
 T = TypeVar("T")
 
@@ -56,7 +56,12 @@ class Reasoning(enum.StrEnum):
 class LlmSettings:
     """Which language model answers, and how long it may take."""
 
-    base_url: str = setting("http://127.0.0.1:8000/v1", unit="", doc="Base URL of the OpenAI-compatible server, with its version.")
+    base_url: str = setting(
+        "http://127.0.0.1:8000/v1",
+        unit="",
+        shape=Shape.URL,
+        doc="Base URL of the OpenAI-compatible server, with its version (/v1).",
+    )
     model: str = setting("", unit="", doc="Name of the model; empty takes the first one the server lists.")
     api_key: str = setting("", unit="", secret=True, doc="Bearer token; empty sends none.")
     reasoning: Reasoning = setting(

@@ -110,6 +110,8 @@ def _default(row: Entry) -> str:
 def _bounds(row: Entry) -> str:
     if row.choices:
         return ", ".join(f"`{choice}`" for choice in row.choices)
+    if row.bounds.shape is not None:
+        return row.bounds.shape.words
     unit = row.bounds.unit
     if row.bounds.ge is not None and row.bounds.le is not None:
         return f"{row.bounds.ge:.15g} to {row.bounds.le:.15g} {unit}".strip()

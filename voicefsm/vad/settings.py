@@ -19,7 +19,11 @@ class VadSettings:
         6, unit="dB", ge=0, le=40, doc="Frames less than this above the noise floor of the microphone are never voiced."
     )
     onset_frames: int = setting(
-        3, unit="frames", ge=1, le=25, doc="Voiced frames of 20 ms, of the last one more than that many, that make an onset."
+        3,
+        unit="frames",
+        ge=1,
+        le=25,
+        doc="So many voiced frames of 20 ms make an onset; one unvoiced frame among them is forgiven.",
     )
     onset_far_frames: int = setting(
         4, unit="frames", ge=1, le=25, doc="The same while the far end or its echo is audible: our own voice must not count."
