@@ -40,7 +40,7 @@ class Embedded:
 def embedded() -> Iterator[Embedded]:
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
     if missing:
-        pytest.skip(f"the embedded engines need {', '.join(missing)}: pip install 'voicefsm[embedded]'")
+        pytest.skip(f"the embedded engines need {', '.join(missing)}: pip install '.[embedded]'")
     with subprocess.Popen([sys.executable, "-c", SERVE], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]

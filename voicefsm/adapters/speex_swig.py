@@ -15,7 +15,7 @@ from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, Samples
 from voicefsm.errors import LocalProtocolError, SettingsError
 
-REMEDY = "Run pip install 'voicefsm[speexdsp]' (needs a compiler, swig, libspeexdsp-dev), or set aec.canceller = speex."
+REMEDY = "In a checkout, run pip install '.[speexdsp]' (needs a compiler, swig, libspeexdsp-dev), or set aec.canceller = speex."
 
 
 class _Binding(Protocol):

@@ -1,7 +1,8 @@
 """The command line: one file per command.
 
 Every command prints a summary as its last line on standard output. Exit codes: 0 all is well; 1 what the command checks does not
-hold, or what it leans on failed; 2 the command line or the settings are wrong, or an extra is not installed.
+hold, or what it leans on failed; 2 the command line or the settings are wrong, a file or directory cannot be used, or an extra is
+not installed.
 
 A command imports what it needs when it runs, so that `--help` is quick and a missing extra spoils only the commands that need it.
 """
@@ -45,6 +46,11 @@ def run() -> None:
         app()
     except SettingsError as wrong:
         _complain(wrong)
+        sys.exit(2)
+    except OSError as refused:
+        if refused.filename is None:
+            raise  # about no file of the user's: a defect, which needs its traceback
+        print(f"voicefsm: {refused.filename}: {refused.strerror}", file=sys.stderr)
         sys.exit(2)
     except VoiceFsmError as failed:
         _complain(failed)

@@ -35,5 +35,5 @@ def needs(command: str, extra: str) -> Iterator[None]:
             raise
         raise SettingsError(
             f"`voicefsm {command}` needs the package {missing.name.split('.')[0]}, which is not installed.",
-            remedy=f"Install it with: pip install 'voicefsm[{extra}]'",
+            remedy=f"Install it in a checkout with: pip install '.[{extra}]' (or `make setup`)",
         ) from missing

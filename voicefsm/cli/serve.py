@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
 
 from voicefsm.cli.common import ConfigFile, Overrides, chosen
+from voicefsm.errors import SettingsError
 
 
 def serve(  # noqa: PLR0917  # options, given by name
@@ -35,6 +37,7 @@ def serve(  # noqa: PLR0917  # options, given by name
     ours, childs = _shared_out(overrides or []) if embedded else (overrides, [])
     load_ours = partial(load, file=config, overrides=chosen(options, ours))
     settings = load_ours()
+    _check_writable(settings.journal.dir)
     from voicefsm import app  # noqa: PLC0415  # wrong settings are told before anything heavy is loaded
 
     if embedded:
@@ -42,6 +45,19 @@ def serve(  # noqa: PLR0917  # options, given by name
     else:
         asyncio.run(app.serve(settings))
     print("voicefsm gateway: stopped")
+
+
+def _check_writable(journal_dir: str) -> None:
+    """Raises `SettingsError` when journals are wanted where none can be written."""
+    if not journal_dir:
+        return
+    try:
+        Path(journal_dir).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=journal_dir):
+            pass
+    except OSError as refused:
+        problem = f"No journal can be written into {journal_dir}: {refused.strerror}."
+        raise SettingsError(problem, remedy="Choose another directory: --journal-dir, or journal.dir.") from refused
 
 
 def _shared_out(overrides: list[str]) -> tuple[list[str], list[str]]:

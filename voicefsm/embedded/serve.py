@@ -40,8 +40,8 @@ async def serve(settings: EmbeddedSettings) -> None:
     async with AsyncExitStack() as servers:
         try:
             llm = await servers.enter_async_context(llm_server(settings.llm))
-        except OSError as error:
-            raise SystemExit(f"voicefsm embedded: {error.strerror}") from None
+        except OSError:
+            raise _cannot_listen(settings.host, settings.llm_port, "llm") from None
         riva_port = await servers.enter_async_context(_riva(settings))
         _say(f"Riva ASR+TTS on {settings.host}:{riva_port}")
         _say(f"LLM on {llm.base_url}")
@@ -51,6 +51,13 @@ async def serve(settings: EmbeddedSettings) -> None:
 
 def _say(line: str) -> None:
     print(f"voicefsm embedded: {line}", flush=True)  # noqa: T201  # who starts this process waits for these lines
+
+
+def _cannot_listen(host: str, port: int, which: str) -> SystemExit:
+    return SystemExit(
+        f"voicefsm embedded: cannot listen on {host}, port {port}. Is something else listening there? Stop it, or choose "
+        f"another port with `embedded --{which}-port` or `serve --embedded --set embedded.{which}_port`; 0 takes any free one."
+    )
 
 
 @asynccontextmanager
@@ -65,10 +72,7 @@ async def _riva(settings: EmbeddedSettings) -> AsyncIterator[int]:
     try:
         port = server.add_insecure_port(f"{settings.host}:{settings.riva_port}")
     except RuntimeError:
-        raise SystemExit(
-            f"voicefsm embedded: cannot listen on {settings.host}, port {settings.riva_port}. Is another one running? Stop it, or "
-            "choose another port with --riva-port; 0 takes any free one."
-        ) from None
+        raise _cannot_listen(settings.host, settings.riva_port, "riva") from None
     pool = DecoderPool(SpeechModel(settings.asr_search, settings.asr_domain_weight), settings.asr_streams_max)
     synthesizer = Synthesizer(engines(settings.tts_words_per_minute, with_flite=settings.tts_flite))
     readiness = health.aio.HealthServicer()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -42,7 +43,10 @@ def load() -> ModuleType:
     try:
         import sounddevice  # noqa: PLC0415 - an extra, and it looks for PortAudio when imported
     except ModuleNotFoundError:
-        raise NoAudio("The Python package sounddevice is not installed.", remedy="Run: pip install 'voicefsm[talk]'") from None
+        raise NoAudio(
+            "The Python package sounddevice is not installed.",
+            remedy="In a checkout, run: pip install '.[talk]' (or `make setup`).",
+        ) from None
     except OSError as error:
         raise NoAudio(
             f"PortAudio is not installed ({error}).",
@@ -65,7 +69,7 @@ def check(sounddevice: ModuleType, input_device: str, output_device: str) -> tup
             what = "microphone" if kind == "input" else "loudspeaker"
             raise NoAudio(
                 f"No usable {what}: {error}.",
-                remedy="`python -m sounddevice` lists the devices. Without any, use --wav-in FILE --wav-out FILE.",
+                remedy=f"`{sys.executable} -m sounddevice` lists the devices. Without any, use --wav-in FILE --wav-out FILE.",
             ) from None
         names.append(str(chosen["name"]))
     return names[0], names[1]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from voicefsm import cli
 from voicefsm.cli import app, common
 from voicefsm.cli.settings import Format
 from voicefsm.config import SECTIONS, Settings, load
@@ -71,7 +72,7 @@ def test_a_missing_extra_says_how_to_get_it():
     with pytest.raises(SettingsError) as raised, common.needs("talk", "talk"):
         raise ModuleNotFoundError("No module named 'sounddevice'", name="sounddevice")
     assert "`voicefsm talk` needs the package sounddevice" in raised.value.message
-    assert "pip install 'voicefsm[talk]'" in raised.value.remedy
+    assert "pip install '.[talk]'" in raised.value.remedy
 
 
 def test_our_own_missing_module_is_a_defect_and_not_an_extra():
@@ -146,7 +147,7 @@ def test_serve_says_where_it_listens_and_stops_when_told(gateway):
 
 def test_doctor_fails_where_no_backend_is():
     """Otherwise a script could not ask whether `serve` would work."""
-    done = voicefsm("doctor", **NOWHERE)
+    done = voicefsm("doctor", "--set", "server.port=0", **NOWHERE)
     assert done.returncode == 1
     assert "(riva, llm)" in done.stdout.splitlines()[-1]
 
@@ -169,6 +170,22 @@ def test_without_the_embedded_backends_their_settings_have_no_place_on_the_comma
     assert (done.returncode, "embedded: no such section" in done.stderr) == (2, True)
 
 
+def test_piped_findings_are_not_wrapped():
+    """Otherwise nobody could search the doctor's output for a sentence."""
+    done = voicefsm("doctor", **NOWHERE)
+    assert "or set riva.target (VOICEFSM_RIVA__TARGET) to your Riva server, HOST:PORT." in done.stdout
+
+
+def test_journals_that_cannot_be_written_keep_the_gateway_from_starting(tmp_path):
+    """Otherwise an operator who wants journals would find out that there are none when one is needed."""
+    file = tmp_path / "file"
+    file.touch()
+    done = voicefsm("serve", "--port", "0", "--journal-dir", str(file / "journals"), **NOWHERE)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--journal-dir" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("form", ["md", "mermaid", "json"])
 def test_table_has_every_state(form):
     """Otherwise the page would tell of a part of the behaviour."""
@@ -186,3 +203,16 @@ def test_timeline_refuses_what_it_cannot_draw(tmp_path):
     assert voicefsm("timeline", str(journal), "--out", "picture.gif").returncode == 2
     done = voicefsm("timeline", str(journal), "--out", str(tmp_path / "picture.html"))
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):
+    """Otherwise a mistyped directory would cost a newcomer fifty lines of traceback."""
+
+    def command() -> None:
+        (tmp_path / "nowhere" / "picture.html").write_text("", encoding="utf-8")
+
+    monkeypatch.setattr(cli, "app", command)
+    with pytest.raises(SystemExit) as left:
+        cli.run()
+    assert left.value.code == 2
+    assert capsys.readouterr().err == f"voicefsm: {tmp_path}/nowhere/picture.html: No such file or directory\n"

@@ -51,7 +51,7 @@ def test_says_which_device_is_missing(fake, what):
 def test_says_that_the_package_is_missing(monkeypatch):
     """If this fails a user without the extra does not learn of it."""
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(NoAudio, match=r"pip install 'voicefsm\[talk\]'"):
+    with pytest.raises(NoAudio, match=r"pip install '\.\[talk\]'"):
         device.load()
 
 
