@@ -99,11 +99,12 @@ async def running(settings: Settings) -> AsyncGenerator[int]:
         )
         gateway = Gateway(settings.server, _servicer(settings, senses, recognizer, synthesizer, clock))
         port = await gateway.start()
-        warming_up = asyncio.create_task(_warm_up(model, wanted=settings.llm.warm_up))
+        beside = [asyncio.create_task(work) for work in (_warm_up(model, wanted=settings.llm.warm_up), _look_for_riva(recognizer))]
         try:
             yield port
         finally:
-            warming_up.cancel()
+            for task in beside:
+                task.cancel()
             await gateway.stop()
 
 
@@ -128,6 +129,14 @@ async def _warm_up(model: NimLanguageModel, *, wanted: bool) -> None:
             await model.warm_up()
     except BackendError as error:
         structlog.get_logger("voicefsm").warning("model not warmed up", problem=error.message, remedy=error.remedy)
+
+
+async def _look_for_riva(recognizer: RivaRecognizer) -> None:
+    """Once, so that the log says early what the first caller would find out. Riva may still come up."""
+    try:
+        await recognizer.models()
+    except BackendError as error:
+        structlog.get_logger("voicefsm").warning("riva not found", problem=error.message, remedy=error.remedy)
 
 
 def _canceller(settings: Settings) -> Choice:
