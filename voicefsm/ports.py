@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from voicefsm.context import Context, State
 from voicefsm.effects import Effect
+from voicefsm.errors import VoiceFsmError
 from voicefsm.events import Fact, Word
 from voicefsm.values import Epoch
 
@@ -234,6 +235,9 @@ class Observer(Protocol):
         `reason` is an `EndReason`, "cancelled" (the client vanished), "client_error" (it broke the protocol) or "failed" (a
         defect); `message` says what happened, where there is more to say.
         """
+
+    def refused(self, error: VoiceFsmError) -> None:
+        """A call was turned away before it became a session."""
 
     def crashed(self, session_id: str, error: Exception) -> None:
         """A defect of ours ended a call; `session_id` is what its client was told to report."""

@@ -113,15 +113,28 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
 
     async def _converse(self, session_id: str, requests: AsyncGenerator[pb.ConverseRequest], call: Call) -> SessionEnded:
         """One call, from the first message to the last."""
-        self._refuse_if_draining()
-        self._admission.enter()
+        try:
+            self._refuse_if_draining()
+            self._admission.enter()
+        except VoiceFsmError as error:
+            self._observer.refused(error)
+            raise
+        try:
+            plan = await self._admit(requests)
+            return await self._hold(session_id, plan, requests, call)
+        finally:
+            self._admission.leave()
+
+    async def _admit(self, requests: AsyncGenerator[pb.ConverseRequest]) -> SessionPlan:
+        """What the client wants, if it can be had."""
         try:
             plan = codec.plan_of(await self._first(requests), self._plan)
             await self._admission.check(plan.language_code, plan.voice_name)
             self._refuse_if_draining()
-            return await self._hold(session_id, plan, requests, call)
-        finally:
-            self._admission.leave()
+        except VoiceFsmError as error:
+            self._observer.refused(error)
+            raise
+        return plan
 
     def _refuse_if_draining(self) -> None:
         if self._is_draining:

@@ -102,6 +102,9 @@ class Checker:
         """See `ports.Observer`."""
         self._state = State.CLOSED
 
+    def refused(self, error: Exception) -> None:
+        """See `ports.Observer`: the simulator has no server."""
+
     def crashed(self, session_id: str, error: Exception) -> None:
         """See `ports.Observer`."""
 

@@ -19,6 +19,7 @@ from typing import Any
 from voicefsm.aec.settings import AecSettings
 from voicefsm.context import Context, TurnSettings
 from voicefsm.effects import EndSession
+from voicefsm.errors import VoiceFsmError
 from voicefsm.ports import Hypothesis, Journal, Samples, Step
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.messages import AudioFormat, Encoding
@@ -113,6 +114,9 @@ class Witness:
         """See `ports.Observer`."""
         self.closed.append((session_id, reason))
         self.last_words.append(message)
+
+    def refused(self, error: VoiceFsmError) -> None:
+        """See `ports.Observer`: a session on the stage was never refused."""
 
     def crashed(self, session_id: str, error: Exception) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""

@@ -13,6 +13,7 @@ import structlog
 
 from voicefsm.context import Context
 from voicefsm.effects import CancelTts, CompleteTurn, EndSession, OpenRecognition, ReportFailure, ResumePlayout
+from voicefsm.errors import VoiceFsmError
 from voicefsm.events import RecognitionFailed, TimerFired
 from voicefsm.ports import Step
 from voicefsm.table import key_of, name_of
@@ -68,6 +69,10 @@ class LogObserver:
         """See `ports.Observer`."""
         log = self._log.info if reason in _NORMAL_ENDS else self._log.warning
         log("session closed", session=session_id, reason=reason, message=message)
+
+    def refused(self, error: VoiceFsmError) -> None:
+        """See `ports.Observer`."""
+        self._log.warning("session refused", kind=type(error).__name__, problem=error.message, remedy=error.remedy)
 
     def crashed(self, session_id: str, error: Exception) -> None:
         """See `ports.Observer`."""

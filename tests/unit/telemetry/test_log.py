@@ -20,6 +20,7 @@ from voicefsm.effects import (
     ResumePlayout,
     StartGeneration,
 )
+from voicefsm.errors import TooMuch
 from voicefsm.events import Fact, RecognitionFailed, SessionOpened, TextReceived, Timer, TimerFired
 from voicefsm.ports import Step
 from voicefsm.runtime.session import Session
@@ -143,3 +144,12 @@ def test_formats_and_levels(log_format: str, sign: str, capsys: pytest.CaptureFi
     assert sign in captured.err
     assert "session closed" not in captured.err
     assert captured.out == "", "standard output belongs to the command's summary"
+
+
+def test_a_refused_call_leaves_a_line():
+    """Otherwise an operator sees nothing while every caller is turned away."""
+    with capture_logs() as lines:
+        LogObserver().refused(TooMuch("This server holds 1 sessions already.", remedy="Try another replica."))
+    (line,) = lines
+    assert (line["log_level"], line["event"], line["kind"]) == ("warning", "session refused", "TooMuch")
+    assert "already" in line["problem"]
