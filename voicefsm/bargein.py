@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Mapping
 
 from voicefsm.context import Context, NearEnd, State
@@ -52,13 +53,19 @@ class Lexicon:
     def content_words(self, text: str) -> int:
         """The number of words that belong to no backchannel. Longer phrases are looked for first."""
         rest = _spaced(text)
-        for phrase in sorted(self.backchannels, key=len, reverse=True):
-            rest = rest.replace(_spaced(phrase), " ")
-        return len(rest.split())
+        for phrase in _phrases(self.backchannels):
+            rest = rest.replace(phrase, " ")
+        return sum(word not in self.backchannels for word in rest.split())
 
     def has_stop(self, text: str) -> bool:
         """Whether a stop phrase stands in the text at word boundaries."""
         return any(f" {stop} " in f" {text} " for stop in self.stops)
+
+
+@functools.cache
+def _phrases(backchannels: frozenset[str]) -> tuple[str, ...]:
+    """Those of more than one word, ready to be cut out, longest first. One result per lexicon."""
+    return tuple(_spaced(phrase) for phrase in sorted(backchannels, key=lambda phrase: (-len(phrase), phrase)) if " " in phrase)
 
 
 def _spaced(text: str) -> str:
