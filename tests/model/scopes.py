@@ -1,0 +1,30 @@
+"""What is searched: the kinds of session, and the bounds of each search."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from tests.model.abstraction import BACKCHANNEL, CONTENT, Speech
+from voicefsm.context import Interruption, TurnSettings
+
+FULL = Speech((BACKCHANNEL, CONTENT))
+"""Stop words confirm as content words do, only sooner; `tests/unit/test_bargein.py` has them."""
+FINALS = Speech((CONTENT,), with_partials=False)
+"""Enough for every verdict; what partials add concerns the core alone."""
+WORDLESS = Speech((), with_partials=False)
+"""Speech that the recogniser finalises as nothing, and typed words: for the wire it is enough that a decision falls either way."""
+
+
+def _small(**changes: object) -> TurnSettings:
+    """One threshold of speech, none of the reply's start, no second attempt with the recogniser: a context has fewer faces."""
+    return TurnSettings(asr_reopen_attempts_max=0, guard_ms=0, barge_in_onset_ms_min=600, **changes)  # type: ignore[arg-type]
+
+
+PRODUCT = _small()
+SESSIONS: Mapping[str, tuple[TurnSettings, Speech]] = {
+    "client only": (_small(interruption=Interruption.CLIENT_ONLY), Speech((CONTENT,))),
+    "push to talk": (_small(push_to_talk=True), Speech((CONTENT,))),
+    "enabled": (dataclasses.replace(_small(), asr_reopen_attempts_max=1), FULL),
+}
+"""For the core alone. DISABLED is CLIENT_ONLY to the core: it asks only whether interruption is ENABLED."""

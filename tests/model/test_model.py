@@ -1,0 +1,172 @@
+"""The model checker's searches. `tox -e model` runs all of them; `make test` leaves out what is marked `exhaustive`."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from tests.model.abstraction import LEFT_OUT, NOW_MS, Core, freeze, stimuli
+from tests.model.checker import deadlines_to_the_end, search, search_core
+from tests.model.firing import RowName, declared, fired
+from tests.model.invariants import check_move
+from tests.model.scopes import FINALS, PRODUCT, SESSIONS, WORDLESS
+from tests.model.story import tell
+from voicefsm.context import Context, State
+from voicefsm.events import SessionOpened
+from voicefsm.machine import step
+
+TRANSITIONS_MIN = 10_000_000
+
+
+def core_of(name: str) -> Core:
+    settings, speech = SESSIONS[name]
+    return Core(settings, speech, check_move)
+
+
+def test_share_of_the_product(capsys):
+    """Otherwise gateway, wire and client can be brought out of step with the core within fourteen moves."""
+    for is_faulty in (False, True):
+        report = search("share", Core(PRODUCT, FINALS, check_move), is_faulty=is_faulty, levels_max=11)
+        with capsys.disabled():
+            print(f"\n{report}")
+        assert not report.violation, tell(report, PRODUCT)
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_share_of_the_core(name, capsys):
+    """Otherwise such a session can refuse a fact, be stuck, or talk over the user, even when the recogniser sends finals alone."""
+    core = Core(SESSIONS[name][0], FINALS, check_move)
+    report = search_core(name, core)
+    with capsys.disabled():
+        print(f"\n{report}")
+    assert not report.violation, tell(report, core.settings)
+    assert report.is_exhausted
+    assert deadlines_to_the_end(core) <= 8
+
+
+@pytest.mark.exhaustive
+def test_the_core_is_exhausted_and_every_row_fires(capsys):
+    """Otherwise a row on the page tells of something that never happens, or something can happen that breaks an invariant."""
+    with fired() as rows:
+        for name in SESSIONS:
+            core = core_of(name)
+            report = search_core(name, core)
+            with capsys.disabled():
+                print(f"\n{report}")
+            assert not report.violation, tell(report, core.settings)
+            assert deadlines_to_the_end(core) <= 8
+    assert sorted(declared().keys() - rows) == []
+
+
+@pytest.mark.exhaustive
+def test_the_product_is_exhausted(capsys):
+    """Otherwise some interleaving of core, backends, gateway, wire and client breaks an invariant."""
+    report = search("product, wire as gRPC keeps it", Core(PRODUCT, FINALS, check_move), is_faulty=False)
+    with capsys.disabled():
+        print(f"\n{report}")
+    assert not report.violation, tell(report, PRODUCT)
+    assert report.is_exhausted
+    assert report.transitions > TRANSITIONS_MIN
+
+
+@pytest.mark.exhaustive
+def test_the_product_on_a_faulty_wire_is_exhausted(capsys):
+    """Otherwise a lost, doubled or overtaken message breaks what must hold even then."""
+    report = search("product, faulty wire", Core(PRODUCT, WORDLESS, check_move), is_faulty=True)
+    with capsys.disabled():
+        print(f"\n{report}")
+    assert not report.violation, tell(report, PRODUCT)
+    assert report.is_exhausted
+    assert report.transitions > TRANSITIONS_MIN
+
+
+_RARE = ("ClientClosed", "ShutdownRequested", "Timer AGE", "Timer IDLE", "RecognitionFailed")
+
+
+def walk(core: Core, seed: int, steps: int) -> int:
+    """A real session, with real times, numbers and words, and the table beside it. Returns how many steps were compared."""
+    chance = random.Random(seed)
+    context, now_ms, number = Context(settings=core.settings), 0, core.initial
+    step(context, SessionOpened(0))
+    for count in range(steps):
+        if context.state is State.CLOSED:
+            return count
+        now_ms += chance.randrange(1, 40)
+        facts = stimuli(context, now_ms, core.speech)
+        name = chance.choice([n for n in facts if not n.startswith("late") or chance.random() < 0.05])
+        if name.startswith(_RARE) and chance.random() < 0.97:
+            continue
+        fact = facts[name]
+        now_ms = fact.at_ms
+        effects = step(context, fact)
+        move = core.move(number, name)
+        assert core.contexts[move.after] == freeze(context), (seed, count, name, context)
+        assert [type(effect) for effect in effects] == [type(effect) for effect in move.effects], (seed, count, name)
+        number = move.after
+    return steps
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_table_and_step_are_equal(name):
+    """Otherwise the checker searched another machine than the one that runs."""
+    core = core_of(name)
+    assert sum(walk(core, seed, 300) for seed in range(40)) > 2000
+
+
+@pytest.mark.exhaustive
+def test_table_and_step_are_equal_on_every_row(capsys):
+    """Otherwise a row does in a real session what the table does not know: the way to every row that fires is walked for real."""
+    for name in ("client only", "push to talk"):
+        core = core_of(name)
+        ways = ways_to_rows(core)
+        for row, path in ways.items():
+            assert row in follow(core, path)
+        with capsys.disabled():
+            print(f"\n{name}: the ways to all {len(ways)} rows that fire were walked for real")
+
+
+def ways_to_rows(core: Core) -> dict[RowName, tuple[str, ...]]:
+    """The shortest way to each row that fires, as names of facts, the last of which fires it."""
+    ways: dict[RowName, tuple[str, ...]] = {}
+    paths: dict[int, tuple[str, ...]] = {core.initial: ()}
+    with fired() as rows:
+        for number in range(10**9):
+            if number == len(core.contexts):
+                return ways
+            for name, fact in stimuli(core.context(number), NOW_MS, core.speech).items():
+                rows.clear()
+                after = core.moves(number, {name: fact})[name].after
+                paths.setdefault(after, (*paths[number], name))
+                for row in rows:
+                    ways.setdefault(row, (*paths[number], name))
+    raise AssertionError
+
+
+def follow(core: Core, path: Sequence[str]) -> set[RowName]:
+    """Walk a way for real, the table beside it. Returns the rows that fired at its end."""
+    context, now_ms, number = Context(settings=core.settings), 0, core.initial
+    step(context, SessionOpened(0))
+    with fired() as rows:
+        for name in path:
+            rows.clear()
+            fact = stimuli(context, now_ms + 1, core.speech)[name]
+            now_ms = fact.at_ms
+            effects = step(context, fact)
+            move = core.move(number, name)
+            assert core.contexts[move.after] == freeze(context), path
+            assert [type(effect) for effect in effects] == [type(effect) for effect in move.effects], path
+            number = move.after
+        return set(rows)
+
+
+def test_no_field_is_forgotten():
+    """Otherwise a field that somebody adds could decide something the table does not know."""
+    kept = {
+        "state", "near_end", "recognition", "generation", "playout", "user_text", "partial", "agreed", "partial_is_stable", "taken",
+        "asked", "evidence", "is_transcribed", "sentences", "heard_ms", "reopen_attempts", "is_released", "is_mid_utterance",
+        "is_overheard",
+    }  # fmt: skip
+    assert {field.name for field in dataclasses.fields(Context)} == kept | LEFT_OUT
