@@ -104,7 +104,13 @@ def _told(data: EventData) -> tuple[Context, Fact]:
     return cast("tuple[Context, Fact]", (data.model, *data.args))
 
 
-_TURN_EVENTS = build().events
+_TURN_MACHINE = build()
+_TURN_EVENTS = _TURN_MACHINE.events
+
+
+def registered_models() -> int:
+    """How many contexts the library keeps book of: none, however many sessions there are."""
+    return len(_TURN_MACHINE.models)
 
 
 def step(context: Context, fact: Fact) -> tuple[Effect, ...]:

@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from voicefsm.cli import demo, doctor, embedded, replay, serve, settings, simulate, table, talk, timeline
+from voicefsm.cli import bench, demo, doctor, embedded, replay, serve, settings, simulate, table, talk, timeline
 from voicefsm.errors import SettingsError, VoiceFsmError
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ for command in (
     settings.settings,
 ):
     app.command()(command)
+app.add_typer(bench.bench, name="bench")
 
 
 def run() -> None:

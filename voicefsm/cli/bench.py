@@ -1,0 +1,130 @@
+"""`voicefsm bench`: what things cost on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from voicefsm.bench.step import Garbage, SessionMemory, Spread, StepTimes
+    from voicefsm.context import TurnSettings
+    from voicefsm.events import Fact
+    from voicefsm.simulation.stage import Stage
+
+bench = typer.Typer(no_args_is_help=True)
+
+
+@bench.callback()
+def what() -> None:
+    """Measure what things cost on this machine."""
+
+
+@bench.command()
+def step(
+    journal: Annotated[
+        Path | None, typer.Argument(help="A session's journal; a built-in conversation when there is none.", show_default=False)
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="How often the conversation is fed to a fresh context.", min=1)] = 200,
+    sessions: Annotated[int, typer.Option(help="How many sessions memory and garbage are averaged over.", min=1)] = 50,
+) -> None:
+    """Time the state machine, step by step, against a loop of plain Python; weigh a session; count what it leaves to the collector.
+
+    Exit code 1: a session takes more memory than it may, or is known to the state machine library.
+    """
+    from voicefsm.bench.step import CONTEXT_BYTES_MAX, LIBRARY_BYTES_MAX, litter, time_steps, weigh  # noqa: PLC0415  # a quick --help
+
+    facts, turns = _recorded(journal)
+    times = time_steps(facts, turns, rounds=rounds)
+    memory = weigh(facts, turns, sessions=sessions)
+    garbage = litter(_converse, sessions=max(1, sessions // 10))
+    print(_times(times))
+    print(_memory(memory))
+    print(_garbage(garbage))
+    is_light = memory.context <= CONTEXT_BYTES_MAX and memory.library <= LIBRARY_BYTES_MAX and not memory.registered
+    print(
+        f"bench step: {'ok' if is_light else 'TOO HEAVY'}, median {_us(times.all.median_ns)}, p95 {_us(times.all.p95_ns)}, "
+        f"context {memory.context} bytes, library {memory.library} bytes, {garbage.objects:.0f} objects of garbage per session"
+    )
+    if not is_light:
+        raise typer.Exit(1)
+
+
+# --- what is measured --------------------------------------------------------------------------------------------------------
+
+
+def _recorded(journal: Path | None) -> tuple[Sequence[Fact], TurnSettings]:
+    if journal is None:
+        stage = _stage()
+        _play(stage)
+        return [step.fact for step in stage.witness.steps], stage.plan.turns
+    from voicefsm.simulation.replay import JournalError, read  # noqa: PLC0415
+
+    try:
+        recording = read(journal)
+    except JournalError as error:
+        raise typer.BadParameter(error.message, param_hint="JOURNAL") from error
+    return [step.fact for step in recording.steps if not step.refused], recording.settings
+
+
+def _stage() -> Stage:
+    """A conversation with everything in it: a question, a backchannel over the answer, a barge-in, a second answer."""
+    from voicefsm.ports import Hypothesis  # noqa: PLC0415
+    from voicefsm.simulation.fakes import FakeLanguageModel, FakeRecognizer  # noqa: PLC0415
+    from voicefsm.simulation.stage import Stage, saying  # noqa: PLC0415
+
+    cut = "wait what time is it"
+    heard = [
+        *saying((1200, "tell me a story")),
+        (3000, Hypothesis("okay", is_final=False)),
+        (4300, Hypothesis(cut, is_final=False)),
+        (4400, Hypothesis(cut, is_final=False)),
+        (5200, Hypothesis(cut, is_final=True)),
+    ]
+    story = "Once upon a time there was a king. He had a very long story to tell. It went on and on."
+    return Stage(recognizer=FakeRecognizer(heard), model=FakeLanguageModel([story, "It is noon."], token_ms=40))
+
+
+def _play(stage: Stage) -> None:
+    from voicefsm.runtime.session import Session  # noqa: PLC0415
+    from voicefsm.simulation import virtual  # noqa: PLC0415
+
+    virtual.run(stage.play(speech=[(200, 1200), (2600, 2900), (3600, 4800)], script=[(8000, Session.hang_up)]))
+
+
+def _converse() -> None:
+    """One session to its end. Its audience goes apart, so that what is left is the session's own."""
+    stage = _stage()
+    _play(stage)
+    vars(stage.client).clear()
+    vars(stage).clear()
+
+
+# --- how it is told ----------------------------------------------------------------------------------------------------------
+
+
+def _times(times: StepTimes) -> str:
+    rows: Mapping[str, Spread] = {"all steps": times.all, **times.by_fact}
+    lines = [f"{'fact':20} {'steps':>8} {'median':>10} {'p95':>10}"]
+    lines += [f"{name:20} {of.count:8} {_us(of.median_ns):>10} {_us(of.p95_ns):>10}" for name, of in rows.items()]
+    calls = times.all.median_ns / times.calibration_ns
+    lines.append(f"{'calibration loop':20} {'':8} {_us(times.calibration_ns):>10}   a step costs {calls:.2f} of it")
+    return "\n".join(lines)
+
+
+def _us(ns: float) -> str:
+    return f"{ns / 1000:.1f} µs"
+
+
+def _memory(memory: SessionMemory) -> str:
+    return (
+        f"memory per session: context {memory.context} bytes, added by the library {memory.library} bytes; "
+        f"models registered with it: {memory.registered}"
+    )
+
+
+def _garbage(garbage: Garbage) -> str:
+    most = ", ".join(f"{name} {count:.0f}" for name, count in list(garbage.by_type.items())[:5])
+    return f"left to the cyclic collector per closed session: {garbage.objects:.0f} objects{f' ({most})' if most else ''}"
