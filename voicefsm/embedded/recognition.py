@@ -128,9 +128,9 @@ class Recognition:
         self._decode(frames[onset:])
 
     def _decode(self, frames: list[Samples]) -> None:
-        if frames:
-            self._decoder.process(np.concatenate(frames))
-            frames.clear()
+        for frame in frames:  # one by one, so that what is heard does not depend on how the client cuts its audio
+            self._decoder.process(frame)
+        frames.clear()
 
     def _pause(self) -> None:
         """Finish the part of the utterance that is open, if one is."""

@@ -183,3 +183,12 @@ def test_the_same_partial_is_told_once(recognition):
     """Otherwise the gateway takes repetition for news."""
     partials = [result for result in hear(recognition, silence(500), voice(2000), silence(1200)) if not result.is_final]
     assert all(one != following for one, following in itertools.pairwise(partials))
+
+
+@pytest.mark.parametrize("chunk_ms", [20, 80, 1000])
+def test_the_decoder_gets_the_same_calls_however_audio_is_cut(chunk_ms):
+    """Otherwise a recording is heard differently than the same audio live: the decoder's mean moves with each call."""
+    decoder = FakeDecoder()
+    hear(Recognition(decoder, HEARING), silence(500), voice(600), silence(1500), chunk_ms=chunk_ms)
+    ((_, *calls),) = decoder.utterances
+    assert {len(call) for call in calls} == {320}
