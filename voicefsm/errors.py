@@ -9,6 +9,7 @@
     │   ├── Unsupported               UNIMPLEMENTED: declared in the protocol, not offered by this server
     │   └── TooMuch                   RESOURCE_EXHAUSTED: faster, larger or more than allowed
     ├── BackendError                  a backend's. `retryable` says whether trying again can help.
+    │   └── ContextOverflow           the model's: the conversation is longer than it can read. A shorter one may do.
     ├── Draining                      nobody's: the process stops. UNAVAILABLE, try another replica.
     └── SettingsError                 the operator's. Raised before a port opens.
 
@@ -64,6 +65,10 @@ class BackendError(VoiceFsmError):
         super().__init__(message, remedy=remedy)
         self.backend = backend
         self.retryable = retryable
+
+
+class ContextOverflow(BackendError):
+    """The prompt is longer than the model's context. The same prompt is refused again."""
 
 
 class Draining(VoiceFsmError):

@@ -23,7 +23,7 @@ from typing import Any, TypeVar, cast
 
 import httpx
 
-from voicefsm.errors import BackendError
+from voicefsm.errors import BackendError, ContextOverflow
 from voicefsm.ports import GenerationRequest, Message
 from voicefsm.values import Backend, Shape, setting
 
@@ -237,12 +237,12 @@ class NimLanguageModel:
 
     def _refused(self, status: int, body: bytes) -> BackendError:
         remedy = _REMEDIES.get(status, _ITS_LOG if status >= httpx.codes.INTERNAL_SERVER_ERROR else _IS_IT_ONE)
-        return self._error(f"answered HTTP {status}: {error_text(body)}.", remedy, retryable=is_retryable(status))
+        what = f"answered HTTP {status}: {error_text(body)}."
+        return self._error(what, remedy, retryable=is_retryable(status), is_overflow=is_overflow(status, body))
 
-    def _error(self, what: str, remedy: str, *, retryable: bool) -> BackendError:
-        return BackendError(
-            Backend.LLM, f"The language model at {self._settings.base_url} {what}", remedy=remedy, retryable=retryable
-        )
+    def _error(self, what: str, remedy: str, *, retryable: bool, is_overflow: bool = False) -> BackendError:
+        kind, remedy = (ContextOverflow, _TOO_LONG) if is_overflow else (BackendError, remedy)
+        return kind(Backend.LLM, f"The language model at {self._settings.base_url} {what}", remedy=remedy, retryable=retryable)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -271,8 +271,9 @@ async def _head(response: httpx.Response) -> bytes:
 _RUNNING = "Is it running? `voicefsm doctor` checks it."
 _ITS_LOG = "Look into its log."
 _IS_IT_ONE = "Is it an OpenAI-compatible server, and does the base URL end with the API's version, such as /v1?"
+_TOO_LONG = "Serve the model with more context, or lower session.history_chars_max."
 _REMEDIES: Mapping[int, str] = {
-    400: "Check the model's limits (context length, chat template) against the settings.",
+    400: "Check the model's limits and its chat template against the settings.",
     401: "Check the API key.",
     403: "Check the API key and what it is allowed to use.",
     404: "Check the base URL and the model's name against `voicefsm doctor`.",
@@ -285,6 +286,15 @@ _REMEDIES: Mapping[int, str] = {
 def is_retryable(status: int) -> bool:
     """Whether asking again can help."""
     return status in {408, 409, 425, 429} or status >= httpx.codes.INTERNAL_SERVER_ERROR
+
+
+_OVERFLOW = re.compile(rb"context[_ ](?:length|size|window)|maximum (?:context|model length)", re.IGNORECASE)
+"""What vLLM, NIM, OpenAI and llama.cpp say of a prompt that is too long; they have no status of its own for it."""
+
+
+def is_overflow(status: int, body: bytes) -> bool:
+    """Whether an error says that the prompt is longer than the model's context. Status 0: none was given."""
+    return status in {0, 400, 413} and _OVERFLOW.search(body) is not None
 
 
 def error_text(body: bytes) -> str:
@@ -395,9 +405,11 @@ class Completion:
             raise self._error(f"sent an event that is no object: {event[:80]!r}.", _IS_IT_ONE, retryable=True)
         if body.get("error") or body.get("object") == "error":
             code = _code(body)
-            remedy = _REMEDIES.get(code, _ITS_LOG)
             raise self._error(
-                f"failed in mid-reply: {error_text(event.encode())}.", remedy, retryable=code == 0 or is_retryable(code)
+                f"failed in mid-reply: {error_text(event.encode())}.",
+                _REMEDIES.get(code, _ITS_LOG),
+                retryable=code == 0 or is_retryable(code),
+                is_overflow=is_overflow(code, event.encode()),
             )
         return body
 

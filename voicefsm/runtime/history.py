@@ -1,7 +1,9 @@
 """The conversation as the model sees it: append-only, so that its prefix cache stays warm; heard words only.
 
-The one exception is a turn that turns out not to be over: `retract` takes its words back before anything else is added. When
-the limit is reached, the oldest exchanges are dropped a quarter at a time, not one by one, for the same cache's sake.
+The one exception is a turn that turns out not to be over: `retract_user` takes its words back before anything else is added. When
+a limit is reached, the oldest exchanges are dropped a quarter at a time, not one by one, for the same cache's sake. Characters have
+a limit as well as messages: a model refuses a prompt beyond its context, and would then refuse every later one. What it takes is
+known only when it does, and then `halve` lets the next turn work.
 """
 
 from __future__ import annotations
@@ -12,22 +14,30 @@ from voicefsm.ports import Message
 class History:
     """What was said to and heard from the assistant in one session."""
 
-    def __init__(self, system_prompt: str, messages_max: int) -> None:
+    def __init__(self, system_prompt: str, messages_max: int, chars_max: int) -> None:
+        """The limits are those of the conversation; the system prompt is not counted."""
         self._system = Message("system", system_prompt)
         self._messages: list[Message] = []
-        self._messages_max = messages_max
+        self._messages_max, self._chars_max = messages_max, chars_max
 
     def add_user(self, text: str) -> None:
-        """The user's turn."""
+        """The user's turn. It stays, however long it is."""
         self._messages.append(Message("user", text))
-        if len(self._messages) > self._messages_max:
-            self._drop_oldest()
+        if len(self._messages) > self._messages_max or self._chars() > self._chars_max:
+            self._shorten(self._messages_max * 3 // 4, self._chars_max * 3 // 4, messages_min=1)
 
-    def _drop_oldest(self) -> None:
-        """A quarter, and whatever it takes for the rest to begin with the user: many chat templates insist on that as well."""
-        del self._messages[: self._messages_max // 4]
-        while self._messages[0].role != "user":
-            del self._messages[0]
+    def halve(self) -> None:
+        """The model took no prompt of this length: drop the oldest half, be it the turn just taken."""
+        self._shorten(self._messages_max, self._chars() // 2)
+
+    def _shorten(self, messages_max: int, chars_max: int, *, messages_min: int = 0) -> None:
+        """Drop the oldest until the rest is short enough and begins with the user: many chat templates insist on that as well."""
+        kept, chars = self._messages, self._chars()
+        while len(kept) > messages_min and (len(kept) > messages_max or chars > chars_max or kept[0].role != "user"):
+            chars -= len(kept.pop(0).content)
+
+    def _chars(self) -> int:
+        return sum(len(message.content) for message in self._messages)
 
     def retract_user(self) -> None:
         """The user's last turn was not over: take it back."""
@@ -35,8 +45,8 @@ class History:
             self._messages.pop()
 
     def add_heard(self, text: str) -> None:
-        """What the user heard of the answer; an answer nobody heard leaves no trace."""
-        if text:
+        """What the user heard of the answer; an answer nobody heard leaves no trace, nor does one whose question was dropped."""
+        if text and self._messages:
             self._messages.append(Message("assistant", text))
 
     def messages(self) -> tuple[Message, ...]:

@@ -85,9 +85,8 @@ class Interpreter:
         self._history.add_user(order.user_text)
         self._playout.begin(epoch)
         asked = GenerationRequest(self._history.messages(), plan.temperature, plan.tokens_max, plan.model)
-        self._writing = self.tasks.create_task(
-            write(self._senses.model, asked, epoch, now=self._now, tell=self._tell), name=f"generation {epoch}"
-        )
+        writing = write(self._senses.model, asked, epoch, now=self._now, tell=self._tell, shorten=self._history.halve)
+        self._writing = self.tasks.create_task(writing, name=f"generation {epoch}")
         self._voice = Voice()
         wanted = SynthesisRequest(plan.language_code, plan.voice_name, plan.output_format.rate_hz)
         speaking = self._voice.run(

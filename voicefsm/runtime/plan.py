@@ -32,6 +32,13 @@ class SessionSettings:
     history_messages_max: int = setting(
         200, unit="messages", ge=4, le=10000, doc="How many messages of the conversation the model sees; the oldest are dropped."
     )
+    history_chars_max: int = setting(
+        48000,
+        unit="characters",
+        ge=1000,
+        le=10_000_000,
+        doc="How much of the conversation the model sees; the oldest is dropped. English has about four characters to a token.",
+    )
     text_chars_max: int = setting(4000, unit="characters", ge=10, le=100000, doc="The longest typed input.")
     texts_per_minute_max: int = setting(
         60, unit="messages", ge=1, le=10000, doc="How many typed inputs a client may send in a minute: each asks the model."

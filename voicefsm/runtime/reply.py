@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
-from voicefsm.errors import BackendError
+from voicefsm.errors import BackendError, ContextOverflow
 from voicefsm.events import BackendFailed, Fact, FirstAudio, GenerationFinished, SentenceReady, TokenArrived
 from voicefsm.ports import GenerationRequest, LanguageModel, SynthesisRequest, SynthesisStream, Synthesizer
 from voicefsm.runtime.playout import Playout
@@ -14,9 +14,18 @@ from voicefsm.values import Backend, Epoch
 
 
 async def write(
-    model: LanguageModel, request: GenerationRequest, epoch: Epoch, *, now: Callable[[], int], tell: Callable[[Fact], None]
+    model: LanguageModel,
+    request: GenerationRequest,
+    epoch: Epoch,
+    *,
+    now: Callable[[], int],
+    tell: Callable[[Fact], None],
+    shorten: Callable[[], None],
 ) -> None:
-    """Let the model answer, and cut its answer into sentences. Ends with `GenerationFinished` or `BackendFailed`."""
+    """Let the model answer, and cut its answer into sentences. Ends with `GenerationFinished` or `BackendFailed`.
+
+    `shorten` is called when the prompt is too long for the model, so that the next one is not.
+    """
     cutter = SentenceCutter()
     spoken, is_first = 0, True
     try:
@@ -32,6 +41,8 @@ async def write(
             tell(SentenceReady(now(), epoch, spoken, sentence))
             spoken += 1
     except BackendError as error:
+        if isinstance(error, ContextOverflow):
+            shorten()
         tell(BackendFailed(now(), epoch, error.backend, error.message, error.remedy, error.retryable))
     else:
         tell(GenerationFinished(now(), epoch))

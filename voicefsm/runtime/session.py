@@ -114,7 +114,7 @@ class Session:
             senses=senses,
             playout=self._playout,
             ears=self._ears,
-            history=History(plan.system_prompt, plan.session.history_messages_max),
+            history=History(plan.system_prompt, plan.session.history_messages_max, plan.session.history_chars_max),
             outbox=self.outbox,
             turn_clock=self._turn_clock,
             now=self._clock.now_ms,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voicefsm.adapters.nim import EVENT_BYTES_MAX, EventParser, LlmSettings, NimLanguageModel, Reasoning, SpeechFilter, error_text
-from voicefsm.errors import BackendError
+from voicefsm.errors import BackendError, ContextOverflow
 from voicefsm.ports import GenerationRequest, Message
 from voicefsm.scripted import DONE, FINISH, ROLE, Drop, Hang, HttpError, Pause, ScriptedLlm, chunk, event
 from voicefsm.scripted.llm import Answer, Step
@@ -178,6 +178,28 @@ async def test_refusal_says_what_the_server_said(status: int, body: Any, told: s
             await pieces_of(adapter)
     assert caught.value.retryable is retryable
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_overflow"),
+    [
+        (HttpError(400, {"message": "This model's maximum context length is 4096 tokens. However, you requested 5000."}), True),
+        (HttpError(400, {"error": {"message": "Please shorten it.", "code": "context_length_exceeded"}}), True),
+        (HttpError(400, {"error": {"message": "the request exceeds the available context size", "code": 400}}), True),
+        (HttpError(400, "The decoder prompt (length 9) is longer than the maximum model length of 8."), True),
+        (HttpError(400, {"error": {"message": "Conversation roles must alternate."}}), False),
+        (HttpError(500, "context length"), False),
+        ([{"error": {"message": "maximum context length is 10 tokens.", "code": 400}}, DONE], True),
+        ([{"error": {"message": "CUDA error", "code": 400}}, DONE], False),
+    ],
+)
+async def test_prompt_that_is_too_long_is_told_from_other_refusals(failure: Answer, is_overflow: bool) -> None:
+    """Otherwise the session asks with the same prompt for ever, or forgets half the conversation for nothing."""
+    async with model(failure) as (adapter, _):
+        with pytest.raises(BackendError) as caught:
+            await pieces_of(adapter)
+    assert isinstance(caught.value, ContextOverflow) is is_overflow
+    assert ("session.history_chars_max" in caught.value.remedy) is is_overflow
 
 
 async def test_nobody_there_is_a_backend_error() -> None:

@@ -14,7 +14,7 @@ def said(history: History) -> list[tuple[str, str]]:
 
 def test_a_conversation() -> None:
     """Otherwise the model answers without knowing who said what."""
-    history = History("Be brief.", 10)
+    history = History("Be brief.", 10, 10_000)
     history.add_user("one")
     history.add_heard("two")
     history.add_user("three")
@@ -23,7 +23,7 @@ def test_a_conversation() -> None:
 
 def test_an_answer_that_nobody_heard_leaves_no_trace_and_its_question_stays() -> None:
     """Otherwise chat templates that insist on alternation refuse the request, or the model believes it was heard."""
-    history = History("", 10)
+    history = History("", 10, 10_000)
     history.add_user("one")
     history.add_heard("")
     history.add_user("two")
@@ -32,7 +32,7 @@ def test_an_answer_that_nobody_heard_leaves_no_trace_and_its_question_stays() ->
 
 def test_a_turn_taken_back_is_gone_before_its_longer_self_comes() -> None:
     """Otherwise the model reads the first half of the question twice."""
-    history = History("", 10)
+    history = History("", 10, 10_000)
     history.add_user("hello")
     history.add_heard("hi")
     history.add_user("book a")
@@ -43,7 +43,7 @@ def test_a_turn_taken_back_is_gone_before_its_longer_self_comes() -> None:
 
 def test_only_the_users_words_are_taken_back() -> None:
     """Otherwise a late retraction erases what the assistant was heard to say."""
-    history = History("", 10)
+    history = History("", 10, 10_000)
     history.retract_user()
     history.add_user("hello")
     history.add_heard("hi")
@@ -53,7 +53,7 @@ def test_only_the_users_words_are_taken_back() -> None:
 
 def test_the_oldest_are_dropped_in_blocks_and_the_rest_begins_with_the_user() -> None:
     """Otherwise memory grows for ever; or the prefix cache is cold at every turn; or strict templates refuse what is left."""
-    history = History("S", 40)
+    history = History("S", 40, 10_000)
     prompts = []
     for k in range(200):
         history.add_user(f"q{k}")
@@ -68,8 +68,48 @@ def test_the_oldest_are_dropped_in_blocks_and_the_rest_begins_with_the_user() ->
 
 def test_an_odd_number_dropped_does_not_leave_an_answer_without_its_question() -> None:
     """Otherwise strict chat templates refuse every prompt from the day the history is full."""
-    history = History("S", 6)
+    history = History("S", 6, 10_000)
     for k in range(20):
         history.add_user(f"q{k}")
         assert said(history)[1][0] == "user"
         history.add_heard(f"a{k}")
+
+
+def test_characters_have_a_limit_of_their_own() -> None:
+    """Otherwise a few long turns go beyond the model's context, and every turn after them is refused."""
+    history = History("S" * 500, 100, 1000)
+    prompts = []
+    for k in range(50):
+        history.add_user(f"{k} " + "q" * 98)
+        prompts.append(history.messages())
+        history.add_heard("a" * 50)
+    assert all(sum(len(message.content) for message in prompt[1:]) <= 1000 for prompt in prompts)
+    assert all(prompt[1].role == "user" and prompt[-1].content.startswith(f"{k} ") for k, prompt in enumerate(prompts))
+    kept = sum(later[: len(earlier)] == earlier for earlier, later in itertools.pairwise(prompts))
+    assert kept >= len(prompts) // 2, "a quarter goes at a time"
+    assert len(prompts[-1]) > 6
+
+
+def test_a_turn_beyond_the_limit_is_asked_alone() -> None:
+    """Otherwise the prompt ends without the question."""
+    history = History("", 10, 1000)
+    history.add_user("one")
+    history.add_heard("two")
+    history.add_user("x" * 2000)
+    assert said(history)[1:] == [("user", "x" * 2000)]
+
+
+def test_half_is_dropped_when_the_model_takes_no_more() -> None:
+    """Otherwise the session is over, and nobody says so: each later prompt is longer than the one that was refused."""
+    history = History("S", 10, 1000)
+    for k in range(4):
+        history.add_user(f"q{k}")
+        history.add_heard(f"a{k}")
+    history.add_user("q4")
+    history.halve()
+    assert said(history) == [("system", "S"), ("user", "q3"), ("assistant", "a3"), ("user", "q4")]
+    history.halve()
+    history.halve()
+    history.add_heard("a4")
+    history.add_user("q5")
+    assert said(history)[1:] == [("user", "q5")], "what alone was too long, its answer, and nothing of the next turn"

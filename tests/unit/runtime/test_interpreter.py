@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from voicefsm import effects as fx
+from voicefsm.errors import BackendError, ContextOverflow
+from voicefsm.events import BackendFailed
 from voicefsm.ports import Message, SpokenAudio
 from voicefsm.runtime import interpreter, messages
 from voicefsm.runtime.ears import Ears
@@ -35,7 +37,7 @@ class Hands:
         self.stage = stage
         self.outbox = Outbox(1000)
         self.playout = Playout(16000, PLAN.playout)
-        self.history = History("S", 100)
+        self.history = History("S", 100, 10_000)
         self.told: list[Any] = []
         request: Any = None
         self.interpreter = Interpreter(
@@ -166,6 +168,22 @@ async def test_the_model_sees_the_turn_and_a_retracted_turn_leaves() -> None:
         assert [request.messages[1:] for request in asked] == [(Message("user", "book a"),), (Message("user", "book a table"),)]
         assert (asked[0].temperature, asked[0].tokens_max) == (PLAN.temperature, PLAN.tokens_max)
         assert hand.playout.epoch == TWO
+
+
+async def test_a_prompt_that_is_too_long_is_shorter_the_next_time() -> None:
+    """Otherwise a long conversation fails at every turn until the client hangs up."""
+    too_long, other = ContextOverflow(Backend.LLM, "Too long."), BackendError(Backend.LLM, "Gone.")
+    async with hands(Stage(model=FakeLanguageModel([[other], [too_long], "Hello."]))) as hand:
+        for k in range(4):
+            hand.history.add_user(f"q{k}")
+            hand.history.add_heard(f"a{k}")
+        for epoch in (1, 2, 3):
+            hand.do(fx.StartGeneration(Epoch(epoch), f"Q{epoch}"))
+            await asyncio.sleep(1)
+            hand.do(fx.CancelTts(Epoch(epoch), CancelReason.CLIENT))
+        assert [len(request.messages) for request in hand.stage.model.requests] == [10, 10, 4]
+        assert hand.stage.model.requests[2].messages[1:3] == (Message("user", "q3"), Message("assistant", "a3"))
+        assert [fact.message for fact in hand.told if isinstance(fact, BackendFailed)] == ["Gone.", "Too long."]
 
 
 async def test_what_an_exchange_came_to_is_returned_sent_and_remembered() -> None:

@@ -23,10 +23,15 @@ WANTED = SynthesisRequest("en-US", "", 16000)
 EPOCH = Epoch(3)
 
 
+def no_need() -> None:
+    """The prompt is never too long."""
+    raise AssertionError
+
+
 async def written(*replies: Reply) -> list[Fact]:
     """What the writing of one reply tells."""
     facts: list[Fact] = []
-    await write(FakeLanguageModel(replies), ASKED, EPOCH, now=lambda: 5, tell=facts.append)
+    await write(FakeLanguageModel(replies), ASKED, EPOCH, now=lambda: 5, tell=facts.append, shorten=no_need)
     return facts
 
 
@@ -60,7 +65,7 @@ async def test_an_answer_without_a_word() -> None:
 async def test_a_cancelled_answer_closes_the_models_stream() -> None:
     """Otherwise a GPU goes on writing for nobody."""
     model, facts = FakeLanguageModel(["word " * 1000]), list[Fact]()
-    task = asyncio.create_task(write(model, ASKED, EPOCH, now=lambda: 5, tell=facts.append))
+    task = asyncio.create_task(write(model, ASKED, EPOCH, now=lambda: 5, tell=facts.append, shorten=no_need))
     await asyncio.sleep(1)
     task.cancel()
     await asyncio.wait([task])
