@@ -174,7 +174,7 @@ class Gateway:
             senses=stub,
             playout=self.playout,
             ears=stub,
-            history=History("", 8),
+            history=History("", 8, 1000),
             outbox=self.outbox,
             turn_clock=stub,
             now=lambda: 0,

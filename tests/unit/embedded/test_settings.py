@@ -13,9 +13,10 @@ def test_every_field_says_what_it_is_and_its_default_is_allowed():
     for name, value in dataclasses.asdict(EmbeddedSettings()).items():
         assert bounds[name].doc.endswith(".")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            assert bounds[name].ge is not None
-            assert bounds[name].le is not None
-            assert bounds[name].ge <= value <= bounds[name].le
+            least, most = bounds[name].ge, bounds[name].le
+            assert least is not None
+            assert most is not None
+            assert least <= value <= most
 
 
 def test_the_responder_gets_its_part():
