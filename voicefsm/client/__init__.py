@@ -1,6 +1,6 @@
 """The Python client library: hold a spoken conversation with a voicefsm server. docs/howto/client.md has a whole client.
 
-    async with Conversation.connect("127.0.0.1:50050", SessionOptions(language_code="en-US")) as conversation:
+    async with Conversation.connect("127.0.0.1:50055", SessionOptions(language_code="en-US")) as conversation:
         await conversation.send_text("Tell me a story.")
         async for event in conversation:
             ...

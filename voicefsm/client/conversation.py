@@ -1,6 +1,6 @@
 """One conversation with a voicefsm server.
 
-    async with Conversation.connect("127.0.0.1:50050") as conversation:
+    async with Conversation.connect("127.0.0.1:50055") as conversation:
         ...
         await conversation.send_audio(frame, far_end_sample=heard)   # every 20 ms, also while the assistant speaks
         loudspeaker.write(conversation.player.render(320))           # every 20 ms, also when there is nothing to hear
@@ -10,7 +10,8 @@
 Theory of operation. One task per conversation holds three: a reader, a writer, a reporter. The reader obeys the server first
 (audio, pause, resume and cancel go to the `Player` before anything else looks at them, so silence falls within one frame) and
 queues what happened as events. The writer is the only one that writes. The reporter tells the server how far playout is whenever
-no microphone audio does. When the call is over, for whatever reason, iteration ends or raises `ConversationFailed`.
+no microphone audio does. When the call is over, for whatever reason, iteration ends or raises `ConversationFailed`; a defect in
+one of the three is such a reason. Leaving takes `close_ms_max` at most, whatever the server does.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import grpc
 
 from voicefsm.audio.samples import Samples
 from voicefsm.client import codec, events
-from voicefsm.client.errors import ConversationEnded, ConversationFailed, ServerDefect, ServerUnavailable, failure_of
+from voicefsm.client.errors import ConversationEnded, ConversationFailed, ServerDefect, ServerUnavailable, defect_of, failure_of
 from voicefsm.client.options import ClientSettings, SessionOptions
 from voicefsm.client.player import Player
 from voicefsm.v1 import conversation_pb2 as pb
@@ -48,6 +49,7 @@ class Conversation:
         self._call = call
         self._settings = settings
         self._outbox: asyncio.Queue[pb.ConverseRequest | None] = asyncio.Queue(settings.send_messages_max)
+        self._outbox.put_nowait(pb.ConverseRequest(config=codec.options_to_proto(options)))
         self._events: deque[events.Event] = deque()
         self._lost = 0
         self._news = asyncio.Event()
@@ -74,11 +76,12 @@ class Conversation:
     ) -> AsyncIterator[Conversation]:
         """Open a conversation with the server at `target` ("host:port") and wait until its session is ready.
 
-        `credentials` of None means plain text. Leaving hangs up. Raises `ConversationFailed` when the server refuses,
-        `ServerUnavailable` when it cannot be reached in `connect_ms_max`; on leaving, whatever ended the call if nobody saw it yet.
+        `credentials` of None means plain text. Leaving hangs up, and waits `close_ms_max` at most for the server to take that in.
+        Raises `ConversationFailed` when the server refuses, `ServerUnavailable` when it cannot be reached in `connect_ms_max`,
+        `TypeError` or `ValueError` for options that cannot be sent; on leaving, whatever ended the call if nobody saw it yet.
         """
         settings = settings or ClientSettings()
-        async with _channel(target, credentials) as channel:
+        async with _channel(target, credentials, settings) as channel:
             call = ConversationServiceStub(channel).Converse(  # type: ignore[no-untyped-call]
                 metadata=tuple(metadata)
             )
@@ -129,11 +132,12 @@ class Conversation:
         await self._send(pb.ConverseRequest(cancel_tts=message))
 
     async def end(self) -> None:
-        """Hang up. The events still under way can be read until iteration ends."""
+        """Hang up. Waits while the send queue is full. The events still under way can be read until iteration ends."""
         if not self._ending and not self._over.is_set():
-            await self._send(pb.ConverseRequest(end_session=pb.EndSession()))
-            await self._outbox.put(None)
             self._ending = True
+            with suppress(ConversationEnded):
+                await self._put(pb.ConverseRequest(end_session=pb.EndSession()))
+                await self._put(None)
 
     # --- what the server says ------------------------------------------------------------------------------------------------
 
@@ -167,6 +171,9 @@ class Conversation:
                 await self._read()
                 for helper in helpers:
                     helper.cancel()
+        except ExceptionGroup as defects:
+            self._failure = self._failure or defect_of(defects.exceptions[0])
+            self._call.cancel()
         finally:
             self._over.set()
             self._news.set()
@@ -175,6 +182,8 @@ class Conversation:
     async def _read(self) -> None:
         try:
             while (response := await self._call.read()) is not grpc.aio.EOF:
+                if response is None:  # grpcio logs what it cannot parse, and returns this
+                    raise ValueError("it sent what is no message of voicefsm.v1")
                 self._obey(response)
         except grpc.aio.AioRpcError as error:
             self._failure = failure_of(error)
@@ -210,7 +219,6 @@ class Conversation:
     async def _write(self) -> None:
         """The only writer. A call that is over is the reader's to explain."""
         try:
-            await self._call.write(pb.ConverseRequest(config=codec.options_to_proto(self.options)))
             while (request := await self._outbox.get()) is not None:
                 await self._call.write(request)
             await self._call.done_writing()
@@ -235,6 +243,10 @@ class Conversation:
     async def _send(self, request: pb.ConverseRequest) -> None:
         if self._over.is_set() or self._ending:
             self._refuse()
+        await self._put(request)
+
+    async def _put(self, request: pb.ConverseRequest | None) -> None:
+        """Queue it, at the latest when there is room; a call that ends first refuses it."""
         if not self._outbox.full():
             self._outbox.put_nowait(request)
             return
@@ -267,10 +279,9 @@ class Conversation:
         )
 
     async def _hang_up(self) -> None:
-        with suppress(ConversationEnded, ConversationFailed):
-            await self.end()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.close_ms_max / 1000):
+                await self.end()
                 await self._over.wait()
         if not self._failure_seen:
             self._raise_failure()
@@ -281,8 +292,14 @@ class Conversation:
             raise self._failure
 
 
-def _channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    return grpc.aio.secure_channel(target, credentials) if credentials else grpc.aio.insecure_channel(target)
+def _channel(target: str, credentials: grpc.ChannelCredentials | None, settings: ClientSettings) -> grpc.aio.Channel:
+    options = [
+        ("grpc.keepalive_time_ms", settings.keepalive_ms),
+        ("grpc.keepalive_timeout_ms", settings.keepalive_timeout_ms),
+    ]
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, credentials, options=options)
 
 
 def _now_ms() -> float:

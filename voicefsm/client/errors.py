@@ -8,7 +8,7 @@
     ├── ServerFull                     RESOURCE_EXHAUSTED: the server is full, or this client sends too fast
     ├── NotAllowed                     UNAUTHENTICATED, PERMISSION_DENIED: credentials are missing or wrong
     ├── ServerUnavailable              UNAVAILABLE, DEADLINE_EXCEEDED: try again later
-    └── ServerDefect                   INTERNAL, UNKNOWN and the rest: report it
+    └── ServerDefect                   INTERNAL, UNKNOWN and the rest, or talk this client cannot follow: report it
     ConversationEnded                  something was sent after the conversation was over
 
 Each carries a message (what happened) and a remedy (what to do next).
@@ -60,7 +60,7 @@ class ServerUnavailable(ConversationFailed):
 
 
 class ServerDefect(ConversationFailed):
-    """The server failed."""
+    """The server failed, or said what this client could not follow. `__cause__` is set when the defect showed in this client."""
 
 
 class ConversationEnded(VoiceFsmError):
@@ -94,3 +94,11 @@ def failure_of(error: grpc.aio.AioRpcError) -> ConversationFailed:
     if details == _WRITE_FAILED:
         details = "The call broke off while something was being sent, and the server's reason was lost on the way."
     return kind(details, code=error.code().name)
+
+
+def defect_of(error: Exception) -> ConversationFailed:
+    """The exception that stands for what went wrong in this client while it followed the server."""
+    message = f"This client could not follow the server: {type(error).__name__}: {error}"
+    defect = ServerDefect(message, code="UNKNOWN", remedy="Report it, with the traceback: one of the two has a defect.")
+    defect.__cause__ = error
+    return defect

@@ -78,7 +78,17 @@ class ClientSettings:
         10_000, unit="ms", ge=100, le=120_000, doc="How long the server may take to say that the session is ready."
     )
     close_ms_max: int = setting(
-        2000, unit="ms", ge=0, le=60_000, doc="How long to wait for the server's last words after hanging up, before cancelling."
+        2000,
+        unit="ms",
+        ge=0,
+        le=60_000,
+        doc="How long hanging up and the server's last words may take; then the call is cancelled.",
+    )
+    keepalive_ms: int = setting(
+        20_000, unit="ms", ge=10_000, le=3_600_000, doc="How often a silent connection is pinged; servers refuse shorter intervals."
+    )
+    keepalive_timeout_ms: int = setting(
+        10_000, unit="ms", ge=500, le=120_000, doc="How long a ping may stay unanswered before the connection counts as dead."
     )
     report_ms: int = setting(
         100, unit="ms", ge=20, le=1000, doc="How often playout is reported while no microphone audio carries the report."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -66,6 +67,26 @@ async def serving(script: Script) -> AsyncIterator[str]:
         await server.stop(None)
 
 
+@contextlib.asynccontextmanager
+async def serving_bytes(*responses: bytes) -> AsyncIterator[str]:
+    """A server that answers every call with these bytes, which need not be the protocol, and keeps it open; yields its target."""
+
+    async def converse(_: object, context: grpc.aio.ServicerContext) -> None:
+        for response in responses:
+            await context.write(response)
+        await asyncio.Event().wait()
+
+    server = grpc.aio.server()
+    methods = {"Converse": grpc.stream_stream_rpc_method_handler(converse)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("voicefsm.v1.ConversationService", methods)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
 async def open_session(call: Call) -> None:
     """Take the configuration and say that the session is ready."""
     request = await call.receive_until("config")
@@ -82,3 +103,13 @@ def serve():
 @pytest.fixture
 def ready():
     return open_session
+
+
+@pytest.fixture
+def serve_bytes():
+    return serving_bytes
+
+
+@pytest.fixture
+def ready_bytes():
+    return pb.ConverseResponse(session_ready=pb.SessionReady(session_id="s-1")).SerializeToString()

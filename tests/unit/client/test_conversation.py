@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, cast
 
 import grpc
@@ -376,6 +377,101 @@ async def test_leaving_on_an_error_does_not_wait_for_the_server(serve, ready):
             await over.wait()
 
 
+async def test_leaving_a_frozen_server_takes_no_longer_than_allowed(serve, ready):
+    """If this fails an application whose server hangs can never leave: the send queue is full and nobody takes from it."""
+
+    async def script(call):
+        await ready(call)
+        await asyncio.Event().wait()
+
+    settings = ClientSettings(send_messages_max=4, close_ms_max=50)
+    async with serve(script) as target, asyncio.timeout(5):
+        async with Conversation.connect(target, settings=settings) as conversation:
+            await stuff(conversation)
+        assert conversation.ended
+
+
+async def test_a_failure_that_comes_while_hanging_up_waits_for_room_is_raised(serve, ready):
+    """If this fails a conversation that broke while the application left looks like one that went well."""
+    go = asyncio.Event()
+
+    async def script(call):
+        await ready(call)
+        await go.wait()
+        await call.context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Too fast.")
+
+    settings = ClientSettings(send_messages_max=4, close_ms_max=5000)
+    async with serve(script) as target:
+        with pytest.raises(client.ConversationFailed):  # noqa: PT012 - leaving raises
+            async with Conversation.connect(target, settings=settings) as conversation:
+                await stuff(conversation)
+                asyncio.get_running_loop().call_later(0.05, go.set)
+
+
+async def test_what_cannot_be_understood_is_a_failure_and_no_end(serve_bytes, ready_bytes):
+    """If this fails a conversation that broke off over a defect looks like one that went well."""
+    async with serve_bytes(ready_bytes, b"\xff\xff\xff") as target:
+        with pytest.raises(client.ServerDefect, match="is no message of"):
+            async with Conversation.connect(target) as conversation:
+                await until(lambda: conversation.ended)
+        async with Conversation.connect(target) as conversation:
+            with pytest.raises(client.ServerDefect, match="is no message of") as caught:
+                await drain(conversation)
+            with pytest.raises(client.ServerDefect, match="is no message of"):
+                await conversation.send_audio(FRAME)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+async def test_what_cannot_be_understood_instead_of_ready(serve_bytes):
+    """If this fails a client that called something else than voicefsm waits, or crashes."""
+    async with serve_bytes(b"\xff\xff\xff") as target:
+        with pytest.raises(client.ServerDefect, match="is no message of"):
+            async with Conversation.connect(target):
+                pass
+
+
+async def test_options_that_cannot_be_sent_are_the_applications_fault(serve, ready):
+    """If this fails a typo in the application is told as a defect of the server."""
+    async with serve(ready) as target:
+        with pytest.raises(TypeError):
+            async with Conversation.connect(target, SessionOptions(silence_ms=cast(Any, "500"))):
+                pass
+
+
+async def test_half_a_sample_is_left_out(serve, ready):
+    """If this fails one odd byte of a server ends the conversation."""
+
+    async def script(call):
+        await ready(call)
+        await call.send(audio=pb.AudioOutput(epoch=1, first_sample=0, data=FRAME.tobytes() + b"x"))
+        await call.receive_until("end_session")
+
+    async with serve(script) as target, Conversation.connect(target) as conversation:
+        await until(lambda: conversation.player.buffered_samples)
+        assert conversation.player.buffered_samples == 320
+        assert (conversation.player.render(320) == FRAME).all()
+
+
+async def test_the_connection_is_kept_alive_as_the_settings_say(monkeypatch, serve, ready):
+    """If this fails a server that lost its power is noticed after the operating system's quarter of an hour."""
+    given = []
+    insecure_channel = grpc.aio.insecure_channel
+
+    def channel(target, options):
+        given.extend(options)
+        return insecure_channel(target, options=options)
+
+    async def script(call):
+        await ready(call)
+        await call.receive_until("end_session")
+
+    monkeypatch.setattr(grpc.aio, "insecure_channel", channel)
+    settings = ClientSettings(keepalive_ms=30_000, keepalive_timeout_ms=700)
+    async with serve(script) as target, Conversation.connect(target, settings=settings):
+        pass
+    assert set(given) == {("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 700)}
+
+
 async def test_two_conversations_at_once(serve, ready):
     """If this fails one client's cancel silences another's assistant."""
 
@@ -388,6 +484,15 @@ async def test_two_conversations_at_once(serve, ready):
         await until(lambda: one.player.buffered_samples and two.player.buffered_samples)
         one.player.cancel(Epoch(1))
         assert two.player.buffered_samples == 320
+
+
+async def stuff(conversation: Conversation) -> None:
+    """Send until nothing more can be sent to a server that reads nothing: neither flow control nor the send queue has room."""
+    with suppress(TimeoutError):
+        while True:
+            async with asyncio.timeout(0.2):
+                await conversation.send_audio(np.zeros(500_000, np.int16))
+    assert conversation._outbox.full()
 
 
 async def until(condition) -> None:
