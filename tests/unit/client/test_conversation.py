@@ -401,7 +401,7 @@ async def test_a_failure_that_comes_while_hanging_up_waits_for_room_is_raised(se
         await call.context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Too fast.")
 
     settings = ClientSettings(send_messages_max=4, close_ms_max=5000)
-    async with serve(script) as target:
+    async with serve(script) as target, asyncio.timeout(10):
         with pytest.raises(client.ConversationFailed):  # noqa: PT012 - leaving raises
             async with Conversation.connect(target, settings=settings) as conversation:
                 await stuff(conversation)
