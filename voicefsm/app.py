@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -21,7 +21,7 @@ from voicefsm.config import Settings, Source
 from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
 from voicefsm.ports import Clock, Journal
 from voicefsm.runtime.hearing import HearingSettings
-from voicefsm.runtime.journal import FileJournal, JournalSettings, NullJournal, make_room
+from voicefsm.runtime.journal import JournalDirectory, JournalSettings, NullJournal
 from voicefsm.runtime.messages import AudioFormat, Encoding
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.timers import LoopClock
@@ -159,7 +159,7 @@ def _servicer(
         admission,
         clock=clock,
         observer=LogObserver(),
-        open_journal=lambda session_id: open_journal(settings.journal, session_id),
+        open_journal=journal_opener(settings.journal),
         config_ms_max=settings.server.config_ms_max,
     )
 
@@ -184,21 +184,23 @@ def plan_of(settings: Settings) -> SessionPlan:
     )
 
 
-def open_journal(settings: JournalSettings, session_id: str) -> Journal:
-    """The journal of one session, if journals are wanted. A directory that cannot be written costs the journal, not the session."""
+def journal_opener(settings: JournalSettings) -> Callable[[str], Journal]:
+    """What opens a session's journal, if journals are wanted. A directory that cannot be written costs it, and not the session."""
     if not settings.dir:
-        return NullJournal()
+        return lambda _: NullJournal()
+    directory = JournalDirectory(settings)
 
-    def lost(error: OSError) -> None:
+    def lost(session_id: str, error: OSError) -> None:
         structlog.get_logger("voicefsm").error("no journal", session=session_id, problem=str(error), remedy="Check journal.dir.")
 
-    try:
-        make_room(Path(settings.dir), settings.files_max)
-        path = Path(settings.dir) / f"{session_id}.jsonl"
-        return FileJournal(path, bytes_max=settings.bytes_max, redact=settings.redact, lost=lost)
-    except OSError as error:
-        lost(error)
-        return NullJournal()
+    def open_journal(session_id: str) -> Journal:
+        try:
+            return directory.open(session_id, partial(lost, session_id))
+        except OSError as error:
+            lost(session_id, error)
+            return NullJournal()
+
+    return open_journal
 
 
 def _told_to_stop() -> asyncio.Event:

@@ -85,14 +85,14 @@ def test_a_plan_is_the_operators_settings() -> None:
 
 def test_journals_are_written_where_the_operator_wants_them(tmp_path: Path) -> None:
     """Otherwise they are written elsewhere, or not at all; or a bad directory costs calls."""
-    assert isinstance(app.open_journal(JournalSettings(), "s"), NullJournal)
-    journal = app.open_journal(JournalSettings(dir=str(tmp_path / "j")), "s-1")
+    assert isinstance(app.journal_opener(JournalSettings())("s"), NullJournal)
+    journal = app.journal_opener(JournalSettings(dir=str(tmp_path / "j")))("s-1")
     assert isinstance(journal, FileJournal)
     journal.close()
     assert (tmp_path / "j" / "s-1.jsonl").is_file()
     (tmp_path / "file").touch()
     with capture_logs() as lines:
-        assert isinstance(app.open_journal(JournalSettings(dir=str(tmp_path / "file")), "s-2"), NullJournal)
+        assert isinstance(app.journal_opener(JournalSettings(dir=str(tmp_path / "file")))("s-2"), NullJournal)
     assert [(line["event"], line["session"], line["remedy"]) for line in lines] == [("no journal", "s-2", "Check journal.dir.")]
 
 

@@ -9,9 +9,11 @@ Kinds of record, each with `at_ms` (the *now* clock, from the session's start):
 - `turn`: what a finished exchange came to (the `TurnCompleted` message).
 - `end`: why the session ended, and what was lost in it.
 
-No audio is written; with `journal.redact` no words are either (redaction.py). A directory holds a limited number of
-journals; the oldest make room. Lines go to a buffered file; a journal that reaches its limit says so in its last line and writes
-no more. A disk that fails ends the journal, never the session.
+No audio is written; with `journal.redact` no words are either (redaction.py). Nobody but the user that the gateway runs as may read
+them. A directory is one gateway's and holds a limited number of journals: those of live sessions stay, of the others those that
+ended first make room. It is listed once, and not for each session: sessions begin while others are heard. Lines go to a buffered
+file; a journal that reaches its limit says so in its last line and writes no more. A disk that fails ends the journal, never the
+session.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -40,7 +44,9 @@ FORMAT = 1
 class JournalSettings:
     """Where sessions are recorded."""
 
-    dir: str = setting("", unit="", doc="Directory for one <session id>.jsonl per session; empty: none is written.")
+    dir: str = setting(
+        "", unit="", doc="Directory of this gateway, for one <session id>.jsonl per session; empty: none is written."
+    )
     bytes_max: int = setting(50_000_000, unit="bytes", ge=10_000, le=10_000_000_000, doc="The largest journal of one session.")
     files_max: int = setting(
         1000, unit="files", ge=1, le=1_000_000, doc="How many journals the directory holds; the oldest make room for new ones."
@@ -67,8 +73,11 @@ class FileJournal:
         self, path: Path, *, bytes_max: int, redact: bool = False, lost: Callable[[OSError], object] = lambda _: None
     ) -> None:
         """`lost` is told when the disk fails. Raises `OSError` when the file cannot be created."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] | None = path.open("wb")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path = path
+        self.is_live = True
+        """Whether the session is not over; the file may be closed for its size before."""
+        self._file: IO[bytes] | None = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
         self._left = bytes_max
         self._redaction = Redaction() if redact else None
         self._lost = lost
@@ -83,10 +92,14 @@ class FileJournal:
         self._left -= len(line)
         self._append(line if self._left > 0 else _line({"kind": "truncated", "at_ms": at_ms}))
         if self._left <= 0:
-            self.close()
+            self._close_file()
 
     def close(self) -> None:
-        """Write what is buffered. Harmless twice."""
+        """The session is over: write what is buffered. Harmless twice."""
+        self.is_live = False
+        self._close_file()
+
+    def _close_file(self) -> None:
         file, self._file = self._file, None
         if file is None:
             return
@@ -106,12 +119,33 @@ class FileJournal:
             self._file = None
 
 
-def make_room(directory: Path, files_max: int) -> None:
-    """Remove the oldest journals until one more makes at most `files_max`. Raises `OSError`."""
-    paths = list(directory.glob(_NAMES))
-    if len(paths) >= files_max:
-        for path in sorted(paths, key=_written_ns)[: len(paths) - files_max + 1]:
-            path.unlink(missing_ok=True)
+class JournalDirectory:
+    """The journals of one gateway."""
+
+    def __init__(self, settings: JournalSettings) -> None:
+        """List what earlier processes left."""
+        self._settings = settings
+        self._dir = Path(settings.dir)
+        self._live: list[FileJournal] = []
+        self._ended = deque(sorted(self._dir.glob(_NAMES), key=_written_ns))
+        """Oldest first."""
+
+    def open(self, session_id: str, lost: Callable[[OSError], object]) -> FileJournal:
+        """A journal for a new session, and room for it. Raises `OSError`."""
+        settings = self._settings
+        self._make_room()
+        path = self._dir / f"{session_id}.jsonl"
+        journal = FileJournal(path, bytes_max=settings.bytes_max, redact=settings.redact, lost=lost)
+        self._live.append(journal)
+        return journal
+
+    def _make_room(self) -> None:
+        """Remove the oldest until one more makes at most `files_max`, or only those of live sessions are left."""
+        self._ended += (journal.path for journal in self._live if not journal.is_live)
+        self._live = [journal for journal in self._live if journal.is_live]
+        while self._ended and len(self._live) + len(self._ended) >= self._settings.files_max:
+            self._ended[0].unlink(missing_ok=True)
+            self._ended.popleft()
 
 
 def _written_ns(path: Path) -> int:

@@ -6,6 +6,9 @@ import dataclasses
 import errno
 import json
 import os
+import stat
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from voicefsm.context import TurnSettings
 from voicefsm.errors import LocalProtocolError
 from voicefsm.events import FACTS, Evidence, FinalHeard, SpeechStarted, Timer, TimerFired, Word
 from voicefsm.ports import Hypothesis
-from voicefsm.runtime.journal import FileJournal, NullJournal, make_room, plain, record_of
+from voicefsm.runtime.journal import FileJournal, JournalDirectory, JournalSettings, NullJournal, plain, record_of
 from voicefsm.runtime.session import Session
 from voicefsm.simulation import replay
 from voicefsm.simulation.fakes import FakeLanguageModel, FakeRecognizer
@@ -105,15 +108,67 @@ def test_a_full_journal_says_so_and_stops(tmp_path: Path) -> None:
     assert 9000 < path.stat().st_size < 10_100
 
 
+def directory(path: Path, files_max: int) -> Callable[[str], FileJournal]:
+    """What opens journals there."""
+    return partial(JournalDirectory(JournalSettings(dir=str(path), files_max=files_max)).open, lost=lambda _: None)
+
+
+def names_in(path: Path) -> list[str]:
+    return sorted(file.name for file in path.iterdir())
+
+
 def test_the_oldest_journals_make_room(tmp_path: Path) -> None:
     """Otherwise a busy gateway fills its disk in a week; or it removes what was never its own."""
     names = [f"{k:016x}.jsonl" for k in range(5)]
     for k, name in enumerate([*names, "notes.jsonl", "x.txt"]):
         (tmp_path / name).write_text("{}")
         os.utime(tmp_path / name, (k, k))
-    make_room(tmp_path, files_max=3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[3:], "notes.jsonl", "x.txt"])
-    make_room(tmp_path / "not there yet", files_max=3)
+    directory(tmp_path, 3)("new").close()
+    assert names_in(tmp_path) == sorted([*names[3:], "notes.jsonl", "x.txt", "new.jsonl"])
+    directory(tmp_path / "not there yet", 3)("new").close()
+
+
+def test_journals_of_live_sessions_stay(tmp_path: Path) -> None:
+    """Otherwise the longest call, which is the one to look at, leaves no journal."""
+    opened = directory(tmp_path, 2)
+    long = opened("long")
+    for k in range(5):
+        opened(f"short{k}").close()
+    assert names_in(tmp_path) == ["long.jsonl", "short4.jsonl"]
+    others = [opened(f"other{k}") for k in range(3)]
+    assert names_in(tmp_path) == ["long.jsonl", "other0.jsonl", "other1.jsonl", "other2.jsonl"], "more than two, but all live"
+    for journal in [*others, long]:
+        journal.close()
+    opened("last").close()
+    assert len(names_in(tmp_path)) == 2
+
+
+def test_a_full_journal_of_a_live_session_stays(tmp_path: Path) -> None:
+    """Otherwise the session that had most to say is the first to be forgotten."""
+    opened = partial(JournalDirectory(JournalSettings(dir=str(tmp_path), files_max=1, bytes_max=10_000)).open, lost=lambda _: None)
+    opened("full").write("step", 0, {"text": "x" * 20_000})
+    opened("next").close()
+    assert names_in(tmp_path) == ["full.jsonl", "next.jsonl"]
+
+
+def test_the_directory_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise each session that begins makes all others stutter while a thousand files are looked at."""
+    opened = directory(tmp_path, 3)
+    monkeypatch.setattr(Path, "glob", None)
+    monkeypatch.setattr("voicefsm.runtime.journal._written_ns", None)
+    for k in range(10):
+        opened(f"s{k}").close()
+    assert names_in(tmp_path) == ["s7.jsonl", "s8.jsonl", "s9.jsonl"]
+
+
+def test_nobody_else_may_read_a_journal(tmp_path: Path) -> None:
+    """Otherwise what users say is open to everybody with an account on the machine."""
+    before = os.umask(0)
+    try:
+        directory(tmp_path / "new", 3)("s").close()
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new", tmp_path / "new" / "s.jsonl")] == [0o700, 0o600]
 
 
 def test_a_redacted_journal_holds_no_words_and_says_so(tmp_path: Path) -> None:
