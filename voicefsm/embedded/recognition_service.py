@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Iterable
 
 import grpc
@@ -29,6 +30,7 @@ from voicefsm.embedded.voices import Samples
 
 RECORDING_CHUNK_MS = 1000
 _FORCE_EOU = "force_eou"
+_log = logging.getLogger(__name__)
 
 
 class RecognitionService(asr_grpc.RivaSpeechRecognitionServicer):  # type: ignore[misc]
@@ -85,7 +87,8 @@ class RecognitionService(asr_grpc.RivaSpeechRecognitionServicer):  # type: ignor
         phrases, weight = expected(config.speech_contexts, self._settings.asr_phrases_max)
         try:
             async with self._pool.lease() as decoder:
-                await self._pool.run(lambda: decoder.begin_session(phrases, weight))
+                if unknown := await self._pool.run(lambda: decoder.begin_session(phrases, weight)):
+                    _log.warning("speech_contexts: no pronunciation for %s; phrases with it are left out", ", ".join(unknown))
                 recognition = Recognition(decoder, hearing(config, self._settings))
                 yield _Stream(self._pool, recognition, Intake(declared, RATE_HZ), config, self._settings)
         except NoDecoder:
