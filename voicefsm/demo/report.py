@@ -21,8 +21,12 @@ WER_MAX = 0.5
 """Above it a question does not count as understood."""
 STALE_MS_MAX = 20.0
 """One frame: what the loudspeaker had already taken when the order came."""
-PAUSE_MS_MAX = 1000.0
+PAUSE_MS_MAX = 300.0
 """A person who is talked over for longer than this feels ignored."""
+CANCEL_MS_MAX = 2000.0
+"""A decision that takes longer is none."""
+HEARD_WORDS_SLACK, HEARD_WORDS_SHARE = 4, 0.4
+"""How far the heard text may be from what fits into the sound at this run's own pace: so many words, or this share of them."""
 SETTLE_SAMPLES = 1600
 """States entered this soon after a turn was over still belong to it."""
 TAIL_WORDS = 3
@@ -200,12 +204,15 @@ def _barge_in_works(lived: Lived, turns: Sequence[TurnReport]) -> Iterator[str]:
             yield f"The cancelled answer was still heard {figures.last_stale_sample_ms} ms after CANCEL_TTS."
         if figures.onset_to_pause_ms > PAUSE_MS_MAX:
             yield f"The assistant talked on for {figures.onset_to_pause_ms} ms after the user had begun."
+        if figures.onset_to_cancel_ms > CANCEL_MS_MAX:
+            yield f"The decision took {figures.onset_to_cancel_ms} ms."
         if turn.outcome != Outcome.INTERRUPTED:
             yield f"The interrupted turn ended as {turn.outcome or 'nothing'}."
 
 
 def _heard_is_what_was_heard(_: Lived, turns: Sequence[TurnReport]) -> Iterator[str]:
-    """A proper prefix, and about as long as the sound was."""
+    """A proper prefix, and about as many words as fit into the sound, at the pace of the answers that were heard to their end."""
+    words_per_ms = _pace(turns)
     for turn in (t for t in turns if t.role == Role.INTERRUPTED and t.outcome):
         heard, written = measure.words(turn.heard_text), measure.words(turn.assistant_text)
         if not heard:
@@ -214,6 +221,16 @@ def _heard_is_what_was_heard(_: Lived, turns: Sequence[TurnReport]) -> Iterator[
             yield "heard_text of the interrupted answer is no beginning of it."
         elif len(heard) >= len(written):
             yield "heard_text of the interrupted answer is not shorter than the answer."
+        elif words_per_ms and abs(len(heard) - turn.heard_ms * words_per_ms) > max(
+            HEARD_WORDS_SLACK, HEARD_WORDS_SHARE * len(heard)
+        ):
+            yield f"heard_text has {len(heard)} words; {turn.heard_ms * words_per_ms:.0f} fit into what was played."
+
+
+def _pace(turns: Sequence[TurnReport]) -> float:
+    """Words per ms of the answers that were heard to their end; 0 when there is none."""
+    whole = [turn for turn in turns if turn.outcome == Outcome.COMPLETED and turn.heard_ms]
+    return sum(turn.heard_words for turn in whole) / sum(turn.heard_ms for turn in whole) if whole else 0.0
 
 
 def _backchannel_changes_nothing(_: Lived, turns: Sequence[TurnReport]) -> Iterator[str]:

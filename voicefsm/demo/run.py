@@ -178,6 +178,7 @@ class _Call:
         self.facts = {
             "session_id": self.session_id,
             "echo_canceller": conversation.session.echo_canceller,
+            "line": "no echo: the user's microphone hears the user alone, and the canceller has nothing to do",
             "voices": {"user": self._voices.user, "assistant": conversation.session.voice_name or self._voices.assistant},
             "player": {
                 "underruns": player.underruns,
