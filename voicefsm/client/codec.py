@@ -42,6 +42,7 @@ _OUTCOMES: Mapping[int, events.Outcome] = {
     pb.TurnCompleted.OUTCOME_COMPLETED: events.Outcome.COMPLETED,
     pb.TurnCompleted.OUTCOME_INTERRUPTED: events.Outcome.INTERRUPTED,
     pb.TurnCompleted.OUTCOME_FAILED: events.Outcome.FAILED,
+    pb.TurnCompleted.OUTCOME_RETRACTED: events.Outcome.RETRACTED,
 }
 _FAULTS: Mapping[int, events.Fault] = {
     pb.Error.FAULT_CLIENT: events.Fault.CLIENT,
@@ -84,11 +85,17 @@ def options_to_proto(options: SessionOptions) -> pb.SessionConfig:
             mode=_MODES[options.interruption] if options.interruption else pb.InterruptionPolicy.MODE_UNSPECIFIED,
             speech_ms_min=options.barge_in_speech_ms_min,
             words_min=options.barge_in_words_min,
+            onset_ms_min=options.barge_in_onset_ms_min,
+            guard_ms=options.guard_ms,
+            decision_ms_max=options.decision_ms_max,
         ),
         client_echo_cancellation=options.client_echo_cancellation,
         resume_token=options.resume_token,
-        generation=pb.GenerationOptions(temperature=options.temperature, tokens_max=options.tokens_max),
+        generation=pb.GenerationOptions(model=options.model, temperature=options.temperature, tokens_max=options.tokens_max),
         endpointing=pb.EndpointingOptions(silence_ms=options.silence_ms, push_to_talk=options.push_to_talk),
+        detection=pb.DetectionOptions(
+            mode=options.vad_mode, level_db_min=options.vad_level_db_min, hangover_ms=options.vad_hangover_ms
+        ),
     )
 
 

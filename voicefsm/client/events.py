@@ -32,6 +32,8 @@ class Outcome(enum.StrEnum):
     COMPLETED = "completed"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
+    RETRACTED = "retracted"
+    """Nobody heard the answer and the user went on: the words belong to the next turn."""
 
 
 class Fault(enum.StrEnum):

@@ -54,13 +54,27 @@ class SessionOptions:
     """Near-end speech this long cancels a reply without a recognised word."""
     barge_in_words_min: int | None = None
     """This many recognised words cancel a reply."""
+    barge_in_onset_ms_min: int | None = None
+    """Near-end speech shorter than this never cancels a reply."""
+    guard_ms: int | None = None
+    """Start of a reply in which wordless speech must be twice as long to cancel it."""
+    decision_ms_max: int | None = None
+    """Longest time that playout stays paused before an interruption is decided."""
+    vad_mode: int | None = None
+    """What counts as speech, no unit: 0 takes most for it, 3 the least."""
+    vad_level_db_min: int | None = None
+    """Audio quieter than this, in dB full scale, is never speech."""
+    vad_hangover_ms: int | None = None
+    """Silence after which a stretch of speech is over."""
     client_echo_cancellation: bool = False
     """True when the microphone's signal holds no echo of the loudspeaker: a headset, a browser."""
+    model: str = ""
+    """As the server's backend lists it; empty: the server's default."""
     temperature: float | None = None
     tokens_max: int | None = None
     silence_ms: int | None = None
     """Silence after which the user's turn is over."""
-    push_to_talk: bool = False
+    push_to_talk: bool | None = None
     """Only `end_of_speech` ends the user's turn."""
     resume_token: str = ""
 

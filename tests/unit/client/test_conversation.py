@@ -39,6 +39,13 @@ async def test_says_what_it_wants_first(serve, ready):
         system_prompt="Be brief.",
         interruption=Interruption.CLIENT_ONLY,
         barge_in_words_min=2,
+        barge_in_onset_ms_min=0,
+        guard_ms=300,
+        decision_ms_max=900,
+        vad_mode=0,
+        vad_level_db_min=-45,
+        vad_hangover_ms=200,
+        model="m",
         temperature=0.5,
         silence_ms=700,
         push_to_talk=True,
@@ -52,12 +59,13 @@ async def test_says_what_it_wants_first(serve, ready):
     assert config.input_format == pb.AudioFormat(encoding=pb.AudioFormat.ENCODING_MULAW, sample_rate_hertz=8000)
     assert config.output_format.sample_rate_hertz == 24000
     assert (config.language_code, config.voice_name, config.system_prompt) == ("hi-IN", "v", "Be brief.")
-    assert config.interruption.mode == pb.InterruptionPolicy.MODE_CLIENT_ONLY
-    assert config.interruption.words_min == 2
-    assert not config.interruption.HasField("speech_ms_min")
+    policy = pb.InterruptionPolicy(
+        mode=pb.InterruptionPolicy.MODE_CLIENT_ONLY, words_min=2, onset_ms_min=0, guard_ms=300, decision_ms_max=900
+    )
+    assert config.interruption == policy
+    assert config.detection == pb.DetectionOptions(mode=0, level_db_min=-45, hangover_ms=200)
     assert config.endpointing == pb.EndpointingOptions(silence_ms=700, push_to_talk=True)
-    assert config.generation.temperature == 0.5
-    assert not config.generation.HasField("tokens_max")
+    assert config.generation == pb.GenerationOptions(model="m", temperature=0.5)
     assert config.client_echo_cancellation
 
 
@@ -74,8 +82,8 @@ async def test_unset_options_stay_unset(serve, ready):
         pass
     config = calls[0].config
     assert not config.HasField("output_format")
-    assert not config.endpointing.HasField("silence_ms")
-    assert config.interruption.mode == pb.InterruptionPolicy.MODE_UNSPECIFIED
+    for options in (config.endpointing, config.interruption, config.generation, config.detection):
+        assert options.ListFields() == []
 
 
 async def test_audio_counts_samples_in_both_directions(serve, ready):
@@ -189,6 +197,34 @@ async def test_tells_everything_in_order(serve, ready):
     assert turn.latencies.onset_to_pause_ms is None
     assert (error.fault, error.backend, error.remedy) == (client.Fault.BACKEND, "llm", "Try again.")
     assert unknown.after is State.UNSPECIFIED
+
+
+@pytest.mark.parametrize("push_to_talk", [True, False])
+async def test_push_to_talk_can_be_turned_on_and_off(serve, ready, push_to_talk):
+    """If this fails a client cannot have hands-free talk on a server whose default is a button."""
+    calls = []
+
+    async def script(call):
+        await ready(call)
+        calls.append(call)
+        await call.receive_until("end_session")
+
+    async with serve(script) as target, Conversation.connect(target, SessionOptions(push_to_talk=push_to_talk)):
+        pass
+    assert calls[0].config.endpointing == pb.EndpointingOptions(push_to_talk=push_to_talk)
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in client.Outcome if outcome is not client.Outcome.UNSPECIFIED])
+async def test_every_outcome_is_told(serve, ready, outcome):
+    """If this fails a reply that was dropped unheard looks like one this client is too old to understand."""
+
+    async def script(call):
+        await ready(call)
+        await call.send(turn_completed=pb.TurnCompleted(epoch=1, outcome=f"OUTCOME_{outcome.name}"))
+
+    async with serve(script) as target, Conversation.connect(target) as conversation:
+        _, turn = await drain(conversation)
+    assert turn.outcome is outcome
 
 
 async def test_reports_playout_when_no_audio_does(serve, ready):
