@@ -61,8 +61,8 @@ class TurnReport:
     """From the user's last sample to the first rendered sample of the answer."""
     heard_ms: float
     """How much of the answer was rendered."""
-    latencies: dict[str, int | None]
-    """The server's own measurements."""
+    server_latencies: dict[str, int | None]
+    """The server's own measurements, which count from other moments; its `first_audio_ms` is the TTS server's."""
     barge_in: measure.BargeIn | None = None
     backchannel: measure.Backchannel | None = None
 
@@ -136,7 +136,7 @@ def _turn(lived: Lived, exchange: Exchange) -> TurnReport:
         states=measure.states(lived.moments, said.first_sample, lived.over_sample(epoch) + SETTLE_SAMPLES),
         first_audio_ms=measure.first_audio_ms(epoch, said, lived.heard),
         heard_ms=round(sum(run.length for run in lived.heard if run.epoch == epoch) / 16, 1),
-        latencies=dataclasses.asdict(completed.latencies) if completed else {},
+        server_latencies=dataclasses.asdict(completed.latencies) if completed else {},
         barge_in=measure.barge_in(epoch, interjected, lived.heard, lived.moments) if interjected and cut else None,
         backchannel=measure.backchannel(epoch, interjected, lived.heard, lived.moments) if interjected and murmured else None,
     )
@@ -174,7 +174,9 @@ def _nobody_else_is_answered(lived: Lived, _: Sequence[TurnReport]) -> Iterator[
     repeated = any(exchange.asked == ASKED_MAX for exchange in lived.exchanges)
     for moment in lived.moments:
         event = moment.event
-        if isinstance(event, TurnCompleted) and event.epoch not in known and not repeated:
+        if not isinstance(event, TurnCompleted) or event.outcome is Outcome.RETRACTED:
+            continue
+        if event.epoch not in known and not repeated:
             yield f'The assistant took "{event.user_text}" for a turn and said "{event.heard_text}"; nobody had asked that.'
 
 

@@ -54,6 +54,14 @@ class Manners:
     cuts_on_backchannel: bool = False
     skips_on_resume: int = 0
     stale_ms: int = 0
+    onset_frames: int = 3
+    """So much speech it takes to pause."""
+    decision_ms: int = 0
+    """So long it thinks, after the barge-in was said, before it cancels."""
+    heard_share: float = 1
+    """So much of what was heard it claims."""
+    retracts: bool = False
+    """It begins to answer before the user is done, and drops that unheard."""
     misses: list[str] = dataclasses.field(default_factory=list)
     """Each is not understood as often as it stands here."""
     hears_as: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -98,7 +106,7 @@ class FakeConversation:
     async def send_audio(self, samples, *, capture_sample, far_end_sample) -> None:
         if samples.any():
             self._voiced, self._silent = self._voiced + 1, 0
-            if self._voiced == 3:
+            if self._voiced == self._manners.onset_frames:
                 self._onset()
         elif self._voiced:
             self._silent += 1
@@ -133,12 +141,15 @@ class FakeConversation:
             self._resume()
         elif self._state is State.INTERRUPTING:
             if self._manners.stops:
-                self._cancel()
-                self._answer_soon(text)
+                asyncio.get_running_loop().call_later(self._manners.decision_ms / 1000, self._give_way, text)
             else:
                 self._resume()
         elif text != script.OKAY:
             self._answer_soon(text)
+
+    def _give_way(self, text: str) -> None:
+        self._cancel()
+        self._answer_soon(text)
 
     def _resume(self) -> None:
         if self.player.paused:
@@ -156,7 +167,7 @@ class FakeConversation:
             asyncio.get_running_loop().call_later(self._manners.stale_ms / 1000, player.cancel, epoch)
         else:
             self.player.cancel(self._epoch)
-        heard = (self.player.position - self._first) // (MS_PER_WORD * RATE)
+        heard = int((self.player.position - self._first) // (MS_PER_WORD * RATE) * self._manners.heard_share)
         self._over(len(self._words) if self._manners.whole_heard_text else heard, Outcome.INTERRUPTED)
         self._move(State.LISTENING)
 
@@ -164,6 +175,9 @@ class FakeConversation:
         asyncio.get_running_loop().call_later(0.3, self._answer, said)
 
     def _answer(self, said: str) -> None:
+        if self._manners.retracts:
+            self._epoch = Epoch(self._epoch + 1)
+            self._emit(TurnCompleted, self._epoch, "hello", "Yes.", "", Outcome.RETRACTED, NO_LATENCIES)
         self._said = said
         self._words = ANSWERS.get(said, "").split() or self._last_thing()
         self._epoch = Epoch(self._epoch + 1)

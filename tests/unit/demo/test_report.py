@@ -44,7 +44,8 @@ async def test_report_json_has_what_is_promised(talk, manners):
     assert told["ok"] is True
     assert told["problems"] == []
     for turn in told["turns"]:
-        assert {"states", "user_text", "assistant_text", "heard_text", "first_audio_ms"} <= turn.keys()
+        assert {"states", "user_text", "assistant_text", "heard_text", "first_audio_ms", "server_latencies"} <= turn.keys()
+        assert set(turn["server_latencies"]) >= {"first_audio_ms", "first_heard_ms"}
     assert set(told["turns"][1]["barge_in"]) == {"onset_to_pause_ms", "onset_to_cancel_ms", "last_stale_sample_ms"}
     assert "barge_in" not in told["turns"][0]
 
@@ -58,6 +59,10 @@ async def test_report_json_has_what_is_promised(talk, manners):
         ({"cuts_on_backchannel": True}, "ended as interrupted"),
         ({"skips_on_resume": 7}, "7 samples were lost"),
         ({"stale_ms": 200}, "still heard"),
+        ({"onset_frames": 16}, "talked on for 3"),
+        ({"decision_ms": 3000}, "The decision took 3"),
+        ({"heard_share": 0.4}, "fit into what was played"),
+        ({"heard_share": 2}, "fit into what was played"),
         ({"misses": [script.HELLO] * 2}, "was not answered"),
         ({"hears_as": {script.STORY: "bell me along starry bees"}}, "was understood as"),
         ({"whole_heard_text": True}, "not shorter"),
@@ -70,6 +75,12 @@ async def test_each_bad_habit_is_a_problem(talk, manners, habit, problem):
     report, _ = await talk(manners(**habit))
     assert not report.ok
     assert any(problem in told for told in report.problems), report.problems
+
+
+async def test_a_reply_that_was_dropped_unheard_is_no_problem(talk, manners):
+    """If this fails the demo complains about what no person could have noticed."""
+    report, _ = await talk(manners(retracts=True))
+    assert report.ok, report.problems
 
 
 async def test_a_question_that_was_missed_once_is_asked_again(talk, manners):
