@@ -26,7 +26,20 @@ from voicefsm.events import (
     TimerFired,
     TokenArrived,
 )
-from voicefsm.machine import CELLS, DEADLINES, KEYS, ROWS, SMALL_STATES, STATES, STREAMS, TURN_KEYS, is_stale, next_deadline, step
+from voicefsm.machine import (
+    CELLS,
+    DEADLINES,
+    KEYS,
+    ROWS,
+    SMALL_STATES,
+    STATES,
+    STREAMS,
+    TURN_KEYS,
+    is_stale,
+    next_deadline,
+    registered_models,
+    step,
+)
 from voicefsm.table import LASTING, Key, cells, name_of
 from voicefsm.values import CancelReason, Epoch
 
@@ -245,3 +258,9 @@ def test_next_deadline():
     assert next_deadline(context) == (50, Timer.IDLE)
     context.arm(Timer.REOPEN, 0)
     assert next_deadline(context) == (0, Timer.REOPEN)
+
+
+def test_the_library_keeps_no_book_of_sessions():
+    """Otherwise every session would cost memory in the library, and two equal ones would collide there."""
+    step(Context(), SessionOpened(0))
+    assert registered_models() == 0

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from voicefsm.values import Bounds, bounds_of, checked_replace, refusal, setting
+from voicefsm.values import Bounds, Shape, bounds_of, checked_replace, refusal, setting
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,3 +66,11 @@ def test_checked_replace_names_everything_that_is_wrong():
         "name is 'long', and must be between 1 and 3 characters long; there is no setting nothing; there is no setting plain; "
         "wait_ms is 1, and must be between 10 and 1000 ms."
     )
+
+
+def test_an_address_has_its_shape():
+    """Otherwise a forgotten http:// is found out by the first caller."""
+    bounds = Bounds(unit="", doc="", shape=Shape.URL)
+    assert refusal("http://127.0.0.1:8000/v1", bounds) == ""
+    assert refusal("localhost:8000", bounds).startswith("must look like http://HOST")
+    assert refusal("localhost", Bounds(unit="", doc="", shape=Shape.HOST_PORT)) == "must look like HOST:PORT"
