@@ -25,6 +25,6 @@ PRODUCT = _small()
 SESSIONS: Mapping[str, tuple[TurnSettings, Speech]] = {
     "client only": (_small(interruption=Interruption.CLIENT_ONLY), Speech((CONTENT,))),
     "push to talk": (_small(push_to_talk=True), Speech((CONTENT,))),
-    "enabled": (dataclasses.replace(_small(), asr_reopen_attempts_max=1), FULL),
+    "enabled": (dataclasses.replace(_small(), asr_reopen_attempts_max=1, barge_in_onset_ms_min=200), FULL),
 }
 """For the core alone. DISABLED is CLIENT_ONLY to the core: it asks only whether interruption is ENABLED."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.model import world
 from tests.model.abstraction import LEFT_OUT, NOW_MS, Core, freeze, stimuli
 from tests.model.checker import deadlines_to_the_end, search, search_core
 from tests.model.firing import RowName, declared, fired
@@ -73,13 +74,19 @@ def test_the_product_is_exhausted(capsys):
 
 
 @pytest.mark.exhaustive
-def test_the_product_on_a_faulty_wire_is_exhausted(capsys):
-    """Otherwise a lost, doubled or overtaken message breaks what must hold even then."""
-    report = search("product, faulty wire", Core(PRODUCT, WORDLESS, check_move), is_faulty=True)
+@pytest.mark.parametrize(("in_flight_max", "levels_max"), [(2, 10_000), (3, 20)])
+def test_the_product_on_a_faulty_wire(capsys, monkeypatch, in_flight_max, levels_max):
+    """Otherwise a lost, doubled or overtaken message breaks what must hold even then.
+
+    With two messages in flight everything is looked at; with three everything within twenty transitions of the beginning.
+    """
+    monkeypatch.setattr(world, "IN_FLIGHT_MAX", in_flight_max)
+    core = Core(PRODUCT, WORDLESS, check_move)
+    report = search(f"product, faulty wire, {in_flight_max} in flight", core, is_faulty=True, levels_max=levels_max)
     with capsys.disabled():
         print(f"\n{report}")
     assert not report.violation, tell(report, PRODUCT)
-    assert report.is_exhausted
+    assert report.is_exhausted == (in_flight_max == 2)
     assert report.transitions > TRANSITIONS_MIN
 
 

@@ -300,13 +300,13 @@ def obey(world: World, effects: tuple[fx.Effect, ...]) -> World | None:
     gate, sent, _ = _obey(world.gate, effects)
     is_new = any(isinstance(effect, fx.StartGeneration) for effect in effects)
     after = world._replace(gate=gate, down=world.down + sent)
-    if _is_full(after, IN_FLIGHT_MAX + 1) or (is_new and _is_overtaken(world)):
+    if _is_full(after, beyond=1) or (is_new and _is_overtaken(world)):
         return None
     return _renumbered(after, shift=world.gate.playout[1]) if is_new else after
 
 
-def _is_full(world: World, size: int = IN_FLIGHT_MAX) -> bool:
-    return len(world.down) + len(world.up) >= size
+def _is_full(world: World, beyond: int = 0) -> bool:
+    return len(world.down) + len(world.up) >= IN_FLIGHT_MAX + beyond
 
 
 def _is_overtaken(world: World) -> bool:

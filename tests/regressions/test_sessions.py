@@ -98,11 +98,29 @@ async def test_pipecat_3077_half_a_syllable_after_the_interruption() -> None:
     assert last_heard_ms(stage) <= received_ms(stage, messages.PausePlayout) + stage.client.habits.frame_ms
 
 
-async def test_agents_js_2059_audio_in_the_queue_when_the_reply_is_cut() -> None:
-    """Otherwise what was queued for the wire when the user pressed stop is played after it."""
+class SlowReader(SimulatedClient):
+    """Does not read for a moment: what the session says waits in its outbox."""
+
+    READS_NOT_MS = (3800, 4200)
+
+    async def _read(self) -> None:
+        while (message := await self._session.outbox.get()) is not None:
+            if self.READS_NOT_MS[0] <= self.now_ms():
+                await self._sleep_until(self.READS_NOT_MS[1])
+            self._down.send(message)
+
+
+async def test_agents_js_2059_audio_in_the_queue_when_the_reply_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise what waits for the wire when the user presses stop is played after it."""
+    monkeypatch.setattr("voicefsm.simulation.stage.SimulatedClient", SlowReader)
     for act in (lambda s: s.cancel_tts(Epoch(1)), lambda s: s.type_text("what time is it")):
-        stage = story()
+        stage = story(
+            plan=plan_with(playout={"playout_ahead_ms_max": 2000}), synthesizer=FakeSynthesizer(FakeVoice(chunk_period_ms=90))
+        )
         await stage.play(speech=[ASKS], script=[(4000, act), *hang_up_at(9000)])
+        late = [r.message for r in stage.client.received if r.at_ms >= 4000]
+        audio = [m for m in late if isinstance(m, messages.AudioOutput) and m.epoch == 1]
+        assert len(audio) <= 1, "the one that was being written"
         assert [type(message) for message in after_cancel(stage)] == [messages.TurnCompleted]
 
 
