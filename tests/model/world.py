@@ -5,9 +5,10 @@ The gateway's hands are the real `runtime.interpreter.Interpreter`, `runtime.pla
 compiled: thawed from a tuple, asked once, frozen again. Written here are only the wires between them, and who may be late.
 
 A reply has one sample. Time stands still, so the ear is where the client said. Replies are numbered from the last one: `LAST`,
-the one before, and older ones. Two bounds: at most three messages are in flight, both directions together, and two replies do not
-begin while one message is under way. Facts that wait in the inbox when the next reply begins are left out: the core's own search
-has them in every context, and shows that they do nothing.
+the one before, and older ones. Three bounds: at most three messages are in flight, both directions together; two replies do not
+begin while one message is under way; and no reply begins while two wait unheard at the client, whose pause and cancel must have
+been lost again and again. Facts that wait in the inbox when the next reply begins are left out: the core's own search has them in
+every context, and shows that they do nothing.
 """
 
 from __future__ import annotations
@@ -310,8 +311,9 @@ def _is_full(world: World, beyond: int = 0) -> bool:
 
 
 def _is_overtaken(world: World) -> bool:
-    """Is something on the wire that two replies would overtake?"""
-    return any(message[0] != "report" and message[1] < LAST for message in (*world.down, *world.up))
+    """Would two replies overtake something on the wire, or a third one wait at the client?"""
+    on_wire = any(message[0] != "report" and message[1] < LAST for message in (*world.down, *world.up))
+    return on_wire or len(world.ear.player[0]) > 1
 
 
 @functools.cache
