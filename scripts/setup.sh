@@ -65,7 +65,7 @@ if [ ! -x "$VENV/bin/python" ] || ! "$VENV/bin/python" -m pip --version >/dev/nu
 fi
 say "installing the locked packages (wheels only, hashes checked)"
 pip() { "$VENV/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
-pip install --require-hashes --only-binary :all: -r requirements.lock
+pip install --require-hashes --no-deps --only-binary :all: -r requirements.lock # the lock is complete: nothing is left to resolve
 pip install --no-deps --no-build-isolation --editable .
 
 # --- system libraries ------------------------------------------------------------------------------------------------------------
