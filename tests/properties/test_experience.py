@@ -95,7 +95,7 @@ class World:
         self.cut: set[Epoch] = set()
         self.ended: fx.EndSession | None = None
         # the user and the recogniser
-        self.stretch = Stretch(0, 0, is_over=True)
+        self.stretch = self.stretch_before = Stretch(0, 0, is_over=True)
         self.spoken = 0
         self.utterance: list[str] = []
         """Words said since the last final."""
@@ -250,7 +250,7 @@ class World:
         if not self.may_interrupt and not isinstance(fact, ev.FinalHeard):
             self.complaints[9].append("speech cut a reply in a session where it must not")
         repeats = isinstance(fact, ev.FinalHeard) and not reply.is_audible  # the turn was answered a word too early
-        voiced_ms = self.stretch.voiced_ms
+        voiced_ms = (self.stretch if self.stretch.is_detected or self.stretch.is_over else self.stretch_before).voiced_ms
         words = [word for word in (*self.evidence, *self.repeated) if word not in BACKCHANNELS]
         if voiced_ms < self.turns.barge_in_onset_ms_min and not repeats:
             self.complaints[9].append(f"{voiced_ms} ms of speech cut a reply")
@@ -443,7 +443,7 @@ class Conversation(RuleBasedStateMachine):
         reply = world.reply
         if reply is not None and reply.is_audible and reply.paused_ms is None:
             world.weigh_anew()
-        world.stretch = Stretch(world.now_ms, world.now_ms)
+        world.stretch_before, world.stretch = world.stretch, Stretch(world.now_ms, world.now_ms)
         world.fire_until(world.now_ms + ONSET_MS)
         world.stretch.is_detected = True
         world.tell(ev.SpeechStarted(world.now_ms, world.stretch.onset_ms, ev.Evidence(voiced_ms=ONSET_MS)))
