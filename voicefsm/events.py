@@ -55,6 +55,10 @@ class Evidence:
     """Level of the reference signal at the microphone's moment, dB full scale; -96 is silence."""
     erle_db: int = 0
     """Echo return loss enhancement of the canceller, smoothed; 0 when unknown."""
+    echo_db: int = -96
+    """Level of the residual echo to be expected at this moment, dB full scale; -96 when none can be audible."""
+    gate_pct: int = 100
+    """Mean probability of near-end speech, by the gate, over the voiced frames of this stretch; 100 when no far end is audible."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def test_every_fact_survives_the_journal() -> None:
     """Otherwise some journals replay and some do not, by what happened in them."""
     samples: dict[str, Any] = {
         "int": 7, "str": "tê\u2028xt", "float": 0.30000001192092896, "bool": False,
-        "Epoch": 3, "Timer": Timer.FINAL, "Backend": Backend.TTS, "Evidence": Evidence(1, -2, -3, 4),
+        "Epoch": 3, "Timer": Timer.FINAL, "Backend": Backend.TTS, "Evidence": Evidence(1, -2, -3, 4, -5, 6),
         "tuple[Word, ...]": (Word("a", 1, 2), Word("b", 3, 4)),
     }  # fmt: skip
     for kind in FACTS:
