@@ -55,9 +55,8 @@ def test_the_stream_is_the_whole(delay, distortion):
 def test_a_drift_without_a_delay_has_no_seams():
     """Otherwise each frame would end in a click: what is read there lies between samples that are not there yet."""
     samples = rendered()
-    late = read(
-        through(floats(samples), BASS_CUT), np.arange(len(samples)) - np.maximum(16, Delay(drift_ppm=50).samples(0, len(samples)))
-    )
+    delays = np.maximum(16, Delay(drift_ppm=50).samples(0, len(samples)))
+    late = read(through(floats(samples), BASS_CUT), np.arange(float(len(samples))) - delays)
     heard = streamed(EchoPath(np.ones(1), loss_db=0, delay=Delay(drift_ppm=50)), samples)
     assert heard == pytest.approx(late, abs=1e-5)
 
