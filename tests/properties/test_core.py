@@ -24,6 +24,7 @@ from voicefsm.values import NO_EPOCH, Backend, Epoch
 TEXTS = ("", "stop", "mm-hm", "what is", "what is the weather", "What is the weather today?", "no")
 MESSAGE = "It failed."
 EXAMPLES = settings().max_examples  # 100, and more with another profile
+IS_STEADY = EXAMPLES <= 100  # a share that is the same every day judges a change and not its luck
 AFTER_CANCEL = (fx.CancelGeneration, fx.CompleteTurn, fx.RetractUserTurn)
 
 
@@ -202,7 +203,7 @@ def check_context(context: Context, watch: Watch) -> None:
     assert not context.effects
 
 
-@settings(max_examples=15 * EXAMPLES, deadline=None)
+@settings(max_examples=15 * EXAMPLES, deadline=None, derandomize=IS_STEADY)
 @given(choices, turn_settings)
 def test_nothing_that_may_happen_breaks_a_promise(run, its_settings):
     """Otherwise there is a sequence of facts after which a cancelled reply speaks, playout stays paused, a turn is told twice, a
@@ -229,7 +230,7 @@ def test_nothing_that_may_happen_breaks_a_promise(run, its_settings):
         note(scenario.transcript(facts, its_settings))
 
 
-@settings(max_examples=4 * EXAMPLES, deadline=None)
+@settings(max_examples=4 * EXAMPLES, deadline=None, derandomize=IS_STEADY)
 @given(choices, turn_settings)
 def test_a_transcript_says_it_all(run, its_settings):
     """Otherwise a counterexample could not be kept as a scenario: what is written, read and run again would be another session."""
@@ -245,7 +246,7 @@ def test_a_transcript_says_it_all(run, its_settings):
     assert scenario.write(again) == text
 
 
-@settings(max_examples=4 * EXAMPLES, deadline=None)
+@settings(max_examples=4 * EXAMPLES, deadline=None, derandomize=IS_STEADY)
 @given(choices, turn_settings)
 def test_left_alone_every_session_ends(run, its_settings):
     """Otherwise there is a silent hole: a session in which nothing happens any more, and which no deadline leads out of."""

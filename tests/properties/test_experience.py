@@ -116,6 +116,8 @@ class World:
         """The recogniser guesses at a word that nobody said: with enough speech it may count, by itself it may not."""
         self.free_ms = 0
         """When the last reply ended."""
+        self.fell_silent_ms = -1
+        """When the last reply that was heard ended by itself, and not in favour of the user."""
 
     # --- facts in, orders out ------------------------------------------------------------------------------------------------
 
@@ -218,6 +220,8 @@ class World:
             self.complaints[6].append(f"complete, and heard to {reply.heard_ms} of {reply.made_ms} ms")
         if fx.CancelTts not in before and not is_whole and reply.sent_ms > 0:
             self.complaints[2].append("given up while the client plays, which nobody silenced")
+        if reply.is_audible and order.outcome is not fx.Outcome.INTERRUPTED:
+            self.fell_silent_ms = self.now_ms
         self.close()
 
     def retract(self, reply: Reply, before: list[type[fx.Effect]]) -> None:
@@ -374,6 +378,11 @@ class World:
 
     # --- the user and the recogniser -----------------------------------------------------------------------------------------
 
+    @property
+    def is_said_over(self) -> bool:
+        """Does a word that ends now end while a reply is audible, to its very last moment?"""
+        return (self.reply is not None and self.reply.is_audible) or self.fell_silent_ms == self.now_ms
+
     def new_word(self) -> str:
         self.spoken += 1
         return f"w{self.spoken}"
@@ -455,7 +464,7 @@ class Conversation(RuleBasedStateMachine):
         world.wait(200)
         if kind == "content":
             world.utterance.append(world.new_word())
-            if world.reply is not None and world.reply.is_audible:
+            if world.is_said_over:
                 world.said_over.add(world.utterance[-1])
         else:
             words = BACKCHANNELS if kind == "backchannel" else STOPS
