@@ -23,6 +23,7 @@ from voicefsm.scripted.asr import (
     partial,
 )
 from voicefsm.scripted.faults import Close, Fail, FallSilent, StopReading
+from voicefsm.scripted.listening import ListeningAsr, Pace, SpokenWord
 from voicefsm.scripted.llm import DONE, FINISH, ROLE, Drop, Hang, HttpError, LlmRequest, Pause, ScriptedLlm, chunk, event, written
 from voicefsm.scripted.riva import ScriptedRiva
 from voicefsm.scripted.tts import Asked, Fault, ScriptedTts, TtsScript, voice
@@ -47,13 +48,16 @@ __all__ = [
     "Hang",
     "HttpError",
     "Line",
+    "ListeningAsr",
     "LlmRequest",
+    "Pace",
     "Pause",
     "Result",
     "ScriptedAsr",
     "ScriptedLlm",
     "ScriptedRiva",
     "ScriptedTts",
+    "SpokenWord",
     "StopReading",
     "TtsScript",
     "chunk",

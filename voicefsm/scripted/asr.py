@@ -154,12 +154,16 @@ class AsrStream:
             self.received_ms += len(request.audio_content) / BYTES_PER_MS
             if self._script.records_audio:
                 self.audio += request.audio_content
-            self._queue_due()
-            if request.runtime_config.get("force_eou") == "true":
-                self._finalize()
+            self._take(request.audio_content, is_last=request.runtime_config.get("force_eou") == "true")
         await settle()
         if not self._is_frozen:
             self.act(Close())
+
+    def _take(self, audio: bytes, *, is_last: bool) -> None:  # noqa: ARG002 (a stream that listens needs the audio)
+        """Answer one message; `is_last`: the client wants the final of what it has sent."""
+        self._queue_due()
+        if is_last:
+            self._finalize()
 
     def _queue_due(self) -> None:
         """What the audio so far calls for: the lines that are due, or else one empty response for each chunk."""
@@ -233,9 +237,7 @@ class ScriptedAsr(rasr_grpc.RivaSpeechRecognitionServicer):  # type: ignore[misc
         """One stream."""
         if self.open_streams >= self.script.streams_max:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "The server is at its capacity.")
-        nth = len(self.streams)
-        lines = self.script.by_stream[nth] if nth < len(self.script.by_stream) else self.script.lines
-        stream = AsrStream(self.script, lines)
+        stream = self._open()
         self.streams.append(stream)
         try:
             await _converse(stream, context)
@@ -244,6 +246,12 @@ class ScriptedAsr(rasr_grpc.RivaSpeechRecognitionServicer):  # type: ignore[misc
             raise
         finally:
             stream.closed.set()
+
+    def _open(self) -> AsrStream:
+        """The next stream."""
+        nth = len(self.streams)
+        lines = self.script.by_stream[nth] if nth < len(self.script.by_stream) else self.script.lines
+        return AsrStream(self.script, lines)
 
     async def GetRivaSpeechRecognitionConfig(self, *_: object) -> rasr.RivaSpeechRecognitionConfigResponse:  # noqa: N802
         """The models."""

@@ -23,9 +23,14 @@ class ScriptedRiva:
     """
 
     def __init__(
-        self, *, asr: AsrScript | None = None, tts: TtsScript | None = None, host: str = "127.0.0.1", port: int = 0
+        self,
+        *,
+        asr: AsrScript | ScriptedAsr | None = None,
+        tts: TtsScript | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
-        self.asr = ScriptedAsr(asr or AsrScript())
+        self.asr = asr if isinstance(asr, ScriptedAsr) else ScriptedAsr(asr or AsrScript())
         self.tts = ScriptedTts(tts or TtsScript())
         self._host, self._port = host, port
         self._server: grpc.aio.Server | None = None

@@ -13,7 +13,7 @@ import asyncio
 import dataclasses
 import re
 import zlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,8 @@ from voicefsm.scripted.faults import Close, Fail, FallSilent, settle
 
 RAMP_PERIOD_SAMPLES = 32_000
 _WORD = re.compile(r"\S+")
+
+Voice = Callable[[str, int, int], np.ndarray[Any, np.dtype[np.int16]]]
 
 
 def voice(text: str, rate_hz: int, char_ms: int = 60) -> np.ndarray[Any, np.dtype[np.int16]]:
@@ -54,6 +56,8 @@ class TtsScript:
     """One text for each call, the others are lost without a word."""
     char_ms: int = 60
     """Audio of one character."""
+    voice: Voice = voice
+    """What speaks: (text, rate in Hz, milliseconds per character) to `len(text) * char_ms` of audio."""
     chunk_bytes: int = 4096
     """Audio of one response; an odd number splits samples."""
     first_chunk_ms: int = 0
@@ -178,7 +182,7 @@ class ScriptedTts:
     def _audio(self, request: rtts.SynthesizeSpeechRequest) -> bytes:
         if request.text in self.script.silent_texts:
             return b""
-        return voice(request.text, request.sample_rate_hz, self.script.char_ms).tobytes()
+        return self.script.voice(request.text, request.sample_rate_hz, self.script.char_ms).tobytes()
 
     def _response(self, request: rtts.SynthesizeSpeechRequest, chunk: bytes, *, is_first: bool) -> rtts.SynthesizeSpeechResponse:
         response = rtts.SynthesizeSpeechResponse(audio=chunk)
