@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from voicefsm.cli.common import ConfigFile, Overrides
+
 if TYPE_CHECKING:
     from voicefsm.bench.step import Garbage, SessionMemory, Spread, StepTimes
+    from voicefsm.bench.turns.run import Addresses
+    from voicefsm.config import Settings
     from voicefsm.context import TurnSettings
     from voicefsm.events import Fact
     from voicefsm.simulation.stage import Stage
@@ -50,6 +58,83 @@ def step(
     )
     if not is_light:
         raise typer.Exit(1)
+
+
+@bench.command()
+def turns(  # noqa: PLR0917  # options, given by name
+    data: Annotated[
+        Path | None, typer.Option(help="Stimuli in fdstim's layout; none: a small set is made in OUT/stimuli.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Directory for recordings, journals and the failures, explained.")] = Path(
+        "bench-turns"
+    ),
+    runs: Annotated[
+        Path | None, typer.Option(help="Score these recordings, and run nothing.", metavar="DIR", show_default=False)
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Items whose id begins so; may be repeated.", show_default=False)] = None,
+    n: Annotated[int | None, typer.Option(help="At most so many items of each category.", min=1, show_default=False)] = None,
+    asr: Annotated[Literal["words", "slow", "deaf"], typer.Option(help="How well the recogniser hears.")] = "words",
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1, max=64)] = 1,
+    calls: Annotated[int, typer.Option(help="Calls at a time in each.", min=1, max=200)] = 12,
+    real_time: Annotated[
+        bool, typer.Option("--real-time", help="Let time pass as it does, instead of jumping over waiting.")
+    ] = False,
+    limits: Annotated[
+        Path | None, typer.Option(help="Figures that must be met (TOML); exit code 1 if not.", show_default=False)
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything into this file.", show_default=False)] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the figures into this file (png, svg, pdf).", show_default=False)
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Play recorded users to the whole gateway over gRPC, with scripted backends, and score how it takes turns.
+
+    Exit code 1: a call failed, or a limit is not met.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # before gRPC is loaded, here and in the processes
+    from voicefsm.bench.turns.backends import Ear  # noqa: PLC0415
+    from voicefsm.bench.turns.bench import Wish, measure  # noqa: PLC0415  # a quick --help
+    from voicefsm.bench.turns.run import Manner  # noqa: PLC0415
+    from voicefsm.config import load  # noqa: PLC0415
+
+    wish = Wish(
+        data=data,
+        out=out,
+        runs=runs,
+        only=tuple(only or ()),
+        per_category_max=n,
+        jobs=jobs,
+        calls=calls,
+        manner=Manner(ear=Ear(asr), is_virtual=not real_time),
+        limits=limits,
+        json_file=json_file,
+        picture=picture,
+    )
+    verdict = measure(wish, partial(_gateway, load(file=config, overrides=overrides or [])))
+    print(verdict.text)
+    if not verdict.is_good:
+        raise typer.Exit(1)
+
+
+@asynccontextmanager
+async def _gateway(settings: Settings, addresses: Addresses) -> AsyncGenerator[int]:
+    """A gateway for one call of `bench turns`, in this process; the settings are the user's, but for the places."""
+    from voicefsm.app import running  # noqa: PLC0415
+    from voicefsm.telemetry.log import configure  # noqa: PLC0415
+
+    configure("error", settings.log.format)
+    replace = dataclasses.replace
+    placed = replace(
+        settings,
+        server=replace(settings.server, host="127.0.0.1", port=0, drain_ms_max=0),
+        riva=replace(settings.riva, target=addresses.riva),
+        llm=replace(settings.llm, base_url=addresses.llm, warm_up=False),
+        journal=replace(settings.journal, dir=str(addresses.journals)),
+    )
+    async with running(placed) as port:
+        yield port
 
 
 # --- what is measured --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,12 @@
+"""`voicefsm bench turns`: the whole gateway against recorded users, and a scorer that reads what it did off the sound.
+
+stimuli       a set in a directory: audio, and when what happens in it
+make          the project's own small set
+clock         virtual time over real sockets
+backends      a recogniser that hears the set's words, a model, a voice whose audio says where it is
+pilot         that voice: tones that carry (reply, frame)
+telephone     the client: plays an item, records what the loudspeaker rendered
+run           items through gateways
+score         the figures
+report        table, failures, limits, picture
+"""
