@@ -51,6 +51,7 @@ def _tones(bins: Bits, phases: NDArray[np.float64]) -> Signal:
 _PHASES: NDArray[np.float64] = 2 * np.pi * np.random.default_rng(7).random(2 * _BITS)
 _ZEROS = _tones(_GRID, _PHASES[:_BITS])
 _ONES = _tones(_GRID + 1, _PHASES[_BITS:])
+_ALL_ZEROS = _ZEROS.sum(axis=0)
 
 
 def frames(reply: int, numbers: Bits, level_db: float = LEVEL_DB) -> Signal:
@@ -58,8 +59,7 @@ def frames(reply: int, numbers: Bits, level_db: float = LEVEL_DB) -> Signal:
     payload = ((reply % REPLIES_MAX) << _REPLY_SHIFT) | (numbers & _FRAME_MASK)
     words = (payload << _CRC_BITS) | _checksum(payload)
     bits = ((words[:, None] >> np.arange(_BITS - 1, -1, -1)) & 1).astype(np.float32)
-    # In single precision and in this order, so that every frame is the same to the bit wherever it is made.
-    sound = np.stack([np.where(row[:, None] == 1, _ONES, _ZEROS).sum(axis=0) for row in bits]) if len(bits) else _ZEROS[:0]
+    sound = _ALL_ZEROS + bits @ (_ONES - _ZEROS)
     voice: Signal = (sound / np.sqrt(_BITS / 2) * 10 ** (level_db / 20)).astype(np.float32).reshape(-1)
     return voice
 

@@ -108,6 +108,7 @@ def work(job: Job) -> dict[str, str]:
     stimuli = load(job.root)
     wanted = set(job.ids)
     items = [item for item in stimuli.items if item.id in wanted]
+    items.sort(key=lambda item: -item.duration_s)  # the long ones first, so that they are not alone at the end
     return clock.run(_play_all(stimuli, items, job), is_virtual=job.manner.is_virtual)
 
 

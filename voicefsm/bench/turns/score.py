@@ -148,7 +148,9 @@ class Outcome:
     breaks: tuple[int, ...] = ()
     """Samples lost or repeated where the reply went on."""
     stays_silent: bool = False
-    """When nobody spoke: the assistant said nothing within 2 s."""
+    """When nobody spoke: the assistant said nothing until 2 s after the event."""
+    waits: bool = False
+    """When nobody spoke: the assistant said nothing while the event went on."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -224,8 +226,8 @@ def _outcome(item: Item, recording: Recording, event: Happening) -> Outcome:
     plain = Outcome(item.id, item.category, event, is_over_speech=False, response_s=response_s)
     current = _span_at(recording.speech, event.start_s)
     if current is None:
-        is_silent = not any(event.start_s <= start < event.end_s + _SILENT_S for start, _ in recording.speech)
-        return dataclasses.replace(plain, stays_silent=is_silent)
+        first_s = min((start for start, _ in recording.speech if start >= event.start_s), default=math.inf)
+        return dataclasses.replace(plain, stays_silent=first_s >= event.end_s + _SILENT_S, waits=first_s >= event.end_s)
     if recording.ends_by_itself(current[1]) and current[1] < event.end_s + HOLD_S_MIN:
         return dataclasses.replace(plain, is_over_speech=None)
     return _over_speech(item, recording, plain, current[1], begun)
@@ -439,7 +441,8 @@ def _early(results: Results) -> dict[str, Figure]:
     """Interruptions before the answer is heard."""
     early = [one for one in results.outcomes if one.category == "early_interruption"]
     return {
-        "early_silent": share(one.yields if one.is_over_speech else one.stays_silent for one in early),
+        "early_gives_way": share(one.yields or one.waits for one in early),
+        "early_silent": share(one.yields or one.stays_silent for one in early),
         "early_response_p50_ms": quantile(_ms(one.response_s for one in early), 0.5),
     }
 
@@ -479,8 +482,7 @@ def failures(results: Results) -> list[Failure]:
 
 def _complaints(one: Outcome) -> list[str]:
     if one.category == "early_interruption":
-        is_fine = one.yields if one.is_over_speech else one.stays_silent
-        return [] if is_fine else ["spoke into an early interruption"]
+        return [] if one.yields or one.waits else ["spoke into an early interruption"]
     if one.is_over_speech is None:
         return []
     if one.happening.kind == "interruption":
