@@ -74,6 +74,7 @@ def turns(  # noqa: PLR0917  # options, given by name
     only: Annotated[list[str] | None, typer.Option(help="Items whose id begins so; may be repeated.", show_default=False)] = None,
     n: Annotated[int | None, typer.Option(help="At most so many items of each category.", min=1, show_default=False)] = None,
     asr: Annotated[Literal["words", "slow", "deaf"], typer.Option(help="How well the recogniser hears.")] = "words",
+    room: Annotated[bool, typer.Option("--room", help="The microphone also hears the loudspeaker, in a room.")] = False,
     jobs: Annotated[int, typer.Option(help="Processes.", min=1, max=64)] = 1,
     calls: Annotated[int, typer.Option(help="Calls at a time in each.", min=1, max=200)] = 12,
     real_time: Annotated[
@@ -107,7 +108,7 @@ def turns(  # noqa: PLR0917  # options, given by name
         per_category_max=n,
         jobs=jobs,
         calls=calls,
-        manner=Manner(ear=Ear(asr), is_virtual=not real_time),
+        manner=Manner(ear=Ear(asr), is_virtual=not real_time, in_room=room),
         limits=limits,
         json_file=json_file,
         picture=picture,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,9 @@ class _Reply:
 class Cast:
     """Model and voice of one conversation."""
 
-    def __init__(self) -> None:
+    def __init__(self, speak: Callable[[str], Samples] | None = None) -> None:
+        """`speak`: a real voice instead of the one of tones."""
+        self._speak = speak
         self._replies: list[_Reply] = []
         self._stray = _Reply(STRAY_REPLY, "")
 
@@ -84,6 +86,8 @@ class Cast:
 
     def speak(self, text: str, rate_hz: int, char_ms: int) -> Samples:
         """The audio of a piece of a reply."""
+        if self._speak is not None:
+            return self._speak(text)
         assert rate_hz == RATE_HZ, "the tones are made for one rate"
         reply, is_end = self._place(text)
         count = len(text) * char_ms // FRAME_MS

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from voicefsm.bench.turns import report, score
-from voicefsm.bench.turns.run import Manner, OpenGateway, run
+from voicefsm.bench.turns import report, room, score
+from voicefsm.bench.turns.run import CALL, Manner, OpenGateway, run
 from voicefsm.bench.turns.stimuli import Item, Stimuli, load
 
 FAILURES = "failures.txt"
@@ -45,16 +45,18 @@ class Verdict:
 def measure(wish: Wish, gateway: OpenGateway) -> Verdict:
     """Play, score, write, tell. Raises `NoStimuli` or `BadLimits`."""
     limits = {} if wish.limits is None else report.read_limits(wish.limits)
-    stimuli = load(wish.data) if wish.data else _made(wish.out / "stimuli")
+    stimuli = load(wish.data) if wish.data else _made(wish.out / "stimuli", wish.per_category_max)
     items = chosen(stimuli, wish)
     runs = wish.runs or wish.out
     problems = {} if wish.runs else run(stimuli, items, runs, gateway, wish.manner, jobs=wish.jobs, calls=wish.calls)
     results = score.results_of(items, runs)
     figures, categories, faults = score.figures(results), score.by_category(results), score.failures(results)
+    figures |= room.figures(room.alone(items, room.calls_of(items, runs, CALL)))
     wish.out.mkdir(parents=True, exist_ok=True)
     (wish.out / FAILURES).write_text("\n".join(report.explain(faults, runs)) + "\n")
     if wish.json_file:
-        about = {"stimuli": stimuli.name, "items": len(items), "asr": wish.manner.ear.value, "problems": problems}
+        manner = {"asr": wish.manner.ear.value, "in_room": wish.manner.in_room}
+        about = {"stimuli": stimuli.name, "items": len(items), **manner, "problems": problems}
         wish.json_file.write_text(json.dumps(report.as_json(about, figures, categories, results, faults), indent=1))
     if wish.picture:
         from voicefsm.bench.turns.picture import draw  # noqa: PLC0415  # matplotlib is an extra
@@ -79,10 +81,10 @@ def chosen(stimuli: Stimuli, wish: Wish) -> list[Item]:
     return found
 
 
-def _made(root: Path) -> Stimuli:
-    from voicefsm.bench.turns.make import make  # noqa: PLC0415  # only where no set is given
+def _made(root: Path, items: int | None) -> Stimuli:
+    from voicefsm.bench.turns.make import ITEMS, make  # noqa: PLC0415  # only where no set is given
 
-    return make(root)
+    return make(root, items=items or ITEMS)
 
 
 def _summary(

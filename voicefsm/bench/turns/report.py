@@ -44,7 +44,7 @@ def _row(name: str, one: Figure, limit: Limit | None) -> str:
 def _number(name: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.0f}" if name.endswith("_ms") else f"{value:.3f}"
+    return f"{value:.0f}" if name.endswith("_ms") else f"{value:.1f}" if name.endswith("_per_hour") else f"{value:.3f}"
 
 
 # --- limits ------------------------------------------------------------------------------------------------------------------

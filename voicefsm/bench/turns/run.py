@@ -11,20 +11,21 @@ import asyncio
 import dataclasses
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from voicefsm.bench.turns import clock
+from voicefsm.bench.turns import clock, room
 from voicefsm.bench.turns.backends import PACES, Cast, Ear, heard_by
-from voicefsm.bench.turns.stimuli import Item, Stimuli, load, write_wav
-from voicefsm.bench.turns.telephone import Room, Telephone
+from voicefsm.bench.turns.stimuli import OUTPUT, Item, Stimuli, load, write_wav
+from voicefsm.bench.turns.telephone import Telephone
 from voicefsm.client import Conversation, ConversationFailed, SessionOptions
 from voicefsm.scripted import ListeningAsr, ScriptedLlm, ScriptedRiva
 
-OUTPUT = "output.wav"
+VOICE = "voice.wav"
+"""In a room: what the user heard, where `OUTPUT` has it in tones."""
 CALL = "call.json"
 JOURNAL = "journal.jsonl"
 CALLS_MAX = 12
@@ -65,8 +66,8 @@ class Manner:
     """Time jumps over waiting; else it passes as it does."""
     client_echo_cancellation: bool = False
     """The client says that its microphone hears no echo."""
-    room: Callable[[str], Room] | None = None
-    """Makes the room of an item, by its id."""
+    in_room: bool = False
+    """The microphone also hears the loudspeaker."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,8 +137,8 @@ def _directory(path: Path) -> Path:
 
 async def play(stimuli: Stimuli, item: Item, out: Path, gateway: OpenGateway, manner: Manner) -> Telephone:
     """One call; what it leaves goes into `out`. Raises `ConversationFailed` when the server ends it."""
-    cast = Cast()
-    telephone = Telephone(stimuli.audio(item), manner.room(item.id) if manner.room else None)
+    cast = Cast(room.spoken if manner.in_room else None)
+    telephone = Telephone(stimuli.audio(item), room.room_of(item.id).process if manner.in_room else None)
     asr = ListeningAsr(heard_by(manner.ear, item.words()), PACES[manner.ear], telephone.now_ms)
     options = SessionOptions(language_code=LANGUAGE, client_echo_cancellation=manner.client_echo_cancellation)
     llm = ScriptedLlm([cast.answer], first_token_ms=manner.first_token_ms, token_ms=manner.token_ms)
@@ -147,13 +148,17 @@ async def play(stimuli: Stimuli, item: Item, out: Path, gateway: OpenGateway, ma
             async with gateway(addresses) as port, Conversation.connect(f"127.0.0.1:{port}", options) as conversation:
                 await telephone.hold(conversation)
     finally:
-        _keep(telephone, out)
+        _keep(telephone, out, manner)
     return telephone
 
 
-def _keep(telephone: Telephone, out: Path) -> None:
+def _keep(telephone: Telephone, out: Path, manner: Manner) -> None:
     """Write what there is, the journal under a name that does not change from run to run."""
-    write_wav(out / OUTPUT, telephone.rendered)
+    rendered = telephone.rendered
+    if manner.in_room:
+        write_wav(out / VOICE, rendered)
+        rendered = room.in_tones(telephone.spans, telephone.ended, len(rendered))
+    write_wav(out / OUTPUT, rendered)
     (out / CALL).write_text(json.dumps(telephone.log()))
     for journal in sorted(out.glob("*.jsonl")):
         if journal.name != JOURNAL:

@@ -29,8 +29,7 @@ import numpy as np
 
 from voicefsm.audio.samples import RATE_HZ, Samples
 from voicefsm.bench.turns import pilot
-from voicefsm.bench.turns.run import OUTPUT
-from voicefsm.bench.turns.stimuli import Happening, Item, Span, read_wav
+from voicefsm.bench.turns.stimuli import OUTPUT, Happening, Item, Span, read_wav
 
 YIELD_S_MAX = 2.0
 HOLD_S_MIN = 1.0

@@ -27,6 +27,8 @@ from voicefsm.scripted import SpokenWord
 
 MANIFEST = "manifest.json"
 INPUT = "input.wav"
+OUTPUT = "output.wav"
+"""What the user heard, on the same time axis."""
 
 Span = tuple[float, float]
 """From, to, in seconds."""

@@ -23,11 +23,13 @@ from voicefsm.client import (
     ConversationEnded,
     ConversationFailed,
     Event,
+    Outcome,
     PlayoutPaused,
     PlayoutResumed,
     StateChanged,
     Transcript,
     TtsCancelled,
+    TurnCompleted,
 )
 
 BLOCK_SAMPLES = FRAME_SAMPLES // 2
@@ -60,6 +62,8 @@ class Telephone:
         self.notes: list[Note] = []
         self.spans: list[tuple[int, int, int, int]] = []
         """(place in the recording, epoch, far-end position, length) of all that was rendered."""
+        self.ended: dict[int, int] = {}
+        """Replies that were heard to their end, and their length in samples."""
         self.late_blocks = 0
         """Blocks that began more than a block late: this machine is too busy for real time."""
         self.session_ms: float | None = None
@@ -110,6 +114,8 @@ class Telephone:
             at_ms = event.received_ms - 1000 * (self._started_s if self._started_s is not None else self._clock())
             if isinstance(event, StateChanged) and self.session_ms is None:
                 self.session_ms = at_ms - event.session_ms
+            if isinstance(event, TurnCompleted) and event.outcome is Outcome.COMPLETED:
+                self.ended[event.epoch] = sum(length for _, epoch, _, length in self.spans if epoch == event.epoch)
             self.notes += [Note(round(at_ms, 1), kind, about) for kind, about in _told(event)]
 
     def log(self) -> dict[str, Any]:
