@@ -26,6 +26,10 @@ _GRACE_S = 0.0001 if sys.platform == "linux" else 0.001
 """Real time between two looks."""
 _CALM_MIN = 3
 """Looks in a row that must find all calm before the clock moves."""
+_TICK_S = 0.02
+"""A jump that is longer than this is a leap: no call is going on, so somebody is connecting or leaving …"""
+_CALM_BEFORE_A_LEAP = 200
+"""… and that takes real time in places we cannot see."""
 _LOOKS_MAX = 5000
 """A second or more: whatever is still at work then has nothing to do with us."""
 _TASKS = Path("/proc/self/task")
@@ -40,12 +44,14 @@ class VirtualSelector(selectors.DefaultSelector):
         """See `selectors.BaseSelector`."""
         if timeout is not None and timeout <= 0:
             return super().select(0)
-        calm = 0
+        calm, wanted = 0, _CALM_MIN
+        if timeout is None or timeout > _TICK_S:
+            wanted = _CALM_BEFORE_A_LEAP
         for _ in range(_LOOKS_MAX):
             if arrived := super().select(0):
                 return arrived
             calm = 0 if _threads_at_work() else calm + 1
-            if calm == _CALM_MIN:
+            if calm == wanted:
                 break
             time.sleep(_GRACE_S)  # epoll counts in whole milliseconds
         if timeout is None:

@@ -30,6 +30,8 @@ LEAD_S, GAP_S, TAIL_S = 0.5, 4.0, 5.0
 """Before the question; from its end to the event; after the event."""
 SIDE_DB, FAR_DB = -8.0, -15.0
 """How much quieter somebody is who speaks to somebody else, or in the background."""
+LEVEL_SPREAD_DB = 5.0
+"""Users speak so much louder or softer than `voices.LEVEL_DB`."""
 ROOM_NOISE_DB = -72.0
 """Of the microphone's own room, dB full scale."""
 
@@ -78,6 +80,8 @@ class _Track:
     other: UserVoice
     random: np.random.Generator
     number: int
+    level_db: float
+    """How much louder than usual the user is."""
     parts: list[tuple[int, Signal]] = dataclasses.field(default_factory=list)
     events: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     end_s: float = LEAD_S
@@ -105,7 +109,7 @@ class _Track:
         count = round((self.end_s + TAIL_S) * RATE_HZ)
         signal = room_noise(self.random, count, ROOM_NOISE_DB)
         for first, part in self.parts:
-            signal[first : first + len(part)] += part[: count - first]
+            signal[first : first + len(part)] += part[: count - first] * gain(self.level_db)
         return signal
 
 
@@ -121,8 +125,9 @@ def make(root: Path, *, items: int = ITEMS, seed: int = SEED, speakers: Sequence
 def _item(root: Path, category: str, number: int, seed: int, speakers: Sequence[UserVoice]) -> dict[str, Any]:
     """Make one item; its entry in the manifest."""
     random = np.random.default_rng([seed, list(CATEGORIES).index(category), number])
-    voice, other = speakers[number % len(speakers)], speakers[(number + 1) % len(speakers)]
-    track = _Track(voice, other, random, number)
+    turn = number + number // len(_QUESTIONS)  # so that every voice says every text sooner or later
+    voice, other = speakers[turn % len(speakers)], speakers[(turn + 1) % len(speakers)]
+    track = _Track(voice, other, random, number, level_db=float(random.uniform(-LEVEL_SPREAD_DB, LEVEL_SPREAD_DB)))
     more = CATEGORIES[category](track)
     signal = track.sound()
     id_ = f"{category}/{number:03d}"
