@@ -12,7 +12,7 @@ OUT := demo-out
 help: ## say what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
 
-$(SET_UP): requirements.lock pyproject.toml scripts/setup.sh scripts/python.sh
+$(SET_UP): requirements.lock pyproject.toml hatch_build.py $(wildcard voicefsm/aec/native/*.[ch]) scripts/setup.sh scripts/python.sh
 	@VENV=$(VENV) scripts/setup.sh
 	@touch $@
 

@@ -63,6 +63,10 @@ if [ ! -x "$VENV/bin/python" ] || ! "$VENV/bin/python" -m pip --version >/dev/nu
   rm -rf "$VENV"
   "$PYTHON" -m venv "$VENV"
 fi
+if ! command -v cc >/dev/null && ! command -v gcc >/dev/null && ! command -v clang >/dev/null && may_install && [ "$(uname -s)" = Linux ]; then
+  say "installing a C compiler" # the echo canceller is compiled; without one another canceller is used, and named at the end
+  install gcc libc6-dev >/dev/null 2>&1 || true
+fi
 say "installing the locked packages (wheels only, hashes checked)"
 pip() { "$VENV/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
 pip install --require-hashes --no-deps --only-binary :all: -r requirements.lock # the lock is complete: nothing is left to resolve
@@ -89,6 +93,9 @@ missing=""
 "$VENV/bin/python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("pocketsphinx") is None)' || missing="
   - pocketsphinx (has no wheel for Python $version on this machine; PYTHON=python3.13 or python3.11 has one): without it there are no
     embedded backends, and \`make demo\` does not work"
+[ -e voicefsm/aec/native/_ear.so ] || missing="$missing
+  - a C compiler (Debian/Ubuntu: gcc libc6-dev; macOS: xcode-select --install), then rm $VENV/.set-up and make again: without it the
+    project's own echo canceller is missing, and Speex or AEC3 stands in"
 want() { # want LIBRARY DEBIAN-PACKAGES BREW-FORMULA MEANING
   has_library "$1" && return 0
   local packages=$2

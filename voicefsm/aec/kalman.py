@@ -1,0 +1,121 @@
+"""The project's own echo canceller and gate, in C (voicefsm/aec/native), called through ctypes.
+
+Why ctypes: one shared library serves every Python, and a call releases the GIL. The library is built when the package is
+(hatch_build.py); where there was no compiler it is absent, `library()` is None, and another canceller takes over, which the log and
+`doctor` say.
+
+Memory is one numpy array per session, so nothing can leak; the library allocates nothing and keeps no state but tables and weights.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicefsm.audio.samples import FRAME_SAMPLES, Samples
+from voicefsm.errors import LocalProtocolError
+
+HOP_SAMPLES = 160
+"""10 ms: what the library works in."""
+REMEDY = "Install a C compiler and install voicefsm again, or use a wheel for this platform."
+_ALIGNMENT = 64
+_WEIGHTS = "gate.npz"
+_POWERS = 4
+"""A report begins with the mean squares of near end, what is left, what was taken away and reference; then the probability."""
+ASK_THE_GATE = -1.0
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled library with its functions declared, tables made and weights loaded; None where it was not built."""
+    for path in sorted(Path(__file__).parent.glob("native/_ear.*")):
+        try:
+            return _declared(ctypes.CDLL(str(path)))
+        except OSError:
+            continue
+    return None
+
+
+def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
+    pointer = ctypes.c_void_p
+    lib.ear_init.argtypes = lib.ear_reset.argtypes = lib.ear_moved.argtypes = [pointer]
+    lib.ear_init.restype = lib.ear_reset.restype = lib.ear_moved.restype = None
+    lib.ear_process.argtypes = [pointer, pointer, pointer, pointer, ctypes.c_int, pointer, ctypes.c_float]
+    lib.ear_process.restype = None
+    weights = np.ascontiguousarray(_weights(lib.ear_weights_size() // 4))
+    lib.ear_init(weights.ctypes.data)
+    return lib
+
+
+def _weights(count: int) -> NDArray[np.float32]:
+    """The gate's weights in the order of the struct `Weights`; they come from training/gate."""
+    with importlib.resources.as_file(importlib.resources.files("voicefsm.aec") / _WEIGHTS) as path:
+        if not path.exists():  # before the first training
+            return np.zeros(count, np.float32)
+        with np.load(path) as kept:
+            weights: NDArray[np.float32] = kept["weights"].astype(np.float32)
+    assert len(weights) == count, f"{_WEIGHTS} has {len(weights)} weights, the library wants {count}"
+    return weights
+
+
+class NativeEar:
+    """One session's canceller and gate. Not thread-safe; different sessions are independent."""
+
+    def __init__(self) -> None:
+        lib = library()
+        assert lib is not None, REMEDY
+        self._lib = lib
+        self._memory = np.zeros(lib.ear_size() + _ALIGNMENT, np.uint8)
+        self._state: int | None = -(-self._memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+        self._near, self._far, self._out = (np.zeros(FRAME_SAMPLES, np.int16) for _ in range(3))
+        self._report = np.zeros(lib.ear_report_size() // 4, np.float32)
+        # Taking an array's address costs more than copying a frame into an array whose address is known.
+        self._addresses = tuple(a.ctypes.data for a in (self._near, self._far, self._out))
+        self._report_address = self._report.ctypes.data
+        lib.ear_reset(self._state)
+
+    @property
+    def powers(self) -> tuple[float, float, float, float]:
+        """Mean squares of the last call: near end, what is left of it, what was taken away, reference."""
+        near, left, echo, far = self._report[:_POWERS].tolist()
+        return near, left, echo, far
+
+    @property
+    def speech(self) -> float:
+        """How likely near-end speech is, at the end of the last call: 0 to 1."""
+        return float(self._report[_POWERS])
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """What the gate saw of the last hop. For training."""
+        return self._report[_POWERS + 1 :]
+
+    def process(self, near: Samples, far: Samples, *, speech: float = ASK_THE_GATE) -> Samples:
+        """`near` without its echo of `far`; both of shape (160,) or (320,).
+
+        `speech` is the truth about the talker, 0 or 1, where somebody knows it: training does.
+        Raises `LocalProtocolError` on another shape or after `close()`.
+        """
+        samples = len(near)
+        if self._state is None:
+            raise LocalProtocolError("The echo canceller was used after close().")
+        if near.shape != far.shape or samples not in (HOP_SAMPLES, FRAME_SAMPLES):
+            raise LocalProtocolError(f"The echo canceller takes 160 or 320 samples, not {near.shape}, {far.shape}.")
+        self._near[:samples] = near
+        self._far[:samples] = far
+        self._lib.ear_process(self._state, *self._addresses, samples // HOP_SAMPLES, self._report_address, speech)
+        return self._out[:samples].copy()
+
+    def moved(self) -> None:
+        """The reference was misplaced and has been put right: forget what was learnt meanwhile."""
+        if self._state is not None:
+            self._lib.ear_moved(self._state)
+
+    def close(self) -> None:
+        """No more calls. Harmless twice; the memory goes with the object."""
+        self._state = None

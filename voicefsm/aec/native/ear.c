@@ -1,0 +1,121 @@
+/* The near end of one session: echo canceller and gate, one call a frame. Called through ctypes, which releases the GIL.
+ *
+ * `voicefsm/aec/kalman.py` is the only caller, and checks what it passes. No allocation, no global state but tables that are made
+ * once by `ear_init`, no I/O. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define FAST __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) /* the processor chooses at load time */
+#else
+#define FAST
+#endif
+
+#include "canceller.h"
+#include "gate.h"
+
+#define BOLD 2.0f           /* caution while nobody talks ... */
+#define CAREFUL 30.0f       /* ... and while somebody does, */
+#define CAREFUL_LATER 8.0f  /* but not for long: a room that changed sounds like a talker, and must be learnt */
+#define CAREFUL_HOPS 100
+#define SURE 0.5f
+#define EAGER_HOPS 150      /* of audible reference, in which every hop learns from more of the past */
+#define EAGER_REUSE 6
+#define STEADY_REUSE 1
+#define SNAPSHOT_HOPS 50    /* of audible reference between two copies of the filter */
+
+typedef struct {
+  Canceller canceller;
+  Gate gate;
+  Row snapshot[2][PARTITIONS]; /* the older is at least SNAPSHOT_HOPS old */
+  int snapshots, since_snapshot, eager, sure_hops;
+  float speech; /* probability, of the last hop */
+} Ear;
+
+typedef struct {
+  float near_power, left_power, echo_power, far_power; /* mean squares */
+  float speech;                                        /* probability of near-end speech in the last hop */
+  float features[FEATURES];                            /* of the last hop */
+} Report;
+
+static Weights weights;
+
+int ear_size(void) { return (int)sizeof(Ear); }
+int ear_report_size(void) { return (int)sizeof(Report); }
+int ear_weights_size(void) { return (int)sizeof(Weights); }
+
+/* Once a process: tables, and the gate's weights, in the order of `Weights`. */
+void ear_init(const float *new_weights) {
+  fft_tables();
+  gate_tables();
+  memcpy(&weights, new_weights, sizeof weights);
+}
+
+void ear_reset(Ear *ear) {
+  memset(ear, 0, sizeof *ear);
+  canceller_reset(&ear->canceller);
+  ear->eager = EAGER_HOPS;
+}
+
+/* The reference was found to have been misplaced: what was learnt meanwhile is wrong, what was learnt before is right again. */
+void ear_moved(Ear *ear) {
+  Canceller *c = &ear->canceller;
+  if (ear->snapshots >= 2) memcpy(c->filter, ear->snapshot[ear->snapshots % 2], sizeof c->filter);
+  ear->snapshots = 0;
+  ear->eager = EAGER_HOPS / 3;
+  for (int k = 0; k < PARTITIONS; k++)
+    for (int f = 0; f < FFT_BINS; f++) {
+      const float own = c->filter[k].re[f] * c->filter[k].re[f] + c->filter[k].im[f] * c->filter[k].im[f];
+      c->variance[k][f] = fmaxf(c->variance[k][f], 0.1f * own);
+    }
+}
+
+static void keep_snapshot(Ear *ear) {
+  if (++ear->since_snapshot < SNAPSHOT_HOPS) return;
+  ear->since_snapshot = 0;
+  memcpy(ear->snapshot[ear->snapshots % 2], ear->canceller.filter, sizeof ear->canceller.filter);
+  ear->snapshots++;
+}
+
+static float caution(Ear *ear, float speech) {
+  ear->sure_hops = speech > SURE ? ear->sure_hops + 1 : 0;
+  return BOLD + speech * ((ear->sure_hops > CAREFUL_HOPS ? CAREFUL_LATER : CAREFUL) - BOLD);
+}
+
+FAST static float mean_square(const float *x) {
+  float sum = 0;
+  for (int i = 0; i < HOP; i++) sum += x[i] * x[i];
+  return sum / HOP;
+}
+
+/* `speech` below 0 lets the gate decide; training says the truth instead. */
+static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16_t *out, Report *report, float speech) {
+  Canceller *c = &ear->canceller;
+  Gate *g = &ear->gate;
+  float near[HOP], far[HOP], left[HOP], echo[HOP];
+  for (int i = 0; i < HOP; i++) near[i] = near_pcm[i], far[i] = far_pcm[i];
+  canceller_hop(c, near, far, left, caution(ear, speech < 0 ? ear->speech : speech), ear->eager > 0 ? EAGER_REUSE : STEADY_REUSE);
+  for (int i = 0; i < HOP; i++) {
+    echo[i] = near[i] - left[i];
+    out[i] = (int16_t)lrintf(fminf(fmaxf(left[i], -32768), 32767));
+  }
+  if (c->silent == 0) {
+    if (ear->eager > 0) ear->eager--;
+    keep_snapshot(ear);
+  }
+  slide(g->left, left, HOP), slide(g->echo, echo, HOP);
+  const int is_far_silent = c->silent > 0, is_echo_silent = c->silent > 2 * PARTITIONS + 4;
+  gate_features(g, c->far[c->at].re, c->far[c->at].im, is_far_silent, is_echo_silent, report->features);
+  ear->speech = gate_infer(g, &weights, report->features);
+  report->speech = ear->speech;
+  report->near_power += mean_square(near), report->left_power += mean_square(left);
+  report->echo_power += mean_square(echo), report->far_power += mean_square(far);
+}
+
+/* `hops` times 160 samples: near end and reference in, near end without echo out. */
+void ear_process(Ear *ear, const int16_t *near, const int16_t *far, int16_t *out, int hops, Report *report, float speech) {
+  report->near_power = report->left_power = report->echo_power = report->far_power = 0;
+  for (int i = 0; i < hops; i++) hop(ear, near + HOP * i, far + HOP * i, out + HOP * i, report, speech);
+  report->near_power /= hops, report->left_power /= hops, report->echo_power /= hops, report->far_power /= hops;
+}
