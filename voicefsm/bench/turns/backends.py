@@ -15,6 +15,7 @@ import numpy as np
 
 from voicefsm.audio.samples import FRAME_MS, RATE_HZ, Samples
 from voicefsm.bench.turns import pilot
+from voicefsm.bench.turns.stimuli import Item
 from voicefsm.scripted import Pace, SpokenWord, TtsScript
 from voicefsm.scripted.llm import Steps, written
 
@@ -44,15 +45,15 @@ class Ear(enum.StrEnum):
     SLOW = "slow"
     """As that, most of a second later."""
     DEAF = "deaf"
-    """Answers, and never hears a word."""
+    """Hears questions, and no word that is said over an answer or before it."""
 
 
 PACES = {Ear.WORDS: Pace(word_ms=250, final_ms=100), Ear.SLOW: Pace(word_ms=900, final_ms=800), Ear.DEAF: Pace()}
 
 
-def heard_by(ear: Ear, words: Sequence[SpokenWord]) -> Sequence[SpokenWord]:
-    """What of the words this recogniser can hear at all."""
-    return () if ear is Ear.DEAF else words
+def heard_by(ear: Ear, item: Item) -> Sequence[SpokenWord]:
+    """The words of an item that this recogniser can hear at all."""
+    return item.words("context") if ear is Ear.DEAF else item.words()
 
 
 @dataclasses.dataclass(slots=True)

@@ -139,7 +139,7 @@ async def play(stimuli: Stimuli, item: Item, out: Path, gateway: OpenGateway, ma
     """One call; what it leaves goes into `out`. Raises `ConversationFailed` when the server ends it."""
     cast = Cast(room.spoken if manner.in_room else None)
     telephone = Telephone(stimuli.audio(item), room.room_of(item.id).process if manner.in_room else None)
-    asr = ListeningAsr(heard_by(manner.ear, item.words()), PACES[manner.ear], telephone.now_ms)
+    asr = ListeningAsr(heard_by(manner.ear, item), PACES[manner.ear], telephone.now_ms)
     options = SessionOptions(language_code=LANGUAGE, client_echo_cancellation=manner.client_echo_cancellation)
     llm = ScriptedLlm([cast.answer], first_token_ms=manner.first_token_ms, token_ms=manner.token_ms)
     try:

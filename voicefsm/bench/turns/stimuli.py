@@ -76,9 +76,13 @@ class Item:
         """The events of these kinds, in the order of the manifest."""
         return [happening for happening in self.happenings if happening.kind in kinds]
 
-    def words(self) -> list[SpokenWord]:
-        """What is said, word by word: longer words take longer. In order of their beginning."""
-        said = [word for happening in self.happenings if happening.text for word in _spread(happening.text, [_span(happening)])]
+    def words(self, *kinds: str) -> list[SpokenWord]:
+        """What is said, word by word: longer words take longer. In order of their beginning.
+
+        `kinds`: in events of these kinds, and in the turn; in all of them when none is named.
+        """
+        events = [one for one in self.happenings if one.text and (not kinds or one.kind in kinds)]
+        said = [word for one in events for word in _spread(one.text, [_span(one)])]
         said += [word for text, spans in self._parts() for word in _spread(text, spans)]
         return sorted(said, key=lambda word: (word.start_ms, word.end_ms))
 
