@@ -115,5 +115,5 @@ def answer_text(number: int) -> str:
     sentences: list[str] = []
     while len(" ".join(sentences)) * CHAR_MS < ANSWER_MS_MIN:
         k = len(sentences)
-        sentences.append(f"Answer {name}, part {_DIGITS[k % 10]}, {_PARTS[(number + k) % len(_PARTS)]}.")
+        sentences.append(f"This is answer {name}, part {_DIGITS[k % 10]}, {_PARTS[(number + k) % len(_PARTS)]}.")
     return " ".join(sentences)
