@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from voicefsm.cli.common import ConfigFile, Overrides
+from voicefsm.cli.common import ConfigFile, Overrides, needs
 
 if TYPE_CHECKING:
     from voicefsm.bench.step import Garbage, SessionMemory, Spread, StepTimes
@@ -100,6 +101,9 @@ def turns(  # noqa: PLR0917  # options, given by name
     from voicefsm.bench.turns.run import Manner  # noqa: PLC0415
     from voicefsm.config import load  # noqa: PLC0415
 
+    if picture is not None:
+        with needs("bench turns --picture", "timeline"):
+            importlib.import_module("matplotlib")  # found out before the work, not after it
     wish = Wish(
         data=data,
         out=out,
