@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ def test_words_fill_their_event_in_order():
     assert [word.text for word in words] == ["tell", "me", "everything"]
     assert words[0].start_ms == pytest.approx(1000, abs=5)
     assert words[-1].end_ms == pytest.approx(3000, abs=5)
-    assert all(a.end_ms <= b.start_ms + 2 for a, b in zip(words, words[1:], strict=False))
+    assert all(a.end_ms <= b.start_ms + 2 for a, b in itertools.pairwise(words))
     assert words[2].end_ms - words[2].start_ms > 2 * (words[1].end_ms - words[1].start_ms)
 
 
