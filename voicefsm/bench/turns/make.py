@@ -1,7 +1,8 @@
 """The project's own stimuli: small, made in seconds, so that `bench turns` needs nothing from elsewhere.
 
 A user asks, the assistant answers at length, and into the answer comes something: an interruption, a murmur, words to somebody
-else, somebody else's words, a cough, a noise. Two categories are turns alone: one with a pause in it, one without. The layout and
+else, somebody else's words, a cough, a noise. Two categories are turns alone: one with a pause in it, one without; one is an
+interruption in noise, one comes before the answer. The layout and
 the meaning of the categories are fdstim's; texts, voices and sounds are the project's own. Everything follows from the seed and
 the voices that are installed.
 """
@@ -32,6 +33,12 @@ SIDE_DB, FAR_DB = -8.0, -15.0
 """How much quieter somebody is who speaks to somebody else, or in the background."""
 LEVEL_SPREAD_DB = 5.0
 """Users speak so much louder or softer than `voices.LEVEL_DB`."""
+SNRS_DB = (15.0, 10.0, 5.0)
+"""User over noise, where it is noisy."""
+TALKERS = 5
+"""People who talk all at once."""
+EARLY_S = (0.7, 2.0)
+"""From the end of a question to the user's second thought."""
 ROOM_NOISE_DB = -72.0
 """Of the microphone's own room, dB full scale."""
 
@@ -86,6 +93,8 @@ class _Track:
     events: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     end_s: float = LEAD_S
     """Where the last sound ends."""
+    bed_db: float | None = None
+    """Level of a noise that never ends, dB full scale."""
 
     def put(self, at_s: float, sound: Signal, **event: Any) -> None:
         """Place a sound; what it is goes into the manifest."""
@@ -108,6 +117,8 @@ class _Track:
         """The microphone."""
         count = round((self.end_s + TAIL_S) * RATE_HZ)
         signal = room_noise(self.random, count, ROOM_NOISE_DB)
+        if self.bed_db is not None:
+            signal += at_active_level(_bed(self, count), self.bed_db)
         for first, part in self.parts:
             signal[first : first + len(part)] += part[: count - first] * gain(self.level_db)
         return signal
@@ -190,6 +201,21 @@ def _noise(track: _Track) -> dict[str, Any]:
     return {}
 
 
+def _noisy(track: _Track) -> dict[str, Any]:
+    """An interruption in a place that is never quiet."""
+    track.bed_db = voices.LEVEL_DB + track.level_db - SNRS_DB[track.number % len(SNRS_DB)]
+    return _interruption(track)
+
+
+def _early(track: _Track) -> dict[str, Any]:
+    """The user goes on while the answer is being made, or has just begun."""
+    track.ask()
+    text = _pick(_INTERRUPTIONS, track.number)
+    at_s = track.end_s + float(track.random.uniform(*EARLY_S))
+    track.put(at_s, track.voice.speak(text), type="interruption", subtype="early", text=text)
+    return {}
+
+
 def _pause(track: _Track) -> dict[str, Any]:
     return _turn(track, float(track.random.uniform(0.5, 0.9)))
 
@@ -220,7 +246,24 @@ CATEGORIES: dict[str, Callable[[_Track], dict[str, Any]]] = {
     "background_noise": _noise,
     "pause_handling": _pause,
     "smooth_turn_taking": _smooth,
+    "noisy_interruption": _noisy,
+    "early_interruption": _early,
 }
+
+
+def _bed(track: _Track, count: int) -> Signal:
+    """Air, a machine, or people who talk all at once."""
+    if track.number % 3 == 0:
+        return room_noise(track.random, count, voices.LEVEL_DB)
+    time = np.arange(count) / RATE_HZ
+    if track.number % 3 == 1:
+        hum = sum(np.sin(2 * np.pi * 100 * k * time + float(track.random.uniform(0, 6))) / k for k in range(1, 8))
+        return np.asarray(hum + 0.1 * track.random.standard_normal(count))
+    babble = np.zeros(count)
+    for k in range(TALKERS):
+        said = np.concatenate([track.other.speak(_pick(_ELSEWHERE, track.number + k + n)) for n in range(4)])
+        babble += np.roll(np.resize(said, count), int(track.random.integers(count)))
+    return babble
 
 
 def _away(speech: Signal, level_db: float, track: _Track) -> Signal:
