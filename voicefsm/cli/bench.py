@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from voicefsm.context import TurnSettings
     from voicefsm.events import Fact
     from voicefsm.simulation.stage import Stage
+
+ECHO_CANCELLERS = ("none", "speex", "aec3")
 
 bench = typer.Typer(no_args_is_help=True)
 
@@ -59,6 +62,78 @@ def step(
     )
     if not is_light:
         raise typer.Exit(1)
+
+
+@bench.command()
+def echo(  # noqa: PLR0917  # options, given by name
+    canceller: Annotated[
+        list[str] | None,
+        typer.Option(help="Canceller, or MODULE:FUNCTION; may be repeated. Without: none, speex and aec3.", show_default=False),
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds of the mixed conditions.", metavar="FROM:TO")] = "1:13",
+    part: Annotated[
+        list[str] | None, typer.Option(help="mixed, sweep, damage or near; may be repeated.", show_default=False)
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A few scenes of each part: that it works, not how well.")] = False,
+    procs: Annotated[int, typer.Option(help="Processes.", min=1, max=64)] = 1,
+    voices: Annotated[
+        Path | None, typer.Option(help="Keep the synthesised voices here for the next run.", metavar="DIR", show_default=False)
+    ] = None,
+    limits: Annotated[
+        Path | None, typer.Option(help="Figures that must be met (TOML); exit code 1 if not.", show_default=False)
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures into this file.", show_default=False)] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the figures into this file (png, svg, pdf).", show_default=False)
+    ] = None,
+) -> None:
+    """Simulate rooms, delays, drift, loudspeakers and talkers; compare echo cancellers and what they take for a barge-in.
+
+    Exit code 1: a limit is not met.
+    """
+    with needs("bench echo", "bench"):
+        for package in ("matplotlib", "pystoi"):  # before an hour of work, not after it
+            importlib.import_module(package)
+        from voicefsm.bench.echo.bench import PARTS, Wish, measure  # noqa: PLC0415  # a quick --help
+
+    wish = Wish(
+        cancellers=tuple(canceller or ECHO_CANCELLERS),
+        seeds=_seeds(seeds, is_quick=quick),
+        parts=_parts(part, PARTS),
+        is_quick=quick,
+        procs=procs,
+        recordings=voices,
+        limits=limits,
+        json_file=json_file,
+        picture=picture,
+    )
+    verdict = measure(wish, _progress)
+    print(verdict.text)
+    if not verdict.is_good:
+        raise typer.Exit(1)
+
+
+def _seeds(text: str, *, is_quick: bool) -> range:
+    try:
+        first, end = map(int, text.split(":"))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not FROM:TO.", param_hint="--seeds") from error
+    if not 0 <= first < end:
+        raise typer.BadParameter(f"{text!r} has no seeds in it.", param_hint="--seeds")
+    return range(first, min(end, first + 2) if is_quick else end)
+
+
+def _parts(chosen: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+    for name in chosen or ():
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}.", param_hint="--part")
+    return tuple(chosen or known)
+
+
+def _progress(done: int, scenes: int) -> None:
+    """On a terminal only: the last line on standard output is the summary."""
+    if sys.stderr.isatty():
+        print(f"\r{done} of {scenes} scenes", end="\n" if done == scenes else "", file=sys.stderr, flush=True)
 
 
 @bench.command()
