@@ -2,7 +2,7 @@
 
 A user asks, the assistant answers at length, and into the answer comes something: an interruption, a murmur, words to somebody
 else, somebody else's words, a cough, a noise. Two categories are turns alone: one with a pause in it, one without; one is an
-interruption in noise, one comes before the answer. The layout and
+interruption in noise, one comes before the answer; in one the user asks and listens. The layout and
 the meaning of the categories are fdstim's; texts, voices and sounds are the project's own. Everything follows from the seed and
 the voices that are installed.
 """
@@ -37,6 +37,8 @@ SNRS_DB = (15.0, 10.0, 5.0)
 """User over noise, where it is noisy."""
 TALKERS = 5
 """People who talk all at once."""
+LISTENING_QUESTIONS, LISTENING_S = 3, 27.0
+"""Who listens asks so often, and listens for so long: to the end of the answer."""
 EARLY_S = (0.7, 2.0)
 """From the end of a question to the user's second thought."""
 ROOM_NOISE_DB = -72.0
@@ -216,6 +218,16 @@ def _early(track: _Track) -> dict[str, Any]:
     return {}
 
 
+def _listening(track: _Track) -> dict[str, Any]:
+    """Some questions, and nothing into the answers: what happens in them is the assistant's own doing."""
+    for k in range(LISTENING_QUESTIONS):
+        text = _pick(_QUESTIONS, track.number + k)
+        at_s = track.end_s + LISTENING_S if k else LEAD_S
+        track.put(at_s, track.voice.speak(text), type="context", text=text, voice=track.voice.name)
+    track.end_s += LISTENING_S
+    return {}
+
+
 def _pause(track: _Track) -> dict[str, Any]:
     return _turn(track, float(track.random.uniform(0.5, 0.9)))
 
@@ -248,6 +260,7 @@ CATEGORIES: dict[str, Callable[[_Track], dict[str, Any]]] = {
     "smooth_turn_taking": _smooth,
     "noisy_interruption": _noisy,
     "early_interruption": _early,
+    "listening": _listening,
 }
 
 

@@ -23,7 +23,7 @@ from voicefsm.acoustics.rooms import random_room, responses
 from voicefsm.acoustics.signals import pcm
 from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, Samples
 from voicefsm.bench.turns import pilot, voices
-from voicefsm.bench.turns.score import Figure
+from voicefsm.bench.turns.score import Figure, share
 from voicefsm.bench.turns.stimuli import Item
 
 LOSS_DB_MIN, LOSS_DB_MAX = 6.0, 20.0
@@ -31,7 +31,9 @@ LOSS_DB_MIN, LOSS_DB_MAX = 6.0, 20.0
 DELAY_MS_MAX = 400.0
 DRIFT_PPM = 50.0
 USER_AFTER_S = 1.0
-"""What happens within this time after something the user did, or that happened near them, is not the assistant's own doing."""
+"""What happens within this time after something the user did, or that happened near them, is not the assistant's own doing …"""
+TURN_AFTER_S = 3.0
+"""… and a turn that is over within this time was somebody's."""
 HOUR_S = 3600.0
 
 Run = tuple[int, int, int, int]
@@ -80,11 +82,15 @@ class Alone:
     """Rendered in that time."""
     pauses: int
     cancels: int
+    turns: int
+    """Turns that were answered, whoever they were of …"""
+    ghost_turns: int
+    """… and those that were nobody's."""
 
 
 def alone(items: Sequence[Item], calls: Mapping[str, Mapping[str, Any]]) -> Alone:
     """Add up the notes and the rendered audio of calls, by item id, outside of everything that happens in an item."""
-    far_end_s, pauses, cancels = 0.0, 0, 0
+    far_end_s, pauses, cancels, turns, ghosts = 0.0, 0, 0, 0, 0
     for item in items:
         call = calls.get(item.id)
         if call is None:
@@ -94,7 +100,10 @@ def alone(items: Sequence[Item], calls: Mapping[str, Mapping[str, Any]]) -> Alon
         lonely = [(kind, about) for at_ms, kind, about in call["notes"] if not _is_busy(at_ms / 1000, busy)]
         pauses += sum(kind == "pause" for kind, _ in lonely)
         cancels += sum(kind == "cancel" and "barge_in" in about for kind, about in lonely)
-    return Alone(far_end_s, pauses, cancels)
+        answered_s = [at_ms / 1000 for at_ms, kind, about in call["notes"] if kind == "state" and "> processing" in about]
+        turns += len(answered_s)
+        ghosts += sum(not _is_busy(at_s, busy, TURN_AFTER_S) for at_s in answered_s)
+    return Alone(far_end_s, pauses, cancels, turns, ghosts)
 
 
 def figures(found: Alone) -> dict[str, Figure]:
@@ -102,6 +111,7 @@ def figures(found: Alone) -> dict[str, Figure]:
     return {
         "self_cancels_per_hour": _rate(found.cancels, found.far_end_s),
         "self_pauses_per_hour": _rate(found.pauses, found.far_end_s),
+        "ghost_turns": share([True] * found.ghost_turns + [False] * (found.turns - found.ghost_turns)),
     }
 
 
@@ -111,8 +121,8 @@ def calls_of(items: Sequence[Item], runs: Path, name: str) -> dict[str, Mapping[
     return {id_: json.loads(path.read_text()) for id_, path in found.items() if path.exists()}
 
 
-def _is_busy(at_s: float, busy: Sequence[tuple[float, float]]) -> bool:
-    return any(start - 0.1 <= at_s <= end + USER_AFTER_S for start, end in busy)
+def _is_busy(at_s: float, busy: Sequence[tuple[float, float]], after_s: float = USER_AFTER_S) -> bool:
+    return any(start - 0.1 <= at_s <= end + after_s for start, end in busy)
 
 
 _Z = 1.959964

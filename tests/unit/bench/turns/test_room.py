@@ -17,17 +17,19 @@ def test_what_happens_near_an_event_is_not_the_assistants_own_doing():
     """Otherwise a pause for a real noise counts as hearing itself, or hearing itself as a pause for a noise."""
     notes = [(5000.0, "pause", "reply 1"), (10_200.0, "pause", "reply 1"), (11_900.0, "cancel", "reply 1 (barge_in)")]
     notes += [(40_000.0, "cancel", "reply 2 (barge_in)"), (41_000.0, "cancel", "reply 3 (client)")]
+    notes += [(13_500.0, "state", "listening > processing (Timer END_OF_TURN)"), (30_000.0, "state", "listening > processing (x)")]
     spans = [(first * 16000, 1, first * 16000, 16000) for first in range(20)]
     found = room.alone([ITEM], {ITEM.id: {"notes": notes, "spans": spans}})
     assert (found.pauses, found.cancels) == (1, 1)
     assert found.far_end_s == pytest.approx(17.0)
+    assert (found.turns, found.ghost_turns) == (2, 1)
     figures = room.figures(found)
     assert figures["self_cancels_per_hour"].value == pytest.approx(3600 / 17)
 
 
 def test_nothing_in_an_hour_is_not_nothing_ever():
     """Otherwise an hour without a cancel looks like proof. Three in an hour is Poisson's bound for none seen, 3.7 on both sides."""
-    figure = room.figures(room.Alone(3600.0, pauses=0, cancels=0))["self_cancels_per_hour"]
+    figure = room.figures(room.Alone(3600.0, pauses=0, cancels=0, turns=0, ghost_turns=0))["self_cancels_per_hour"]
     assert (figure.value, figure.low) == (0.0, 0.0)
     assert figure.high == pytest.approx(3.69, abs=0.05)
 
