@@ -17,6 +17,7 @@ PYTHONS = ((3, 11), (3, 12), (3, 13))
 EXTRAS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "embedded": (("pocketsphinx", "espeakng_loader", "soxr"), "the embedded backends: `serve --embedded`, `embedded`, `demo`"),
     "timeline": (("matplotlib",), "pictures: `timeline`, `demo`"),
+    "bench": (("matplotlib", "pystoi"), "measuring: `bench echo`, pictures of `bench turns`"),
     "talk": (("sounddevice",), "the microphone: `talk`"),
 }
 """Extra: the modules it brings, and what it is for."""
