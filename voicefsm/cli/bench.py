@@ -70,9 +70,9 @@ def echo(  # noqa: PLR0917  # options, given by name
         list[str] | None,
         typer.Option(help="Canceller, or MODULE:FUNCTION; may be repeated. Without: none, speex and aec3.", show_default=False),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds of the mixed conditions.", metavar="FROM:TO")] = "1:13",
+    seeds: Annotated[str, typer.Option(help="Seeds of the mixed conditions and the channels.", metavar="FROM:TO")] = "1:13",
     part: Annotated[
-        list[str] | None, typer.Option(help="mixed, sweep, damage or near; may be repeated.", show_default=False)
+        list[str] | None, typer.Option(help="mixed, channel, sweep, damage or near; may be repeated.", show_default=False)
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few scenes of each part: that it works, not how well.")] = False,
     procs: Annotated[int, typer.Option(help="Processes.", min=1, max=64)] = 1,

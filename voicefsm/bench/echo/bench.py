@@ -10,15 +10,24 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from voicefsm.bench.echo import report
-from voicefsm.bench.echo.conditions import LEVELS_DB, QUICK_SWEEPS, SWEEPS, damage_scenes, mixed_scenes, near_scenes, sweep
+from voicefsm.bench.echo.conditions import (
+    LEVELS_DB,
+    QUICK_SWEEPS,
+    SWEEPS,
+    channel_scenes,
+    damage_scenes,
+    mixed_scenes,
+    near_scenes,
+    sweep,
+)
 from voicefsm.bench.echo.run import REPORT_ERROR_MS, Job, Row, run
 from voicefsm.bench.echo.scene import Condition
 from voicefsm.bench.echo.subjects import entry
-from voicefsm.bench.echo.summary import DAMAGE, MIXED, NEAR_ONLY, Figures, broken, figures, plain, read_limits
+from voicefsm.bench.echo.summary import CHANNEL, DAMAGE, MIXED, NEAR_ONLY, Figures, broken, figures, plain, read_limits
 from voicefsm.bench.echo.voices import Recordings, bench_cast
 
 SWEEP = "sweep"
-PARTS = (MIXED, SWEEP, DAMAGE, NEAR_ONLY)
+PARTS = (MIXED, CHANNEL, SWEEP, DAMAGE, NEAR_ONLY)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,7 +36,7 @@ class Wish:
 
     cancellers: tuple[str, ...]
     seeds: range
-    """Of the mixed conditions."""
+    """Of the mixed conditions and the channels."""
     parts: tuple[str, ...] = PARTS
     is_quick: bool = False
     """A few scenes of each part: to see that it works, not how well."""
@@ -80,6 +89,8 @@ def plan(wish: Wish) -> list[tuple[str, Condition]]:
     scenes: list[tuple[str, Condition]] = []
     if MIXED in wish.parts:
         scenes += [(MIXED, condition) for seed in wish.seeds for condition in mixed_scenes(seed)]
+    if CHANNEL in wish.parts:
+        scenes += [(f"{CHANNEL}:{name}", condition) for seed in wish.seeds for name, condition in channel_scenes(seed)]
     if SWEEP in wish.parts:
         for factor, values in (QUICK_SWEEPS if quick else SWEEPS).items():
             for value in values:

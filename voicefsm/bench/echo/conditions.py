@@ -56,6 +56,21 @@ def mixed_scenes(seed: int) -> tuple[Condition, ...]:
     )
 
 
+CHANNELS: Mapping[str, Mapping[str, float | bool]] = {
+    "babble": {"babble": True},
+    "loss": {"loss": 0.03},
+    "mulaw": {"mulaw": True},
+}
+"""What can be wrong on the way to the server, and in the room: people who talk elsewhere in it, lost frames, a codec."""
+
+
+def channel_scenes(seed: int) -> tuple[tuple[str, Condition], ...]:
+    """Far end and double talk in mixed conditions, each over one of the channels, in turn; with the channel's name."""
+    name = list(CHANNELS)[seed % len(CHANNELS)]
+    far, double, _ = mixed_scenes(seed)
+    return tuple((name, dataclasses.replace(condition, **CHANNELS[name])) for condition in (far, double))  # type: ignore[arg-type]
+
+
 BASE = Condition(seed=1, kind=Kind.FAR, seconds=SWEEP_S, room=41, rt60_s=0.4, delay_ms=120, distortion=Distortion.MILD)
 """What a sweep starts from."""
 SWEEPS: Mapping[str, Sequence[object]] = {

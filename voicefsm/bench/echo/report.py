@@ -13,7 +13,7 @@ Table = list[list[str]]
 
 def report(results: Mapping[str, Figures]) -> str:
     """All tables; those without a figure are left out."""
-    tables = [_gate(results), _levels(results), _echo(results), _talker(results), *_sweeps(results)]
+    tables = [_gate(results), _levels(results), _channels(results), _echo(results), _talker(results), *_sweeps(results)]
     return "\n\n".join(_laid_out(table) for table in tables if len(table) > 1)
 
 
@@ -76,6 +76,18 @@ def _levels(results: Mapping[str, Figures]) -> Table:
             talker = figures.talker_by_level[level]
             quality = [_number(talker.estoi, 3), _number(talker.sdr_db), _number(talker.mic_sdr_db)]
             table.append([f"{name} at {level}", *_detection(found), *quality])
+    return table
+
+
+def _channels(results: Mapping[str, Figures]) -> Table:
+    """The gate where the way to the server, or the room, does something to the signal."""
+    table = [["channel", "false/h (95 %)", "n in h", "missed % (95 %)", "n", "p50 ms", "p95 ms"]]
+    for name, figures in results.items():
+        for channel, gate in figures.channels.items():
+            false = gate.false_per_hour
+            table.append(
+                [f"{name} with {channel}", _rate(false), f"{false.count} in {false.hours:.2f}", *_detection(gate.barge_ins)]
+            )
     return table
 
 

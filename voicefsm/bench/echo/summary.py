@@ -18,8 +18,8 @@ from voicefsm.bench.echo.run import Row
 from voicefsm.bench.echo.scene import Kind
 from voicefsm.errors import SettingsError
 
-MIXED, DAMAGE, NEAR_ONLY = "mixed", "damage", "near"
-"""Parts of a run; any other part is a sweep and called FACTOR=VALUE."""
+MIXED, DAMAGE, NEAR_ONLY, CHANNEL = "mixed", "damage", "near", "channel"
+"""Parts of a run. A channel's scenes are called channel:NAME, those of a sweep FACTOR=VALUE."""
 
 _Z = 1.96
 
@@ -116,6 +116,14 @@ class Talker:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Channel:
+    """The gate over a channel that does something to the signal, mixed conditions otherwise."""
+
+    false_per_hour: Rate
+    barge_ins: Detection
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Figures:
     """One canceller, over everything that was run. What was not run is not a number, or missing."""
 
@@ -140,6 +148,8 @@ class Figures:
     """The damage where there is no echo."""
     near_only_false_per_hour: Rate
     """Triggers while nobody speaks."""
+    channels: Mapping[str, Channel]
+    """By name."""
     sweeps: Mapping[str, Mapping[str, Cancelling]]
     """By factor and value."""
     cost_audible_us: float
@@ -165,6 +175,7 @@ def figures(rows: Sequence[Row]) -> Figures:
         damage={level: Talker.of(some) for level, some in _by_level([row for row in rows if row.part == DAMAGE]).items()},
         near_only=Talker.of(near_only),
         near_only_false_per_hour=_false_rate(near_only),
+        channels=_channels(rows),
         sweeps=_sweeps(rows),
         cost_audible_us=_median(row.cost.audible_us for row in rows),
         cost_quiet_us=_median(row.cost.quiet_us for row in rows),
@@ -186,6 +197,14 @@ def _detection(rows: Iterable[Row]) -> Detection:
 def _by_level(rows: Sequence[Row]) -> dict[str, list[Row]]:
     levels = sorted({row.condition.near_to_echo_db for row in rows})
     return {f"{level:g}": [row for row in rows if row.condition.near_to_echo_db == level] for level in levels}
+
+
+def _channels(rows: Sequence[Row]) -> dict[str, Channel]:
+    names = dict.fromkeys(row.part.partition(":")[2] for row in rows if row.part.startswith(f"{CHANNEL}:"))
+    by_name = {name: [row for row in rows if row.part == f"{CHANNEL}:{name}"] for name in names}
+    return {
+        name: Channel(_false_rate(_kind(some, Kind.FAR)), _detection(_kind(some, Kind.DOUBLE))) for name, some in by_name.items()
+    }
 
 
 def _sweeps(rows: Iterable[Row]) -> dict[str, dict[str, Cancelling]]:

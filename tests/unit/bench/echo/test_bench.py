@@ -41,9 +41,12 @@ def echo(*options):
 def test_the_plan():
     """Otherwise a part would be missing from the run that the goals are held against."""
     wish = Wish(("it",), range(1, 4))
-    assert set(PARTS) == {"mixed", "sweep", "damage", "near"}
+    assert set(PARTS) == {"mixed", "channel", "sweep", "damage", "near"}
     counts = Counter(part.partition("=")[0] for part, _ in plan(wish))
-    assert counts == {"mixed": 9, "damage": 18, "near": 6} | {factor: 2 * len(values) for factor, values in SWEEPS.items()}
+    channels = {"channel:babble": 2, "channel:loss": 2, "channel:mulaw": 2}
+    assert counts == channels | {"mixed": 9, "damage": 18, "near": 6} | {
+        factor: 2 * len(values) for factor, values in SWEEPS.items()
+    }
     assert len(plan(dataclasses.replace(wish, is_quick=True))) < len(plan(wish)) / 2
 
 

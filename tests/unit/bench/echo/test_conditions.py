@@ -6,7 +6,17 @@ from collections import Counter
 
 import pytest
 
-from voicefsm.bench.echo.conditions import LEVELS_DB, QUICK_SWEEPS, SWEEPS, damage_scenes, mixed_scenes, near_scenes, sweep
+from voicefsm.bench.echo.conditions import (
+    CHANNELS,
+    LEVELS_DB,
+    QUICK_SWEEPS,
+    SWEEPS,
+    channel_scenes,
+    damage_scenes,
+    mixed_scenes,
+    near_scenes,
+    sweep,
+)
 from voicefsm.bench.echo.scene import Kind
 
 
@@ -23,6 +33,15 @@ def test_mixed_conditions_are_mixed():
         assert scene.echo_db + scene.near_to_echo_db in {-36.0, -30.0, -24.0}
         assert 0 <= scene.delay_ms <= 400
     assert mixed_scenes(7) == mixed_scenes(7)
+
+
+def test_every_channel_is_tried():
+    """Otherwise a telephone, a bad network or a café would be met by users first."""
+    scenes = [scene for seed in range(6) for scene in channel_scenes(seed)]
+    assert Counter(name for name, _ in scenes) == dict.fromkeys(CHANNELS, 4)
+    for name, condition in scenes:
+        assert (condition.babble, bool(condition.loss), condition.mulaw) == (name == "babble", name == "loss", name == "mulaw")
+        assert condition.kind in {Kind.FAR, Kind.DOUBLE}
 
 
 @pytest.mark.parametrize("factor", SWEEPS)

@@ -47,6 +47,8 @@ ROWS = (
     row(kind=Kind.COLD, latencies_ms=(math.inf,)),
     row("delay_ms=0"),
     row("delay_ms=900", erle=Erle(10.0, 5.0), converged_s=math.inf),
+    row("channel:loss", false=False_(3, 1800.0, 1, 4)),
+    row("channel:loss", Kind.DOUBLE, latencies_ms=(100.0, math.inf)),
     row("damage", Kind.DOUBLE, quality=Quality(30.0, 0.0, 0.97, 0.0)),
     row("near", Kind.NEAR, false=False_(1, 3600.0, 0, 1), quality=Quality(40.0, 40.0, 0.99, 0.0)),
 )
@@ -70,6 +72,9 @@ def test_figures():
     assert found.damage["0"].estoi == 0.97
     assert found.near_only_false_per_hour.value == 1.0
     assert found.sweeps["delay_ms"]["900"].erle_db == 10.0
+    assert found.channels.keys() == {"loss"}
+    assert found.channels["loss"].false_per_hour.value == 6.0
+    assert found.channels["loss"].barge_ins.missed.value == 0.5
     assert found.cost_audible_us == 80.0
 
 
@@ -145,7 +150,7 @@ def test_the_goals_name_figures_that_exist():
 def test_report_names_every_canceller():
     """Otherwise a table could lose a line."""
     text = report({"mine": figures(ROWS), "theirs": figures(ROWS)})
-    for wanted in ("mine at -10", "theirs at 10", "delay_ms", "900", "never", "mine without echo"):
+    for wanted in ("mine at -10", "theirs at 10", "delay_ms", "900", "never", "mine without echo", "theirs with loss"):
         assert wanted in text
     line = last_line({"mine": figures(ROWS)}, [], 10, 0.1)
     assert line.startswith("bench echo: ok; 10 scenes, 0.10 h; mine ")
