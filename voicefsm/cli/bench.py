@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from voicefsm.events import Fact
     from voicefsm.simulation.stage import Stage
 
-ECHO_CANCELLERS = ("none", "speex", "aec3")
-
 bench = typer.Typer(no_args_is_help=True)
 
 
@@ -68,7 +66,9 @@ def step(
 def echo(  # noqa: PLR0917  # options, given by name
     canceller: Annotated[
         list[str] | None,
-        typer.Option(help="Canceller, or MODULE:FUNCTION; may be repeated. Without: none, speex and aec3.", show_default=False),
+        typer.Option(
+            help="Canceller, or MODULE:FUNCTION; may be repeated. Without: own, speex and aec3, if installed.", show_default=False
+        ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds of the mixed conditions and the channels.", metavar="FROM:TO")] = "1:13",
     part: Annotated[
@@ -95,9 +95,10 @@ def echo(  # noqa: PLR0917  # options, given by name
         for package in ("matplotlib", "pystoi"):  # before an hour of work, not after it
             importlib.import_module(package)
         from voicefsm.bench.echo.bench import PARTS, Wish, measure  # noqa: PLC0415  # a quick --help
+        from voicefsm.bench.echo.subjects import standard  # noqa: PLC0415
 
     wish = Wish(
-        cancellers=tuple(canceller or ECHO_CANCELLERS),
+        cancellers=tuple(canceller or standard()),
         seeds=_seeds(seeds, is_quick=quick),
         parts=_parts(part, PARTS),
         is_quick=quick,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -117,35 +118,60 @@ class Untouched:
         return near
 
 
-def _adapted(canceller: Canceller, *, aligned: bool) -> Factory:
+def _untouched() -> Entry:
+    return Entry(lambda _: Untouched(), DETECTOR_NEED_MS)
+
+
+def _adapted(canceller: Canceller, *, aligned: bool) -> Entry:
+    """Raises `SettingsError` where the canceller is not installed."""
+    settings = AecSettings(canceller=canceller)
+    choice = choose_canceller(settings)
+
     def make(_: Scene) -> Subject:
-        settings = AecSettings(canceller=canceller)
-        detector = WebRtcVoiceDetector(VadSettings(mode=DETECTOR_MODE))
-        return Adapted(choose_canceller(settings).make(), detector, settings, aligned=aligned)
+        return Adapted(choice.make(), WebRtcVoiceDetector(VadSettings(mode=DETECTOR_MODE)), settings, aligned=aligned)
 
-    return make
+    return Entry(make, DETECTOR_NEED_MS)
 
 
-SUBJECTS: Mapping[str, Entry] = {
-    "none": Entry(lambda _: Untouched(), DETECTOR_NEED_MS),
-    "speex": Entry(_adapted(Canceller.SPEEX, aligned=True), DETECTOR_NEED_MS),
-    "speex-as-sent": Entry(_adapted(Canceller.SPEEX, aligned=False), DETECTOR_NEED_MS),
-    "aec3": Entry(_adapted(Canceller.AEC3, aligned=True), DETECTOR_NEED_MS),
-    "aec3-as-sent": Entry(_adapted(Canceller.AEC3, aligned=False), DETECTOR_NEED_MS),
-}
-GATED: Mapping[str, str] = {"own": "voicefsm.aec.sim:factory"}
-"""Subjects with a gate of their own, by module and function."""
-
-
-def entry(name: str) -> Entry:
-    """The subject of a name; MODULE:FUNCTION is one that is not on the list. Raises `SettingsError` when there is no such."""
-    if name in SUBJECTS:
-        return SUBJECTS[name]
-    module, separator, function = GATED.get(name, name).partition(":")
-    if not separator:
-        known = ", ".join([*GATED, *SUBJECTS])
-        raise SettingsError(f"There is no canceller {name!r}.", remedy=f"There are {known}, and MODULE:FUNCTION of your own.")
+def _gated(path: str) -> Entry:
+    """A subject with a gate of its own, by MODULE:FUNCTION. Raises `SettingsError` when there is no such."""
+    module, _, function = path.partition(":")
     try:
         return Entry(getattr(importlib.import_module(module), function), GATE_NEED_MS)
     except (ModuleNotFoundError, AttributeError) as missing:
-        raise SettingsError(f"The canceller {name!r} cannot be loaded: {missing}.", remedy="Give MODULE:FUNCTION.") from missing
+        raise SettingsError(f"The canceller {path} cannot be loaded: {missing}.", remedy="Give MODULE:FUNCTION.") from missing
+
+
+SUBJECTS: Mapping[str, Callable[[], Entry]] = {
+    "own": partial(_gated, "voicefsm.aec.sim:factory"),
+    "speex": partial(_adapted, Canceller.SPEEX, aligned=True),
+    "aec3": partial(_adapted, Canceller.AEC3, aligned=True),
+    "none": _untouched,
+    "speex-as-sent": partial(_adapted, Canceller.SPEEX, aligned=False),
+    "aec3-as-sent": partial(_adapted, Canceller.AEC3, aligned=False),
+}
+STANDARD = ("own", "speex", "aec3")
+"""What is compared when nothing is asked for, as far as it is installed."""
+
+
+def entry(name: str) -> Entry:
+    """The subject of a name, or MODULE:FUNCTION. Raises `SettingsError` when there is no such, or it is not installed."""
+    if name in SUBJECTS:
+        return SUBJECTS[name]()
+    if ":" not in name:
+        remedy = f"There are {', '.join(SUBJECTS)}, and MODULE:FUNCTION of your own."
+        raise SettingsError(f"There is no canceller {name!r}.", remedy=remedy)
+    return _gated(name)
+
+
+def standard() -> tuple[str, ...]:
+    """Those of `STANDARD` that are installed here."""
+    return tuple(name for name in STANDARD if _is_installed(name))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        entry(name)
+    except SettingsError:
+        return False
+    return True

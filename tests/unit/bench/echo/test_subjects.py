@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from voicefsm.adapters import speex
 from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ
-from voicefsm.bench.echo.subjects import GATE_NEED_MS, SUBJECTS, Adapted, entry
+from voicefsm.bench.echo.subjects import GATE_NEED_MS, STANDARD, Adapted, entry, standard
 from voicefsm.errors import SettingsError
 
 TICK = 160
@@ -78,7 +79,7 @@ def test_without_reports_there_is_no_reference():
     assert not np.concatenate(recorder.far).any()
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("name", [*standard(), "none"])
 def test_every_subject_listens(name):
     """Otherwise a canceller could be on the list and not run."""
     out, belief = streamed(entry(name).make(None), noise(5), noise(6), offset=0)  # type: ignore[arg-type]
@@ -94,6 +95,16 @@ def test_others_are_found_by_module_and_function(monkeypatch, tmp_path):
     found = entry("my_canceller:factory")
     assert found.make("scene") == "scene"  # type: ignore[arg-type,comparison-overlap]
     assert found.need_ms == GATE_NEED_MS
+
+
+def test_what_is_not_installed_is_left_out_unless_asked_for(monkeypatch):
+    """Otherwise the benchmark would not run where libspeexdsp is missing, or run without what was asked for."""
+    assert set(standard()) <= set(STANDARD)
+    monkeypatch.setattr(speex, "library", lambda: None)
+    assert "aec3" in standard()
+    assert "speex" not in standard()
+    with pytest.raises(SettingsError, match="libspeexdsp"):
+        entry("speex")
 
 
 @pytest.mark.parametrize("name", ["nothing", "no_such_module:factory", "json:no_such_function"])
