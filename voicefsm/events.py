@@ -43,22 +43,30 @@ class Timer(enum.IntEnum):
     """When to try the recogniser again."""
 
 
+UNKNOWN_DB = -96
+"""A level that was not measured, or silence: the least that 16 bits can tell."""
+UNKNOWN_SWING_DB = 96
+"""A swing that was not measured."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Evidence:
     """What the senses know about near-end speech over our voice. Integers only, so that decisions replay exactly."""
 
     voiced_ms: int = 0
     """Length of voiced near-end frames since the onset."""
-    near_db: int = -96
-    """Level of the near end after echo cancellation, dB full scale."""
-    far_db: int = -96
+    near_db: int = UNKNOWN_DB
+    """Mean level of the voiced frames of this stretch after echo cancellation, dB full scale."""
+    far_db: int = UNKNOWN_DB
     """Level of the reference signal at the microphone's moment, dB full scale; -96 is silence."""
     erle_db: int = 0
     """Echo return loss enhancement of the canceller, smoothed; 0 when unknown."""
-    echo_db: int = -96
+    echo_db: int = UNKNOWN_DB
     """Level of the residual echo to be expected at this moment, dB full scale; -96 when none can be audible."""
     gate_pct: int = 100
     """Mean probability of near-end speech, by the gate, over the voiced frames of this stretch; 100 when no far end is audible."""
+    swing_db: int = UNKNOWN_SWING_DB
+    """How far the loudest voiced frame of this stretch rises above `near_db`. Speech swings; a horn, a hum, a siren hardly do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,6 +179,25 @@ class EchoCanceller(Protocol):
 
     def close(self) -> None:
         """Free native memory. Harmless twice."""
+
+
+@runtime_checkable
+class GatedCanceller(EchoCanceller, Protocol):
+    """One that also says how likely near-end speech is in what it has left."""
+
+    @property
+    def speech(self) -> float:
+        """At the end of the last frame: 0 to 1."""
+
+    @property
+    def powers(self) -> tuple[float, float, float, float]:
+        """Mean squares of the last frame: near end, what is left of it, what was taken away, reference."""
+
+    def moved(self) -> None:
+        """The reference was misplaced and has been put right."""
+
+    def missed(self, far: Samples) -> None:
+        """The reference of the frames before was this, shape (n * 320,), and not silence."""
 
 
 class VoiceDetector(Protocol):

@@ -13,6 +13,7 @@ from voicefsm.adapters.aec3 import Aec3Canceller
 from voicefsm.adapters.echo import NullCanceller
 from voicefsm.adapters.speex import SpeexCanceller
 from voicefsm.adapters.speex_swig import SpeexDspCanceller
+from voicefsm.aec.kalman import KalmanCanceller
 from voicefsm.aec.settings import AecSettings
 from voicefsm.errors import LocalProtocolError, SettingsError
 from voicefsm.ports import EchoCanceller
@@ -23,12 +24,13 @@ LEAD = 320
 SETTINGS = AecSettings()
 
 MAKERS: dict[str, Callable[[], EchoCanceller]] = {
+    "kalman": KalmanCanceller,
     "speex": lambda: SpeexCanceller(SETTINGS),
     "speexdsp": lambda: SpeexDspCanceller(SETTINGS),
     "aec3": Aec3Canceller,
     "none": NullCanceller,
 }
-CANCELLING = ["speex", "speexdsp", "aec3"]
+CANCELLING = ["kalman", "speex", "speexdsp", "aec3"]
 
 
 def made(name: str) -> EchoCanceller:
@@ -147,7 +149,7 @@ def test_sessions_are_apart(cancelling):
     assert np.array_equal(cancelled(cancelling, mic, far), cancelled(third, mic, far))
 
 
-@pytest.mark.parametrize("name", ["speex", "aec3"])
+@pytest.mark.parametrize("name", ["kalman", "speex", "aec3"])
 def test_a_thousand_sessions_leave_nothing_behind(name):
     """Otherwise the process grows with every call. The package speexdsp does; that is why it is not the default."""
     made(name).close()

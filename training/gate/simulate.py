@@ -1,8 +1,8 @@
 """Scenes to train with, and what the ear makes of them: `python training/gate/simulate.py --corpus DIR --out DIR --seeds 0:600`.
 
-A scene is 24 s: an assistant that speaks in turns, a user who talks over it or into its pauses or not at all, a room, a loudspeaker,
-a delay that drifts and jumps, noise, a channel. The reference is aligned as well as a client's reports allow. The canceller of the
-gateway itself (voicefsm/aec/native) is run on it, told the truth about the talker, and its features are kept, with the truth.
+A scene is 24 s: an assistant that speaks in turns, a user who talks over it or into its pauses or not at all, a room, a
+loudspeaker, a delay that drifts and jumps, noise, a channel. The reference is aligned as well as reports allow. The canceller of
+the gateway itself (voicefsm/aec/native) is run on it, told the truth about the talker, and its features are kept, with the truth.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from voicefsm.acoustics.delay import Delay, read
 from voicefsm.acoustics.loudspeaker import Distortion, played
 from voicefsm.acoustics.rooms import random_room, responses
 from voicefsm.acoustics.signals import Signal, active_level_db, at_active_level, gain, pcm, through
-from voicefsm.aec.kalman import NativeEar
+from voicefsm.aec.kalman import KalmanCanceller
 from voicefsm.audio import mulaw
 from voicefsm.audio.samples import RATE_HZ
 
@@ -160,7 +160,7 @@ def _lead(random: np.random.Generator, delay: Delay) -> int:
 
 def features(mic: np.ndarray, far: np.ndarray, truth: np.ndarray, moved: np.ndarray, *, told: bool) -> np.ndarray:
     """Shape (hops, FEATURES), float16."""
-    ear, out = NativeEar(), []
+    ear, out = KalmanCanceller(), []
     for hop in range(len(truth)):
         if moved[hop]:
             ear.moved()

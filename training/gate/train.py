@@ -1,7 +1,7 @@
 """Train the gate: `python training/gate/train.py --data DIR --out voicefsm/aec/gate.npz`. Needs torch; some minutes on a CPU.
 
-The network is that of voicefsm/aec/native/gate.h. The last scenes of the data judge and teach nothing. What is printed: false triggers
-per hour of audio without a talker, misses and latency, for a trigger of 60 ms above a threshold.
+The network is that of voicefsm/aec/native/gate.h. The last scenes of the data judge and teach nothing. What is printed: false
+triggers per hour of audio without a talker, misses and latency, for a trigger of 60 ms above a threshold.
 """
 
 from __future__ import annotations

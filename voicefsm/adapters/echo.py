@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from voicefsm.adapters import speex, speex_swig
 from voicefsm.adapters.aec3 import Aec3Canceller
+from voicefsm.aec import kalman
 from voicefsm.aec.settings import AecSettings, Canceller
 from voicefsm.audio.samples import Samples
 from voicefsm.ports import EchoCanceller
@@ -47,10 +48,20 @@ def choose_canceller(settings: AecSettings) -> Choice:
 
 
 def _auto(settings: AecSettings) -> Choice:
-    """The linear canceller where it is installed, the one from the wheel elsewhere."""
+    """Our own where it was compiled, else the linear one that is installed, else the one from the wheel."""
+    if kalman.library() is not None:
+        return Choice("kalman", "It was compiled when voicefsm was installed.", kalman.KalmanCanceller)
     if speex.library() is None:
-        return Choice("aec3", f"libspeexdsp is not installed, so AEC3 stands in. {speex.REMEDY}", Aec3Canceller)
-    return Choice("speex", "libspeexdsp is installed.", lambda: speex.SpeexCanceller(settings))
+        return Choice(
+            "aec3", f"kalman was not compiled and libspeexdsp is not installed. {kalman.REMEDY} {speex.REMEDY}", Aec3Canceller
+        )
+    return Choice(
+        "speex", f"kalman was not compiled, libspeexdsp is installed. {kalman.REMEDY}", lambda: speex.SpeexCanceller(settings)
+    )
+
+
+def _kalman(_: AecSettings) -> Choice:
+    return _tried(Choice("kalman", "The setting aec.canceller asks for it.", kalman.KalmanCanceller))
 
 
 def _speex(settings: AecSettings) -> Choice:
@@ -77,6 +88,7 @@ def _tried(choice: Choice) -> Choice:
 
 _CHOICES: dict[Canceller, Callable[[AecSettings], Choice]] = {
     Canceller.AUTO: _auto,
+    Canceller.KALMAN: _kalman,
     Canceller.SPEEX: _speex,
     Canceller.SPEEXDSP: _speexdsp,
     Canceller.AEC3: _aec3,

@@ -16,7 +16,7 @@ is meant to be: an unconverged canceller is when false alarms come.
 Learning from a talker would make the gate deaf, and never learning while it sees one would lock it up when the room has changed.
 So the first `_FREEZE_FRAMES` of a candidate teach nothing, and what follows does.
 
-This is a judgement of whole frames by level. A per-band gate on the same seam replaces it later.
+This is a judgement of whole frames by level, for cancellers that only cancel. Ours has a network that looks closer (`aec.kalman`).
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class EchoGate:
         self._echo_db = float(SILENCE_DB)
         """The canceller's echo estimate, fading."""
         self._coupling_db = settings.coupling_db
+        self.residual_db = SILENCE_DB
+        """The level of residual echo to be expected in the last frame."""
         self._bucket_db = 2 * SILENCE_DB
         self._bucket_left = _FIRST_BUCKET_FRAMES
         self._candidate_frames = 0
@@ -99,7 +101,8 @@ class EchoGate:
         self._echo_db = max(float(level_db(estimate)), self._echo_db - _DECAY_DB)
         erle_db = self._erle.db if reliable else 0
         echo_db = self._echo_db if erle_db >= _CONVERGED_DB else self.far_db + self.coupling_db
-        return echo_db - erle_db + self._margin_db
+        self.residual_db = max(SILENCE_DB, round(echo_db - erle_db))
+        return self.residual_db + self._margin_db
 
     def _learn(self, mic: float, near: float, mic_db: int) -> None:
         """Take an echo: follow the ERLE, keep the largest coupling of this bucket and the last."""

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.resources
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voicefsm.audio.samples import FRAME_SAMPLES, Samples
-from voicefsm.errors import LocalProtocolError
+from voicefsm.errors import LocalProtocolError, SettingsError
 
 HOP_SAMPLES = 160
 """10 ms: what the library works in."""
@@ -45,30 +44,32 @@ def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
     pointer = ctypes.c_void_p
     lib.ear_init.argtypes = lib.ear_reset.argtypes = lib.ear_moved.argtypes = [pointer]
     lib.ear_init.restype = lib.ear_reset.restype = lib.ear_moved.restype = None
+    lib.ear_missed.argtypes, lib.ear_missed.restype = [pointer, pointer, ctypes.c_int], None
     lib.ear_process.argtypes = [pointer, pointer, pointer, pointer, ctypes.c_int, pointer, ctypes.c_float]
     lib.ear_process.restype = None
-    weights = np.ascontiguousarray(_weights(lib.ear_weights_size() // 4))
-    lib.ear_init(weights.ctypes.data)
+    trained = np.ascontiguousarray(weights())
+    assert 4 * len(trained) == lib.ear_weights_size(), f"{_WEIGHTS} does not fit the library: train again, or build again"
+    lib.ear_init(trained.ctypes.data)
     return lib
 
 
-def _weights(count: int) -> NDArray[np.float32]:
-    """The gate's weights in the order of the struct `Weights`; they come from training/gate."""
-    with importlib.resources.as_file(importlib.resources.files("voicefsm.aec") / _WEIGHTS) as path:
-        if not path.exists():  # before the first training
-            return np.zeros(count, np.float32)
-        with np.load(path) as kept:
-            weights: NDArray[np.float32] = kept["weights"].astype(np.float32)
-    assert len(weights) == count, f"{_WEIGHTS} has {len(weights)} weights, the library wants {count}"
-    return weights
+def weights() -> NDArray[np.float32]:
+    """The gate's weights in the order of the struct `Weights`. They come from training/gate."""
+    with np.load(Path(__file__).parent / _WEIGHTS) as kept:
+        trained: NDArray[np.float32] = kept["weights"].astype(np.float32)
+    return trained
 
 
-class NativeEar:
-    """One session's canceller and gate. Not thread-safe; different sessions are independent."""
+class KalmanCanceller:
+    """One session's canceller and gate. Implements `ports.GatedCanceller`. Not thread-safe; sessions are independent."""
+
+    name = "kalman"
 
     def __init__(self) -> None:
+        """Raises `SettingsError` where the library was not built."""
         lib = library()
-        assert lib is not None, REMEDY
+        if lib is None:
+            raise SettingsError("The echo canceller kalman was not compiled when voicefsm was installed.", remedy=REMEDY)
         self._lib = lib
         self._memory = np.zeros(lib.ear_size() + _ALIGNMENT, np.uint8)
         self._state: int | None = -(-self._memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
@@ -115,6 +116,12 @@ class NativeEar:
         """The reference was misplaced and has been put right: forget what was learnt meanwhile."""
         if self._state is not None:
             self._lib.ear_moved(self._state)
+
+    def missed(self, far: Samples) -> None:
+        """The reference of the last frames was this, shape (n * 160,), and not silence: the client's report of it came late."""
+        if self._state is not None and len(far):
+            past = np.ascontiguousarray(far[: len(far) // HOP_SAMPLES * HOP_SAMPLES])
+            self._lib.ear_missed(self._state, past.ctypes.data, len(past) // HOP_SAMPLES)
 
     def close(self) -> None:
         """No more calls. Harmless twice; the memory goes with the object."""

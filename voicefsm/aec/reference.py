@@ -54,6 +54,7 @@ class Reference:
         self._error = 0.0
         self.playing = False
         """The far end advances."""
+        self.moved = False
         self.missed: list[Samples] = []
         """Frames of the reference that should have come before the one `rendered` returned last; usually none."""
 

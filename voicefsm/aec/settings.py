@@ -12,7 +12,9 @@ class Canceller(enum.StrEnum):
     """The echo cancellers an operator can ask for."""
 
     AUTO = "auto"
-    """`speex` where libspeexdsp is installed, `aec3` elsewhere."""
+    """`kalman` where it was compiled, else `speex` where libspeexdsp is installed, else `aec3`."""
+    KALMAN = "kalman"
+    """Our own: linear, with a network that says who speaks."""
     SPEEX = "speex"
     """The MDF canceller of the system's libspeexdsp, called directly."""
     SPEEXDSP = "speexdsp"
@@ -30,7 +32,8 @@ class AecSettings:
     canceller: Canceller = setting(
         Canceller.AUTO,
         unit="",
-        doc="Echo canceller: auto (speex if libspeexdsp is installed, else aec3), speex, speexdsp, aec3 or none.",
+        doc="Echo canceller: auto (kalman if it was compiled, else speex if libspeexdsp is there, else aec3), kalman, speex, "
+        "speexdsp, aec3 or none.",
     )
     tail_ms: int = setting(200, unit="ms", ge=40, le=500, doc="Longest echo the canceller models, lead included.")
     reference_keep_ms: int = setting(
@@ -48,6 +51,13 @@ class AecSettings:
     echo_hold_ms: int = setting(240, unit="ms", ge=20, le=1000, doc="How long after a far-end sample its echo may still be heard.")
     echo_margin_db: int = setting(
         9, unit="dB", ge=0, le=40, doc="Near-end speech must be this much louder than the residual echo to be expected."
+    )
+    gate_pct_min: int = setting(
+        50,
+        unit="%",
+        ge=1,
+        le=99,
+        doc="A frame in which the network of the canceller kalman thinks near-end speech less likely than this is not voiced.",
     )
     far_active_db: int = setting(
         -55, unit="dB", ge=-90, le=0, doc="A reference signal at least this loud counts as far-end activity, dB full scale."

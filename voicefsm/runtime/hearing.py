@@ -5,12 +5,10 @@ the client and does, for each 20 ms frame that it completes,
 
     Framer      any rate, any length            -> 320 samples at 16 kHz with their place on the capture clock and on the far end's
     Reference   the far end's place             -> what the loudspeaker rendered meanwhile
-    canceller   near end, reference             -> the linear near end, which is what the recogniser hears, always
-    EchoGate    levels before, after, reference -> can residual echo explain what is left?
+    near end    near end, reference             -> the linear near end, which is what the recogniser hears, always; is it echo?
     detector    the linear near end             -> is there speech in it?
     Segmenter   voiced frames                   -> edges
 
-The canceller rests while the reference has been silent for longer than any echo: it would add nothing, and cost the most.
 Only edges and evidence reach the core.
 """
 
@@ -21,24 +19,21 @@ from collections import deque
 
 import numpy as np
 
-from voicefsm.aec.gate import EchoGate
-from voicefsm.aec.metrics import SILENCE_DB, level_db, power
-from voicefsm.aec.reference import MISSED_FRAMES_MAX, Reference
+from voicefsm.aec.metrics import SILENCE_DB, level_db
+from voicefsm.aec.reference import Reference
 from voicefsm.aec.settings import AecSettings
-from voicefsm.audio.frame import AudioFrame, AudioSettings, Framer
+from voicefsm.audio.frame import AudioSettings, Framer
 from voicefsm.audio.samples import FRAME_MS, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
-from voicefsm.events import Evidence
+from voicefsm.events import UNKNOWN_SWING_DB, Evidence
 from voicefsm.ports import EchoCanceller, VoiceDetector
+from voicefsm.runtime.near_end import near_end
 from voicefsm.vad.floor import NoiseFloor
 from voicefsm.vad.segmenter import Edge, EdgeKind, Segmenter
 from voicefsm.vad.settings import VadSettings
 
-_LOUDER_MAX = 1.25
-"""A canceller whose output has this much more power than its input subtracts an echo that is not there: the loudspeaker stopped."""
-_UNSETTLED_FRAMES = 100 // FRAME_MS
-"""After the far end began, what it rendered before its first report still reverberates without a reference."""
-_VOICED_AVERAGE = 1 / 4
-"""Share of the newest voiced frame in the level of a stretch of speech."""
+_STRETCH_FRAMES = 1000 // FRAME_MS
+_SWING_FRAMES_MIN = 4
+"""Fewer voiced frames do not tell speech from a tone."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,80 +77,37 @@ class Heard:
     later word times of the recogniser are early by the sum of these."""
 
 
-class _EchoFree:
-    """The near end without our own voice, and what is known about it after each frame."""
+class _Stretch:
+    """The voiced frames of a stretch of speech, the last second of them: a noise that opened it must not hide the user."""
 
-    near_power = 0.0
-    near_db = SILENCE_DB
-    echo_only = False
-    """Residual echo explains what is left of the frame."""
+    def __init__(self) -> None:
+        self._powers: deque[float] = deque(maxlen=_STRETCH_FRAMES)
+        self._speech: deque[float] = deque(maxlen=_STRETCH_FRAMES)
 
-    def __init__(self, settings: AecSettings, canceller: EchoCanceller, reference: Reference, *, trusted: bool) -> None:
-        self._canceller, self._reference, self._trusted = canceller, reference, trusted
-        self._gate = EchoGate(settings)
-        self._past: deque[Samples] = deque([SILENT_FRAME] * MISSED_FRAMES_MAX, maxlen=MISSED_FRAMES_MAX)
-        """The microphone's last frames."""
-        self._unsettled_frames = 0
-        """For how long yet the canceller's estimate is not to be trusted."""
-        self._silent_frames = self._rest_frames = (settings.tail_ms + settings.echo_hold_ms) // FRAME_MS + 1
-        """The reference was silent for this long; the canceller rests from `_rest_frames` on."""
+    def begin(self) -> None:
+        """Another stretch may begin."""
+        self._powers.clear()
+        self._speech.clear()
 
-    @property
-    def far_active(self) -> bool:
-        """The far end, or its echo, may be audible."""
-        return self._gate.far_active
+    def add(self, power: float, speech: float) -> None:
+        """One voiced frame: its mean square, and how likely it is speech."""
+        self._powers.append(power)
+        self._speech.append(speech)
 
     @property
-    def far_db(self) -> int:
-        """The loudest recent level of the reference."""
-        return self._gate.far_db
+    def mean_db(self) -> int:
+        """The mean level."""
+        return level_db(sum(self._powers) / len(self._powers)) if self._powers else SILENCE_DB
 
     @property
-    def erle_db(self) -> int:
-        """What the canceller achieves."""
-        return self._gate.erle_db
+    def swing_db(self) -> int:
+        """How far the loudest frame is above the mean."""
+        return level_db(max(self._powers)) - self.mean_db if len(self._powers) >= _SWING_FRAMES_MIN else UNKNOWN_SWING_DB
 
-    def take(self, frame: AudioFrame) -> Samples:
-        """Take one frame; return it without echo."""
-        near = frame.samples
-        if self._trusted or self._rests(frame):
-            self.near_power, self.echo_only = power(near), False
-        else:
-            near = self._cancel(near)
-        self._past.append(frame.samples)
-        self.near_db = level_db(self.near_power)
-        return near
-
-    def _rests(self, frame: AudioFrame) -> bool:
-        """Fetch the reference; has it been silent for so long that there is no echo to cancel?"""
-        self._far = self._reference.rendered(frame.far_end_sample)
-        self._make_up(self._reference.missed)
-        self._note(self._far)
-        return self._silent_frames > self._rest_frames
-
-    def _note(self, far: Samples) -> None:
-        """One more frame of the reference."""
-        far_db = SILENCE_DB if far is SILENT_FRAME else level_db(power(far))
-        self._gate.hear_far_end(far_db)
-        self._silent_frames = self._silent_frames + 1 if far_db == SILENCE_DB else 0
-
-    def _cancel(self, mic: Samples) -> Samples:
-        """Take the echo out, and judge what is left."""
-        near = self._canceller.process(mic, self._far)
-        estimate, mic_power, self.near_power = power(mic - near), power(mic), power(near)
-        louder = self.near_power > mic_power * _LOUDER_MAX
-        if louder:
-            near, self.near_power = mic, mic_power
-        reliable = not louder and self._unsettled_frames == 0
-        self.echo_only = self._gate.far_active and self._gate.echo_only(mic_power, self.near_power, estimate, reliable=reliable)
-        return near
-
-    def _make_up(self, missed: list[Samples]) -> None:
-        """The far end began before this frame: let the canceller have what it missed, against the near end of that time."""
-        self._unsettled_frames = _UNSETTLED_FRAMES if missed else max(0, self._unsettled_frames - 1)
-        for near, far in zip(list(self._past)[MISSED_FRAMES_MAX - len(missed) :], missed, strict=True):
-            self._note(far)
-            self._canceller.process(near, far)
+    @property
+    def speech_pct(self) -> int:
+        """The mean probability of speech."""
+        return round(100 * sum(self._speech) / len(self._speech)) if self._speech else 0
 
 
 class Hearing:
@@ -174,13 +126,12 @@ class Hearing:
         """Owns `canceller` from now on. With `client_echo_cancellation` neither it nor the reference is used."""
         self._framer = Framer(input_rate_hz, reference.rate_hz, settings.audio)
         self._rate_hz = input_rate_hz
-        self._ear = _EchoFree(settings.aec, canceller, reference, trusted=client_echo_cancellation)
+        self._ear = near_end(settings.aec, canceller, reference, trusted=client_echo_cancellation)
         self._detector = detector
-        self._floor = NoiseFloor(settings.vad)
+        self._floor, self._level_db_min = NoiseFloor(settings.vad), settings.vad.level_db_min
         self._segmenter = Segmenter(settings.vad)
         self._canceller = canceller
-        self._voiced_power = 0.0
-        """Recent power of the voiced frames of the stretch in progress."""
+        self._stretch = _Stretch()
 
     def hear(self, samples: Samples, capture_sample: int, far_end_sample: int | None, *, deaf: bool = False) -> Heard:
         """Take one message: `samples` at the input rate, shape (n,), 10 to 200 ms.
@@ -211,12 +162,23 @@ class Hearing:
     def _segment(self, capture_sample: int, near: Samples, *, deaf: bool) -> Edge | None:
         """Does this frame begin or end a stretch of speech?"""
         ear = self._ear
-        loud = self._floor.exceeds(ear.near_db)
-        voiced = loud and not deaf and not ear.echo_only and self._detector.is_speech(near)
+        voiced = not ear.echo_only and self._is_voice(near) and not deaf
         if voiced:
-            share = _VOICED_AVERAGE if self._segmenter.speaking else 1.0
-            self._voiced_power += (ear.near_power - self._voiced_power) * share
+            self._stretch.add(ear.near_power, ear.speech)
+        elif not self._segmenter.is_near:
+            self._stretch.begin()
         return self._segmenter.feed(capture_sample, voiced=voiced, echo_only=ear.echo_only, far_active=ear.far_active)
+
+    def _is_voice(self, near: Samples) -> bool:
+        """Is there a voice in a frame that is no echo?
+
+        Where a network has looked at it, that knows better than a level above a floor; the voice detector has the last word only
+        while no far end disturbs it.
+        """
+        ear = self._ear
+        if not ear.hears_speech:
+            return self._floor.exceeds(ear.near_db) and self._detector.is_speech(near)
+        return ear.near_db >= self._level_db_min and (ear.far_active or self._detector.is_speech(near))
 
     def _heard(self, edge: Edge, end: int) -> HeardEdge:
         """An edge, in milliseconds; `end` is the end of the audio on the capture clock."""
@@ -231,8 +193,16 @@ class Hearing:
 
     def _evidence(self, voiced_ms: int) -> Evidence:
         ear = self._ear
-        near_db = level_db(self._voiced_power) if voiced_ms else ear.near_db
-        return Evidence(voiced_ms=voiced_ms, near_db=near_db, far_db=ear.far_db, erle_db=ear.erle_db)
+        stretch = self._stretch
+        return Evidence(
+            voiced_ms=voiced_ms,
+            near_db=stretch.mean_db if voiced_ms else ear.near_db,
+            far_db=ear.far_db,
+            erle_db=ear.erle_db,
+            echo_db=ear.echo_db if ear.far_active else SILENCE_DB,
+            gate_pct=stretch.speech_pct if voiced_ms and ear.far_active else 100,
+            swing_db=stretch.swing_db if voiced_ms else UNKNOWN_SWING_DB,
+        )
 
 
 def _joined(frames: list[Samples]) -> Samples:

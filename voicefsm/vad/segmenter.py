@@ -52,6 +52,11 @@ class Segmenter:
         """Length of the voiced frames of the stretch in progress; 0 when there is none."""
         return self._voiced_frames * FRAME_MS if self.speaking else 0
 
+    @property
+    def is_near(self) -> bool:
+        """A stretch is in progress, or what may become one."""
+        return self.speaking or self._recent != 0
+
     def feed(self, capture_sample: int, *, voiced: bool, echo_only: bool = False, far_active: bool = False) -> Edge | None:
         """Take one frame that begins at `capture_sample`, 16 kHz. Return the edge it completes."""
         counts = voiced and not echo_only

@@ -131,6 +131,13 @@ static void take_far(Canceller *c, const float *far) {
   if (c->silent < ROWS) fft_forward(c->block, c->far[c->at].re, c->far[c->at].im); /* later every row is zero already */
 }
 
+/* The last hops' reference, which was taken for silence, turns out to have been this: correct the past. */
+static void canceller_missed(Canceller *c, const float *far, int hops) {
+  c->at = (c->at - hops + ROWS) % ROWS;
+  memset(c->block, 0, sizeof c->block);
+  for (int i = 0; i < hops; i++) take_far(c, far + HOP * i);
+}
+
 /* One hop: `error` is the near end without echo. */
 FAST static void canceller_hop(Canceller *c, const float *near, const float *far, float *error, float caution, int reuse) {
   float unused[HOP];

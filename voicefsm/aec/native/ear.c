@@ -19,10 +19,12 @@
 #define CAREFUL 30.0f       /* ... and while somebody does, */
 #define CAREFUL_LATER 8.0f  /* but not for long: a room that changed sounds like a talker, and must be learnt */
 #define CAREFUL_HOPS 100
+#define LOUDER_MAX 1.25f    /* more power out than in: an echo was taken away that is not there, the loudspeaker stopped */
 #define SURE 0.5f
 #define EAGER_HOPS 150      /* of audible reference, in which every hop learns from more of the past */
 #define EAGER_REUSE 6
 #define STEADY_REUSE 1
+#define MISSED_HOPS_MAX 20
 #define SNAPSHOT_HOPS 50    /* of audible reference between two copies of the filter */
 
 typedef struct {
@@ -71,6 +73,14 @@ void ear_moved(Ear *ear) {
     }
 }
 
+/* The reference of the last `hops` hops, at most MISSED_HOPS_MAX, was audible already: the client's report of it came late. */
+void ear_missed(Ear *ear, const int16_t *far_pcm, int hops) {
+  float far[MISSED_HOPS_MAX * HOP];
+  if (hops > MISSED_HOPS_MAX) far_pcm += (hops - MISSED_HOPS_MAX) * HOP, hops = MISSED_HOPS_MAX;
+  for (int i = 0; i < hops * HOP; i++) far[i] = far_pcm[i];
+  canceller_missed(&ear->canceller, far, hops);
+}
+
 static void keep_snapshot(Ear *ear) {
   if (++ear->since_snapshot < SNAPSHOT_HOPS) return;
   ear->since_snapshot = 0;
@@ -96,6 +106,7 @@ static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16
   float near[HOP], far[HOP], left[HOP], echo[HOP];
   for (int i = 0; i < HOP; i++) near[i] = near_pcm[i], far[i] = far_pcm[i];
   canceller_hop(c, near, far, left, caution(ear, speech < 0 ? ear->speech : speech), ear->eager > 0 ? EAGER_REUSE : STEADY_REUSE);
+  if (mean_square(left) > LOUDER_MAX * mean_square(near)) memcpy(left, near, sizeof left);
   for (int i = 0; i < HOP; i++) {
     echo[i] = near[i] - left[i];
     out[i] = (int16_t)lrintf(fminf(fmaxf(left[i], -32768), 32767));

@@ -1,0 +1,69 @@
+"""The canceller and its gate behind the small interface of echo simulators: a scene goes through as it would through a session.
+
+system = factory(scene)             scene is not looked at
+system.on_ack(mic, far)             sample `far` of the reference was rendered while sample `mic` was captured
+out = system.process(near, far)     10 ms each: what was captured, and what was sent; out is 10 ms late
+system.near_end                     the gate's belief after it
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from voicefsm.aec.kalman import HOP_SAMPLES, KalmanCanceller
+from voicefsm.aec.reference import Reference
+from voicefsm.aec.settings import AecSettings
+from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, Samples
+
+
+class EchoSystem:
+    """One near end at 16 kHz."""
+
+    def __init__(self, settings: AecSettings | None = None) -> None:
+        settings = settings or AecSettings()
+        self._threshold = settings.gate_pct_min / 100
+        self._canceller = KalmanCanceller()
+        self._reference = Reference(RATE_HZ, settings)
+        self._ack: tuple[int, int] | None = None
+        self._sent = self._captured = 0
+        self._near: list[Samples] = []
+        self._out: list[Samples] = [np.zeros(HOP_SAMPLES, np.int16)]
+        self.near_end = False
+        """Somebody speaks at the near end."""
+
+    @property
+    def speech(self) -> float:
+        """How likely that is: 0 to 1."""
+        return self._canceller.speech
+
+    def on_ack(self, mic_sample: int, far_sample: int) -> None:
+        """A report of the client."""
+        self._ack = (mic_sample, far_sample)
+
+    def process(self, near: Samples, far: Samples) -> Samples:
+        """One hop, shapes (160,)."""
+        self._reference.append(self._sent, far)
+        self._sent += len(far)
+        self._near.append(near)
+        if len(self._near) == FRAME_SAMPLES // HOP_SAMPLES:
+            frame = np.concatenate(self._near)
+            self._near.clear()
+            self._out.extend(np.split(self._frame(frame), FRAME_SAMPLES // HOP_SAMPLES))
+        return self._out.pop(0)
+
+    def _frame(self, near: Samples) -> Samples:
+        reference = self._reference
+        far = reference.rendered(None if self._ack is None else max(0, self._captured + self._ack[1] - self._ack[0]))
+        self._captured += FRAME_SAMPLES
+        if reference.moved:
+            self._canceller.moved()
+        if reference.missed:
+            self._canceller.missed(np.concatenate(reference.missed))
+        out = self._canceller.process(near, far)
+        self.near_end = self._canceller.speech >= self._threshold
+        return out
+
+
+def factory(_scene: object) -> EchoSystem:
+    """A system for one scene."""
+    return EchoSystem()
