@@ -67,7 +67,7 @@ class Quality(NamedTuple):
     """Gain of the talker."""
 
 
-class False_(NamedTuple):  # noqa: N801 (the keyword is taken)
+class Misfires(NamedTuple):
     """False triggers of one scene."""
 
     triggers: int
@@ -114,9 +114,9 @@ def _ratio_db(before: float, after: float) -> float:
 # --- the talker --------------------------------------------------------------------------------------------------------------
 
 
-def quality(near: Signal, mic: Signal, out: Signal, speech: Iterable[Stretch]) -> Quality:
+def quality(near: Signal, mic: Signal, out: Signal, speech: Sequence[Stretch]) -> Quality:
     """Compare the output with the clean speech, utterance by utterance. Needs the package pystoi."""
-    lag = lag_samples(near, out)
+    lag = lag_samples(near, out) if speech else 0
     rows = [_utterance(near, mic, out, slice(int(start_s * RATE_HZ), int(end_s * RATE_HZ)), lag) for start_s, end_s in speech]
     return Quality(*(mean([row[field] for row in rows]) for field in range(len(Quality._fields))))
 
@@ -208,7 +208,7 @@ def triggers(belief: Flags, need_ms: int) -> list[int]:
 
 def false_triggers(
     belief: Flags, far_turns: Sequence[Stretch], near_speech: Sequence[Stretch], need_ms: int, *, from_s: float = 0.0
-) -> False_:
+) -> Misfires:
     """Triggers inside the turns of the far end, from a moment on, while the talker is silent: not 0.3 s before to 1 s after."""
     counted = marked(far_turns, len(belief))
     counted &= ~marked(near_speech, len(belief), before_s=_NEAR_BEFORE_S, after_s=_NEAR_AFTER_S)
@@ -216,7 +216,7 @@ def false_triggers(
     found = triggers(belief & counted, need_ms)
     turns = [turn for turn in far_turns if turn.start_s >= from_s]
     hit = sum(any(turn.start_s <= tick / 100 <= turn.end_s for tick in found) for turn in turns)
-    return False_(len(found), float(counted.sum()) * TICK_MS / 1000, hit, len(turns))
+    return Misfires(len(found), float(counted.sum()) * TICK_MS / 1000, hit, len(turns))
 
 
 def triggered_between(belief: Flags, from_s: float, to_s: float, need_ms: int) -> bool:

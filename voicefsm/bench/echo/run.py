@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from voicefsm.acoustics.signals import floats
 from voicefsm.audio.samples import SAMPLES_PER_MS, Samples
 from voicefsm.bench.echo import metrics
-from voicefsm.bench.echo.metrics import TICK_SAMPLES, Erle, False_, Flags, Quality
+from voicefsm.bench.echo.metrics import TICK_SAMPLES, Erle, Flags, Misfires, Quality
 from voicefsm.bench.echo.scene import Condition, Kind, Scene, Stretch, Studio
 from voicefsm.bench.echo.subjects import Entry, Subject, entry
 from voicefsm.bench.echo.voices import Cast, Recordings
@@ -63,7 +63,7 @@ class Row:
     condition: Condition
     erle: Erle
     converged_s: float
-    false: False_
+    false: Misfires
     """After the cold start; in a scene without far end of the time in which nobody speaks."""
     cold_trigger: bool | None
     """A false trigger within `FIRST_S` of the first turn; None where the talker speaks then."""
@@ -124,7 +124,7 @@ def measure(part: str, name: str, chosen: Entry, scene: Scene, *, with_quality: 
     )
 
 
-def _false(belief: Flags, scene: Scene, need_ms: int) -> False_:
+def _false(belief: Flags, scene: Scene, need_ms: int) -> Misfires:
     if scene.condition.kind is Kind.NEAR:
         silence = (Stretch(0.0, len(belief) / 100),)
         return metrics.false_triggers(belief, silence, scene.near_speech, need_ms)

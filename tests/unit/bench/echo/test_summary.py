@@ -11,7 +11,7 @@ import pytest
 
 from voicefsm.bench.echo import bench
 from voicefsm.bench.echo.bench import Wish, plan
-from voicefsm.bench.echo.metrics import Erle, False_, Quality
+from voicefsm.bench.echo.metrics import Erle, Misfires, Quality
 from voicefsm.bench.echo.report import last_line, report
 from voicefsm.bench.echo.run import Cost, Row
 from voicefsm.bench.echo.scene import Condition, Kind
@@ -29,7 +29,7 @@ def row(part="mixed", kind=Kind.FAR, **change):
         condition=condition,
         erle=Erle(20.0, 15.0),
         converged_s=1.0,
-        false=False_(0, 36.0, 0, 4),
+        false=Misfires(0, 36.0, 0, 4),
         cold_trigger=False if kind is Kind.FAR else None,
         latencies_ms=(),
         quality=NOTHING,
@@ -39,7 +39,7 @@ def row(part="mixed", kind=Kind.FAR, **change):
 
 
 ROWS = (
-    row(false=False_(2, 36.0, 1, 4), cold_trigger=True),
+    row(false=Misfires(2, 36.0, 1, 4), cold_trigger=True),
     row(erle=Erle(30.0, 5.0), converged_s=math.inf),
     row(erle=Erle(math.nan, math.nan), converged_s=0.5),
     row(kind=Kind.DOUBLE, level=-10.0, latencies_ms=(100.0, math.inf, 200.0), quality=Quality(10.0, -5.0, 0.8, -1.0)),
@@ -47,10 +47,10 @@ ROWS = (
     row(kind=Kind.COLD, latencies_ms=(math.inf,)),
     row("delay_ms=0"),
     row("delay_ms=900", erle=Erle(10.0, 5.0), converged_s=math.inf),
-    row("channel:loss", false=False_(3, 1800.0, 1, 4)),
+    row("channel:loss", false=Misfires(3, 1800.0, 1, 4)),
     row("channel:loss", Kind.DOUBLE, latencies_ms=(100.0, math.inf)),
     row("damage", Kind.DOUBLE, quality=Quality(30.0, 0.0, 0.97, 0.0)),
-    row("near", Kind.NEAR, false=False_(1, 3600.0, 0, 1), quality=Quality(40.0, 40.0, 0.99, 0.0)),
+    row("near", Kind.NEAR, false=Misfires(1, 3600.0, 0, 1), quality=Quality(40.0, 40.0, 0.99, 0.0)),
 )
 
 
