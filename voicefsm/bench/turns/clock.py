@@ -12,6 +12,7 @@ by a longer silence of the sockets), and two messages in flight at one instant m
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
 import sys
 import threading
@@ -33,12 +34,22 @@ _CALM_BEFORE_A_LEAP = 200
 _LOOKS_MAX = 5000
 """A second or more: whatever is still at work then has nothing to do with us."""
 _TASKS = Path("/proc/self/task")
+_STAT_BYTES = 512
 
 
 class VirtualSelector(selectors.DefaultSelector):
     """Waits in virtual time once nothing more happens in real time."""
 
     now_s = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads = _Threads()
+
+    def close(self) -> None:
+        """See `selectors.BaseSelector`."""
+        self._threads.close()
+        super().close()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """See `selectors.BaseSelector`."""
@@ -50,7 +61,7 @@ class VirtualSelector(selectors.DefaultSelector):
         for _ in range(_LOOKS_MAX):
             if arrived := super().select(0):
                 return arrived
-            calm = 0 if _threads_at_work() else calm + 1
+            calm = 0 if self._threads.are_at_work() else calm + 1
             if calm == wanted:
                 break
             time.sleep(_GRACE_S)  # epoll counts in whole milliseconds
@@ -60,21 +71,46 @@ class VirtualSelector(selectors.DefaultSelector):
         return []
 
 
-def _threads_at_work() -> bool:
-    """Whether a thread besides this one runs or could run. False where the system does not tell."""
-    own = str(threading.get_native_id())
-    try:
-        return any(_is_at_work(task) for task in _TASKS.iterdir() if task.name != own)
-    except OSError:
-        return False
+class _Threads:
+    """The other threads of this process. They are looked at thousands of times a second, so their files stay open."""
+
+    def __init__(self) -> None:
+        self._states: list[int] = []
+        """Descriptors of the files that tell the states."""
+        self._links = 0
+        """Of the directory of threads: it changes with their number."""
+
+    def are_at_work(self) -> bool:
+        """Whether one of them runs or could run. False where the system does not tell."""
+        try:
+            if self._links != (links := _TASKS.stat().st_nlink):
+                self._open()
+                self._links = links
+            return any(_state(descriptor) in b"RD" for descriptor in self._states)
+        except FileNotFoundError:  # no such directory here, or a thread ended while it was listed
+            return False
+        except ProcessLookupError:  # one has just ended
+            self.close()
+            return True
+
+    def close(self) -> None:
+        """Close the files. Harmless twice."""
+        while self._states:
+            os.close(self._states.pop())
+        self._links = 0
+
+    def _open(self) -> None:
+        self.close()
+        own = str(threading.get_native_id())
+        for task in _TASKS.iterdir():
+            if task.name != own:
+                self._states.append(os.open(task / "stat", os.O_RDONLY))
 
 
-def _is_at_work(task: Path) -> bool:
-    try:
-        stat = (task / "stat").read_bytes()
-    except OSError:  # it has just ended
-        return False
-    return stat[stat.rfind(b")") + 2 : stat.rfind(b")") + 3] in b"RD"
+def _state(descriptor: int) -> bytes:
+    """The letter after the name of the thread, which stands in parentheses and may hold any."""
+    stat = os.pread(descriptor, _STAT_BYTES, 0)
+    return stat[(at := stat.rfind(b")") + 2) : at + 1]
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
