@@ -13,7 +13,7 @@ import numpy as np
 from voicefsm.aec.kalman import HOP_SAMPLES, KalmanCanceller
 from voicefsm.aec.reference import Reference
 from voicefsm.aec.settings import AecSettings
-from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, Samples
+from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, Samples
 
 
 class EchoSystem:
@@ -24,6 +24,7 @@ class EchoSystem:
         self._threshold = settings.gate_pct_min / 100
         self._canceller = KalmanCanceller()
         self._reference = Reference(RATE_HZ, settings)
+        self._lead = settings.reference_lead_ms * SAMPLES_PER_MS
         self._ack: tuple[int, int] | None = None
         self._sent = self._captured = 0
         self._near: list[Samples] = []
@@ -53,7 +54,9 @@ class EchoSystem:
 
     def _frame(self, near: Samples) -> Samples:
         reference = self._reference
-        far = reference.rendered(None if self._ack is None else max(0, self._captured + self._ack[1] - self._ack[0]))
+        # A gateway has sent more than is due, here what is due is sent just now: the lead must not reach beyond it.
+        late = None if self._ack is None else max(self._ack[0] - self._ack[1], self._lead)
+        far = reference.rendered(None if late is None else max(0, self._captured - late))
         self._captured += FRAME_SAMPLES
         if reference.moved:
             self._canceller.moved()

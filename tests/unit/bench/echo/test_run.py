@@ -118,3 +118,22 @@ def test_suppression_costs_the_talker(studio):
     assert suppressed.erle.mean > 10
     assert suppressed.quality.level_db < -3
     assert suppressed.cost.audible_us > 0
+
+
+@pytest.mark.parametrize("delay_ms", [0.0, 400.0])
+def test_our_own_canceller_cancels(studio, delay_ms):
+    """Otherwise the default would be worse than what it replaced; at no delay the reference is read the moment it is sent."""
+    row = measure("x", "own", entry("own"), studio.build(dataclasses.replace(FAR, delay_ms=delay_ms)), with_quality=False)
+    assert row.erle.mean > 20
+    assert row.converged_s < 3
+    assert row.cold_trigger is False
+    assert row.false.triggers == 0
+
+
+def test_our_own_canceller_leaves_the_talker(studio):
+    """Otherwise the recogniser would get less than the microphone had, and a barge-in go unheard."""
+    row = measure("x", "own", entry("own"), studio.build(dataclasses.replace(FAR, kind=Kind.DOUBLE)), with_quality=True)
+    assert row.quality.sdr_db > row.quality.mic_sdr_db + 8
+    assert abs(row.quality.level_db) < 1
+    assert row.quality.estoi > 0.9
+    assert max(row.latencies_ms) < 500
