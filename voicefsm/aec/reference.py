@@ -1,35 +1,68 @@
 """What the loudspeaker rendered while a near-end frame was captured.
 
 Theory of operation. The server knows every far-end sample it sent and the position the client gave it (`append`). With each
-frame the client reports which of them left the loudspeaker (`rendered`). Playing, the position grows by a frame per frame;
-paused, starved or between replies it stands still and the loudspeaker is silent; after a cancelled reply it jumps ahead, for
-positions are never reused. The reference of a frame is therefore a stretch of the ring, or silence.
-
-Reports jitter by some milliseconds, and a reference that jitters is worth nothing to a canceller that models an echo path. So
-a tracker predicts the position at 1:1 and lets a report move it only when reports have differed from it by more than
-`relock_ms` on average. Standing still is believed after `still_ms`, because audio stacks report in blocks.
+frame the client reports which of them left the loudspeaker (`rendered`): playing, paused, starved, or ahead after a cancelled
+reply, for positions are never reused. The reference of a frame is therefore a stretch of the ring, or silence. Where that stretch
+begins is found by `Playhead` from the reports, and by `Pacing` for a client that has never reported; both are told by
+`DelayEstimator` where the echo was heard (`heard`). Where the clocks drift, the ring is read between its samples.
 
 The reference is fed `lead_ms` earlier than reported: a canceller can model an echo that comes after its reference, never one
 that precedes it. A start is a problem of the same kind: when the first report of a reply tells that it plays, up to a frame of
 it has been rendered and the lead is due as well. That stretch is handed out as `missed`: frames that belong before the one
-just asked for.
-
-Seams: delay estimation from the signals and drift correction replace `_follow`; nothing else knows how the position is found.
+just asked for. A client that gets its audio at the last moment leaves no time for the whole lead: it is cut by what was missing
+once that has happened `_LATE_MAX` times in a stretch, and stays cut, because an echo that wanders is worse than a short lead.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import enum
+import math
+
+from voicefsm.aec.delay import DelayEstimator
+from voicefsm.aec.fraction import AFTER, AROUND, BEFORE, between
+from voicefsm.aec.pacing import Pacing
+from voicefsm.aec.playhead import Playhead
 from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.resample import Resampler
 from voicefsm.audio.ring import Ring
-from voicefsm.audio.samples import FRAME_MS, FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
+from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
 from voicefsm.errors import LocalProtocolError
 
 MISSED_FRAMES_MAX = 10
 """The longest stretch of a start that is made up for."""
 
-_ERROR_AVERAGE = 1 / 16
-"""Share of the newest report in the mean error."""
+_LATE_MAX = 3
+_AHEAD_MS = 200
+"""An echo that precedes its reference by so much is still found."""
+_ERROR_MS_MAX = 20.0
+"""Reports that are off by so much on average deserve no confidence."""
+
+
+class Source(enum.StrEnum):
+    """How the place of the far end is known."""
+
+    NONE = "none"
+    """It is not."""
+    REPORTS = "reports"
+    """The client says so."""
+    ESTIMATED = "estimated"
+    """The echo was found in the microphone's signal."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Alignment:
+    """How well the reference is aligned."""
+
+    source: Source
+    error_ms: float
+    """Mean distance of the source's measurements from the position that is used."""
+    drift_ppm: float
+    """How much faster the loudspeaker's clock is than the microphone's; 0 while nothing significant is known."""
+    echo_ms: float | None
+    """By how much the echo was last heard to come after the reference; without reports: after it was sent. None: not heard yet."""
+    confidence: float
+    """0 … 1."""
 
 
 class Reference:
@@ -42,21 +75,24 @@ class Reference:
         self._ring = Ring(settings.reference_keep_ms * SAMPLES_PER_MS)
         self._next_sample = 0
         self._lead = settings.reference_lead_ms * SAMPLES_PER_MS
-        self._ahead = self._lead + self._resampler.delay_samples
-        """How far ahead of the position to read the ring, which is late by the delay of the conversion."""
-        self._relock = settings.reference_relock_ms * SAMPLES_PER_MS
-        self._still_frames_max = settings.reference_still_ms // FRAME_MS
-        self._report = 0
-        """The last position reported, in 16 kHz samples."""
-        self._still_frames = 0
-        self._position = 0
-        """The position predicted for the next frame, in 16 kHz samples."""
-        self._error = 0.0
-        self.playing = False
-        """The far end advances."""
+        self._late = self._late_count = 0
+        """By how many samples the ring falls short of what was read, and how often such samples came later."""
+        self._playhead = Playhead(settings, step_samples=RATE_HZ / rate_hz)
+        self._pacing = Pacing(self._ring)
+        self._estimator: DelayEstimator | None = None
+        self._echo_samples: float | None = None
+        self._confidence = 0.0
+        self._far = SILENT_FRAME
+        """What the estimator compares the microphone with."""
+        self._reports = False
+        """The client has said where it is."""
         self.moved = False
+        """What `rendered` returned last does not go on where the frame before ended, although the far end played on: a jump was
+        followed, or a wrong place corrected. The echo is where it was before things went wrong."""
         self.missed: list[Samples] = []
         """Frames of the reference that should have come before the one `rendered` returned last; usually none."""
+
+    # --- what was sent -------------------------------------------------------------------------------------------------------
 
     def append(self, first_sample: int, samples: Samples) -> None:
         """Keep audio sent to the client, shape (n,), at its far-end position; both at the output rate.
@@ -64,9 +100,58 @@ class Reference:
         Raises `LocalProtocolError` when the position was used before.
         """
         if first_sample != self._next_sample:
-            self._jump(first_sample)
+            self._skip(first_sample)
+        elif self._late:
+            self._shorten()
+        self._late = 0
         self._next_sample = first_sample + len(samples)
         self._ring.append(self._ring.end, self._resampler.process(samples))
+
+    def pause(self) -> None:
+        """The client was told to stand still. Matters for one that never reports."""
+        self._pacing.pause()
+
+    def resume(self) -> None:
+        """The client was told to go on."""
+        self._pacing.resume()
+
+    def drop(self) -> None:
+        """The client was told to throw away what it has not played."""
+        self._pacing.drop()
+
+    def _skip(self, first_sample: int) -> None:
+        """Positions were skipped, with the rest of a cancelled reply: they read as silence."""
+        if first_sample < self._next_sample:
+            raise LocalProtocolError(f"Far-end sample {first_sample} was sent before: the far end is at {self._next_sample}.")
+        self._resampler.reset()
+        self._ring.append(first_sample * RATE_HZ // self.rate_hz, SILENT_FRAME[:0])
+        self._pacing.drop()
+
+    def _shorten(self) -> None:
+        """What was read as silence comes after all, so it was not the end of a reply. If that goes on, the lead is too long."""
+        self._late_count += 1
+        if self._late_count >= _LATE_MAX:
+            self._lead -= self._late
+            self._late_count = 0
+
+    # --- what was rendered ---------------------------------------------------------------------------------------------------
+
+    @property
+    def playing(self) -> bool:
+        """The far end advances; with a client that never reports: it may be audible."""
+        return self._playhead.playing if self._reports else self._pacing.playing
+
+    @property
+    def alignment(self) -> Alignment:
+        """How well the far end's place is known."""
+        head, pacing = self._playhead, self._pacing
+        by_ear = head.by_ear if self._reports else pacing.found
+        source = Source.ESTIMATED if by_ear else Source.REPORTS if self._reports else Source.NONE
+        track = head.track if self._reports else pacing.track
+        error_ms = track.deviation / SAMPLES_PER_MS
+        echo_ms = None if self._echo_samples is None else self._echo_samples / SAMPLES_PER_MS
+        confidence = max(0.0, 1 - error_ms / _ERROR_MS_MAX) if source is Source.REPORTS else self._confidence
+        return Alignment(source, error_ms, track.drift_ppm, echo_ms, confidence)
 
     def rendered(self, far_end_sample: int | None) -> Samples:
         """The far-end signal of a near-end frame, 16 kHz, shape (320,); `SILENT_FRAME` itself while the loudspeaker is silent.
@@ -74,51 +159,76 @@ class Reference:
         `far_end_sample` is what left the loudspeaker as the frame began, at the output rate; None goes on as before.
         """
         self.missed = []
+        if far_end_sample is not None and not self._reports:
+            self._reports, self._estimator = True, None
+        return self._reported(far_end_sample) if self._reports else self._paced()
+
+    def heard(self, near: Samples) -> None:
+        """The microphone's frame, shape (320,), that `rendered` was asked for last: does its echo lie where it should?"""
+        if self._estimator is None:
+            self._estimator = DelayEstimator(ahead_ms=_AHEAD_MS if self._reports else 0)
+        estimate = self._estimator.push(near, self._far)
+        if estimate is None:
+            return
+        self._echo_samples, self._confidence = estimate.delay_samples, estimate.confidence
+        if not self._reports:
+            self._pacing.hear(estimate)
+        elif self.playing:
+            self._playhead.hear(estimate)
+
+    def _reported(self, far_end_sample: int | None) -> Samples:
+        """The next frame of a client that reports."""
+        head = self._playhead
         if far_end_sample is not None:
-            self._follow(far_end_sample * RATE_HZ // self.rate_hz)
-        if not self.playing:
-            return SILENT_FRAME
-        out = self._ring.read(self._position + self._ahead, FRAME_SAMPLES)
-        self._position += FRAME_SAMPLES
-        return out
+            played = head.follow(far_end_sample * RATE_HZ / self.rate_hz)
+            if played is not None:
+                self._start(math.ceil(played))
+        self.moved = head.moved
+        if self.moved and self._estimator:
+            self._estimator.forget()
+        self._far = self._frame() if head.playing else SILENT_FRAME
+        head.advance()
+        return self._far
 
-    def _jump(self, first_sample: int) -> None:
-        """Positions were skipped, with the rest of a cancelled reply: they read as silence."""
-        if first_sample < self._next_sample:
-            raise LocalProtocolError(f"Far-end sample {first_sample} was sent before: the far end is at {self._next_sample}.")
-        self._resampler.reset()
-        self._ring.append(first_sample * RATE_HZ // self.rate_hz, SILENT_FRAME[:0])
+    def _frame(self) -> Samples:
+        position = self._playhead.position + self._ahead
+        short = math.ceil(position) + FRAME_SAMPLES - self._ring.end
+        if 0 < short <= self._ahead:
+            self._late = short
+        return _read(self._ring, position, self._playhead.track.slope)
 
-    def _follow(self, report: int) -> None:
-        """Take a report; decide whether the far end plays, and where."""
-        moved, elapsed = report - self._report, (self._still_frames + 1) * FRAME_SAMPLES
-        self._report = report
-        self._still_frames = 0 if moved else self._still_frames + 1
-        if self.playing and self._still_frames < self._still_frames_max:
-            self._correct(report)
-        elif moved > 0:
-            self._start(report, min(moved, elapsed))
-        else:
-            self.playing = False
+    @property
+    def _ahead(self) -> int:
+        """How far ahead of the position to read the ring, which is late by the delay of the conversion."""
+        return self._lead + self._resampler.delay_samples
 
-    def _start(self, report: int, played: int) -> None:
-        """The far end plays, and `played` samples before `report` are out already: make up for them and for the lead."""
-        self._lock(report)
+    def _start(self, played: int) -> None:
+        """The far end plays, and `played` samples before the position are out already: make up for them and for the lead."""
+        self._late = self._late_count = 0
         due = played + self._lead
         count = min(-(-due // FRAME_SAMPLES), MISSED_FRAMES_MAX) * FRAME_SAMPLES
-        stretch = self._ring.read(report + self._ahead - count, count)
+        stretch = self._ring.read(round(self._playhead.position) + self._ahead - count, count)
         stretch[: max(0, count - due)] = 0
         self.missed = [stretch[at : at + FRAME_SAMPLES] for at in range(0, count, FRAME_SAMPLES)]
 
-    def _correct(self, report: int) -> None:
-        """Playing: believe the prediction until reports disagree with it for a while; then their mean, or the last after a jump."""
-        error = report - self._position
-        self._error += (error - self._error) * _ERROR_AVERAGE
-        if abs(self._error) > self._relock:
-            settled = abs(error - self._error) < self._relock
-            self._lock(self._position + round(self._error) if settled else report)
+    def _paced(self) -> Samples:
+        """The next frame of a client that never reports."""
+        pacing = self._pacing
+        self.moved = pacing.moved
+        pacing.advance()
+        self._far = pacing.frame
+        if not pacing.playing:
+            return SILENT_FRAME
+        if not pacing.found:
+            return pacing.frame
+        newest = pacing.paced.end - FRAME_SAMPLES - AFTER
+        return _read(pacing.paced, min(pacing.position + self._lead, newest), pacing.track.slope)
 
-    def _lock(self, position: int) -> None:
-        """Predict from here."""
-        self.playing = True
-        self._position, self._error = position, 0.0
+
+def _read(ring: Ring, position: float, slope: float) -> Samples:
+    """A frame at `position`, the next one being `slope` further than a frame away."""
+    whole = math.floor(position)
+    if whole == position and not slope:
+        return ring.read(whole, FRAME_SAMPLES)
+    first = position - whole
+    return between(ring.read(whole - BEFORE, AROUND), first, first + slope)

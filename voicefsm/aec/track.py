@@ -26,7 +26,7 @@ _BELIEVED_SIGMA = 4.0
 _DOUBTED_SIGMA = 1.0
 """A slope that was believed is dropped when it falls below this."""
 _PLACE_SIGMA = 3.0
-_MEASURES_MIN = 40
+_MEASURES_MIN = 20
 """Fewer than these say nothing about a slope or a place."""
 _DRIFT_MAX = 500e-6 * FRAME_SAMPLES
 """No two sound cards disagree by more."""
@@ -51,20 +51,20 @@ _HELD_BACK = 24
 _ERROR_AVERAGE = 1 / 16
 """Share of the newest measurement in the error that tells a jump."""
 _DEVIATION_AVERAGE = 1 / 64
-_SETTLE_EVERY = 10
+_SETTLE_EVERY = 5
 """Measurements."""
 
 
 class Drift:
     """The slope that all stretches have in common, samples per frame."""
 
-    def __init__(self, step_samples: float) -> None:
-        """`step_samples`: measurements are multiples of this; they are not believed to be better."""
+    def __init__(self, step_samples: float, slope: float = 0.0) -> None:
+        """`step_samples`: measurements are multiples of this and not believed to be better. `slope`: what is known already."""
         self._variance_min = step_samples**2 / 12
         self._count = self._tt = self._ty = self._yy = self._dd = 0.0
         self._stretch_count = 0
         self._mean_t = self._mean_y = self._last = 0.0
-        self.slope = 0.0
+        self.slope = slope
         """Believed; 0 while none is."""
         self.variance = self._variance_min
         """Of one measurement around the line."""
@@ -119,7 +119,7 @@ class Track:
     """A position relative to a clock of frames: measured by `note`, read as `offset`, carried on by `advance`."""
 
     def __init__(self, *, jump_samples: float, step_samples: float, kept: int) -> None:
-        """`kept` is how many measurements the mean place is made of. For `step_samples` see `Drift`."""
+        """Measurements that stay off by more than `jump_samples` are a jump. For the others see `learn_anew`."""
         self._jump = jump_samples
         self._kept = kept
         self._drift = Drift(step_samples)
@@ -140,9 +140,20 @@ class Track:
         return self._drift.slope + self._glide
 
     @property
+    def spread(self) -> float | None:
+        """Standard deviation of the measurements, in samples; None while too few are known."""
+        return self._drift.spread
+
+    @property
     def drift_ppm(self) -> float:
         """The believed drift of the far end's clock against the near end's; 0 while none is."""
         return self._drift.slope / FRAME_SAMPLES * 1e6
+
+    def learn_anew(self, *, step_samples: float, kept: int) -> None:
+        """Measurements of another kind will come, multiples of `step_samples`; the place is a mean of the last `kept`."""
+        self._kept = kept
+        self._drift = Drift(step_samples, self._drift.slope)
+        self.lock(self.offset)
 
     def lock(self, offset: float) -> None:
         """Begin a stretch here."""
@@ -158,20 +169,33 @@ class Track:
 
     def note(self, measured: float) -> float:
         """Take a measurement of this frame. Returns by how much the track jumped; usually 0."""
+        self._deviate(measured)
+        jump = self.watch(measured)
+        if not jump:
+            self._recent.append((self._frame, measured))
+            if len(self._recent) > _HELD_BACK:
+                self._learn(*self._recent.popleft())
+        return jump
+
+    def watch(self, measured: float) -> float:
+        """Take a measurement for jumps only. Returns as `note` does."""
         error = measured - self.offset
-        self.deviation += (abs(error) - self.deviation) * _DEVIATION_AVERAGE
         self._error += (error - self._error) * _ERROR_AVERAGE
-        spread = self._drift.spread
-        tolerated = self._jump if spread is None else min(self._jump, max(_JUMP_MIN, _JUMP_SIGMA * spread))
-        if abs(self._error) > tolerated:
-            settled = abs(error - self._error) < (self._jump if spread is None else min(self._jump, _PLACE_SIGMA * spread))
-            jump = self._error if settled else error
-            self.lock(self.offset + jump)
-            return jump
-        self._recent.append((self._frame, measured))
-        if len(self._recent) > _HELD_BACK:
-            self._learn(*self._recent.popleft())
-        return 0.0
+        spread = self._jump if self.spread is None else self.spread
+        if abs(self._error) <= min(self._jump, max(_JUMP_MIN, _JUMP_SIGMA * spread)):
+            return 0.0
+        is_settled = abs(error - self._error) < min(self._jump, _PLACE_SIGMA * spread)
+        jump = self._error if is_settled else error
+        self.lock(self.offset + jump)
+        return jump
+
+    def learn(self, measured: float) -> None:
+        """Take a measurement of this frame that is known to be no jump."""
+        self._deviate(measured)
+        self._learn(self._frame, measured)
+
+    def _deviate(self, measured: float) -> None:
+        self.deviation += (abs(measured - self.offset) - self.deviation) * _DEVIATION_AVERAGE
 
     def _learn(self, frame: int, measured: float) -> None:
         self._count += 1

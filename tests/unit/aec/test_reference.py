@@ -47,7 +47,7 @@ def test_jitter_of_the_reports_does_not_reach_the_reference(errors):
     expected = 640
     for k, error in enumerate(errors, start=2):
         frame = reference.rendered(max(0, 320 * k + error))
-        joins += frame[0] != expected % 30000 + 1
+        joins += abs(frame[0] - expected % 30000 - 1) > 1
         expected = int(frame[0]) - 1 + 320
     assert joins <= 2
 
@@ -61,7 +61,7 @@ def test_jitter_that_lasts_five_frames_is_jitter_too(seed):
         if k % 5 == 1:
             error = int(random.integers(-160, 161))
         at = int(reference.rendered(max(0, 320 * k + error))[0]) - 1
-        joins += at != expected % 30000
+        joins += abs(at - expected % 30000) > 1
         expected = at + 320
     assert joins <= 3
     assert abs(at - 320 * 399 % 30000) <= 12 * 16

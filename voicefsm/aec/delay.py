@@ -1,0 +1,197 @@
+"""How long after the reference the microphone hears it, found out by listening.
+
+Theory of operation. Every 200 ms the microphone's last 200 ms are correlated with the last second of the reference, at 4 kHz, which
+is where speech is loud and rooms are least in the way. One spectrum each and their product: the cross spectrum, whose phase is the
+delay. The products of the last second or so are added up as they are, because the echo keeps its phase from one to the next while
+everything else, the user above all, does not. Then only the phase is kept (generalised cross correlation with phase transform), so
+that a voice's own periods do not look like delays, and the peak of its inverse is the delay.
+
+A peak is believed when it stands out of the rest and the one before it was at the same place. The work is cut into steps that are
+done in different frames; a step takes a few tens of microseconds, none is done while the reference is silent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
+
+DELAY_MS_MAX = 800
+"""The longest delay that is found, what the search is `ahead` included."""
+
+_DOWN = 4
+"""The signals are thinned out by this."""
+_HOP_FRAMES = 10
+_HOP = _HOP_FRAMES * FRAME_SAMPLES // _DOWN
+"""Thinned samples of the microphone per estimate: 200 ms."""
+_SIZE = 4096
+"""Of the transforms: about a second, of which delays up to `_SIZE - _HOP` are found."""
+_LAGS = DELAY_MS_MAX * SAMPLES_PER_MS // _DOWN
+_BAND_HZ = (200, 1700)
+_KEPT = 0.75
+"""Share of the older cross spectra that is kept with each new one: 0.8 s."""
+_FAR_POWER_MIN = 30.0**2
+"""Mean square of a reference that can be heard at all: -61 dB full scale."""
+_PEAK_MIN = 6.5
+"""A peak stands out when it is so many standard deviations of the correlation high …"""
+_PEAK_SURE = 14.0
+"""… and leaves no doubt from here on."""
+_SAME = 2 * SAMPLES_PER_MS
+"""Two peaks so close are the same."""
+
+Floats = NDArray[np.float32]
+Spectrum = NDArray[np.complex64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Estimate:
+    """Where the echo is."""
+
+    delay_samples: float
+    """The microphone hears the reference so much later, 16 kHz."""
+    confidence: float
+    """0 … 1: how far the peak stands out."""
+
+
+class _Peak(NamedTuple):
+    lag: float
+    height: float
+
+
+_TRANSFORM, _ADD, _JUDGE = 1, 2, 3
+"""Which frame of a hop does what for the hop before."""
+_FILTER_TAPS = 32
+_ROW = 16
+"""Thinned samples per row of the matrix product."""
+
+
+@functools.cache
+def _thinning() -> Floats:
+    """Shape (inputs, _ROW): the low pass for `_ROW` outputs at once."""
+    n = np.arange(_FILTER_TAPS) - (_FILTER_TAPS - 1) / 2
+    cutoff = 2 * 1800 / RATE_HZ
+    taps = cutoff * np.sinc(cutoff * n) * np.kaiser(_FILTER_TAPS, 5.0)
+    matrix = np.zeros((_ROW * _DOWN + _FILTER_TAPS - _DOWN, _ROW), np.float32)
+    for k in range(_ROW):
+        matrix[k * _DOWN : k * _DOWN + _FILTER_TAPS, k] = taps
+    return matrix
+
+
+class _Thinned:
+    """The last of a signal at 4 kHz, appended a hop at a time."""
+
+    def __init__(self, size: int) -> None:
+        matrix = _thinning()
+        self._overlap = len(matrix) - _ROW * _DOWN
+        self._input = np.zeros(self._overlap + _HOP * _DOWN, np.float32)
+        self.samples = np.zeros(size, np.float32)
+        """The newest last."""
+
+    def put(self, frame_index: int, frame: Samples) -> None:
+        """Take frame `frame_index` of a hop."""
+        at = self._overlap + frame_index * FRAME_SAMPLES
+        self._input[at : at + FRAME_SAMPLES] = frame
+
+    def turn(self) -> float:
+        """The hop is complete: append it. Returns its mean square."""
+        rows, width = _HOP // _ROW, len(_thinning())
+        view: Floats = np.ndarray((rows, width), np.float32, self._input, 0, (_ROW * _DOWN * 4, 4))
+        self.samples[:-_HOP] = self.samples[_HOP:]
+        newest = self.samples[-_HOP:]
+        newest[:] = (view.copy() @ _thinning()).ravel()
+        self._input[: self._overlap] = self._input[-self._overlap :]
+        return float(np.dot(newest, newest)) / _HOP
+
+
+class DelayEstimator:
+    """The delay between one loudspeaker's reference and one microphone."""
+
+    def __init__(self, *, ahead_ms: int = 0) -> None:
+        """`ahead_ms`: look for delays from minus this on, at the price of hearing about them so much later. Whole hops count."""
+        self._ahead = -(-ahead_ms * SAMPLES_PER_MS // (_HOP * _DOWN)) * _HOP
+        self._near = _Thinned(_HOP + self._ahead)
+        self._far = _Thinned(_SIZE)
+        self._segment = np.zeros(_SIZE, np.float32)
+        self._band = _band()
+        self._sum: Spectrum = np.zeros(_SIZE // 2 + 1, np.complex64)
+        self._frame = 0
+        self._silent_hops = self._silent_hops_max = _SIZE // _HOP + 1
+        self._spectrum: Spectrum | None = None
+        self._last: _Peak | None = None
+        self._skip_hops = 0
+
+    def push(self, near: Samples, far: Samples) -> Estimate | None:
+        """Take 20 ms of microphone and reference, shape (320,); return what is believed, in the frame it is found, else None."""
+        index = self._frame % _HOP_FRAMES
+        self._frame += 1
+        estimate = self._step(index)
+        self._near.put(index, near)
+        if far is not SILENT_FRAME or self._silent_hops < self._silent_hops_max:
+            self._far.put(index, far)
+        return estimate
+
+    def forget(self) -> None:
+        """The reference is read elsewhere from now on: what was added up, and what is half before and half after, is of no use."""
+        self._sum[:] = 0
+        self._last = None
+        self._skip_hops = 2 + self._ahead // _HOP
+
+    def _step(self, index: int) -> Estimate | None:
+        """A share of the work on the hop that was completed."""
+        if index == 0:
+            self._turn()
+        if self._silent_hops >= self._silent_hops_max or self._skip_hops:
+            return None
+        if index == _TRANSFORM:
+            self._spectrum = np.fft.rfft(self._far.samples)
+        elif index == _ADD:
+            self._add()
+        elif index == _JUDGE:
+            return self._judge(self._peak())
+        return None
+
+    def _turn(self) -> None:
+        self._skip_hops = max(0, self._skip_hops - 1)
+        self._near.turn()
+        loud = self._far.turn() > _FAR_POWER_MIN
+        self._silent_hops = 0 if loud else min(self._silent_hops + 1, self._silent_hops_max)
+
+    def _add(self) -> None:
+        """One more cross spectrum. The microphone's is whitened, lest one loud word of the user outweighs a second of echo."""
+        self._segment[-_HOP:] = self._near.samples[:_HOP]
+        near = np.fft.rfft(self._segment)
+        near *= self._band / (np.abs(near) + 1.0)
+        assert self._spectrum is not None
+        self._sum *= _KEPT
+        self._sum += near * self._spectrum.conj()
+
+    def _peak(self) -> _Peak:
+        """The highest point of the correlation, between its samples."""
+        correlation = np.fft.irfft(self._sum * (self._band / (np.abs(self._sum) + 1.0)), _SIZE)[:_LAGS]
+        at = int(correlation.argmax())
+        height = float(correlation[at])
+        spread = float(np.sqrt(np.dot(correlation, correlation) / _LAGS)) + 1e-9
+        before, after = float(correlation[max(0, at - 1)]), float(correlation[min(_LAGS - 1, at + 1)])
+        bend = before - 2 * height + after
+        between = 0.5 * (before - after) / bend if bend < 0 else 0.0
+        return _Peak((at + between) * _DOWN - self._ahead * _DOWN, height / spread)
+
+    def _judge(self, peak: _Peak) -> Estimate | None:
+        """Believe it if it stands out and is where the last one was."""
+        last, self._last = self._last, peak if peak.height >= _PEAK_MIN else None
+        if self._last is None or last is None or abs(last.lag - peak.lag) > _SAME:
+            return None
+        return Estimate(peak.lag, min(1.0, peak.height / _PEAK_SURE))
+
+
+@functools.cache
+def _band() -> Floats:
+    """Weights of the transform's lines."""
+    hz = np.fft.rfftfreq(_SIZE, _DOWN / RATE_HZ)
+    inside = (hz >= _BAND_HZ[0]) & (hz <= _BAND_HZ[1])
+    return np.asarray(inside, np.float32)
