@@ -31,6 +31,8 @@ _HOP = _HOP_FRAMES * FRAME_SAMPLES // _DOWN
 """Thinned samples of the microphone per estimate: 200 ms."""
 _SIZE = 4096
 """Of the transforms: about a second, of which delays up to `_SIZE - _HOP` are found."""
+_EDGE = 80
+"""Samples over which a window rises and falls: 20 ms."""
 _LAGS = DELAY_MS_MAX * SAMPLES_PER_MS // _DOWN
 _BAND_HZ = (200, 1700)
 _KEPT = 0.75
@@ -148,7 +150,7 @@ class DelayEstimator:
         if self._silent_hops >= self._silent_hops_max or self._skip_hops:
             return None
         if index == _TRANSFORM:
-            self._spectrum = np.fft.rfft(self._far.samples)
+            self._spectrum = _transform(self._far.samples * _tapered(_SIZE))
         elif index == _ADD:
             self._add()
         elif index == _JUDGE:
@@ -163,8 +165,8 @@ class DelayEstimator:
 
     def _add(self) -> None:
         """One more cross spectrum. The microphone's is whitened, lest one loud word of the user outweighs a second of echo."""
-        self._segment[-_HOP:] = self._near.samples[:_HOP]
-        near = np.fft.rfft(self._segment)
+        np.multiply(self._near.samples[:_HOP], _tapered(_HOP), out=self._segment[-_HOP:])
+        near = _transform(self._segment)
         near *= self._band / (np.abs(near) + 1.0)
         assert self._spectrum is not None
         self._sum *= _KEPT
@@ -187,6 +189,21 @@ class DelayEstimator:
         if self._last is None or last is None or abs(last.lag - peak.lag) > _SAME:
             return None
         return Estimate(peak.lag, min(1.0, peak.height / _PEAK_SURE))
+
+
+def _transform(signal: Floats) -> Spectrum:
+    """Of `_SIZE` samples; numpy keeps single precision, its types do not say so."""
+    spectrum: NDArray[np.complexfloating] = np.fft.rfft(signal)
+    return spectrum.astype(np.complex64, copy=False)
+
+
+@functools.cache
+def _tapered(size: int) -> Floats:
+    """A window with soft edges: hard ones of both signals would be found to lie at a delay of 0."""
+    edge = np.sin(np.linspace(0, np.pi / 2, _EDGE)) ** 2
+    window = np.ones(size, np.float32)
+    window[:_EDGE], window[-_EDGE:] = edge, edge[::-1]
+    return window
 
 
 @functools.cache

@@ -53,4 +53,4 @@ def between(around: Samples, first: float, last: float) -> Samples:
     shifted: NDArray[np.float32] = np.ndarray((TAPS, FRAME_SAMPLES), np.float32, floats, 0, (4, 4)).copy()
     begin, end = taps @ shifted
     begin += (end - begin) * _FADE
-    return np.rint(begin).clip(-32768, 32767).astype(np.int16)
+    return np.asarray(np.rint(begin).clip(-32768, 32767), np.int16)

@@ -5,8 +5,8 @@ of it something smooth. Standing still is believed after `still_ms`, because aud
 
 The echo has its place behind the reference and is to stay there. `Playhead.hear` is told where it was heard:
 
-- reports that jitter by more than `_JITTER` are worse than hearing, which is right to a fraction of a sample. They are left to tell
-  starts, ends and jumps, and hearing tells place and drift (`by_ear`) until it falls silent.
+- reports that jitter by more than `_JITTER`, or lead astray slowly, are worse than hearing, which is right to a fraction of a
+  sample. They are left to tell starts, ends and jumps, and hearing tells place and drift (`by_ear`) until it falls silent.
 - reports that are exact are trusted, unless the echo is elsewhere by more than `_WRONG`: then they are corrected from there on.
 """
 
@@ -29,6 +29,9 @@ AGAIN = 2
 
 _WRONG = 15 * SAMPLES_PER_MS
 _CONFIDENT = 0.6
+_OFF = 3.0 * SAMPLES_PER_MS
+_CONTRADICTED_MAX = 10
+"""Reports in large blocks look exact and hide the drift: so many estimates in succession that are off by `_OFF` tell."""
 _JITTER = 1.0 * SAMPLES_PER_MS
 _ROOM = 2 * SAMPLES_PER_MS
 """How much later than its loudspeaker renders it an echo is heard in a room."""
@@ -54,7 +57,7 @@ class Playhead:
         self._still_frames = 0
         self._home: float | None = None
         """The delay at which the echo is to stay."""
-        self._astray = 0
+        self._astray = self._contradicted = 0
         self._unheard_frames = 0
         self._bias = 0.0
         """Added to reports."""
@@ -103,7 +106,8 @@ class Playhead:
             near_enough = abs(estimate.delay_samples - self._lead) <= _WRONG
             self._home = estimate.delay_samples if near_enough else float(self._lead + _ROOM)
         late = estimate.delay_samples - self._home
-        if not self.by_ear and (self._track.spread or 0.0) > _JITTER:
+        self._contradicted = self._contradicted + 1 if abs(late) > _OFF else 0
+        if not self.by_ear and ((self._track.spread or 0.0) > _JITTER or self._contradicted > _CONTRADICTED_MAX):
             self.by_ear = True
             self._track.learn_anew(step_samples=ESTIMATE_STEP, kept=ESTIMATES_KEPT)
         is_astray = abs(late) > ASTRAY if self.by_ear else abs(late) > _WRONG and estimate.confidence >= _CONFIDENT

@@ -170,18 +170,18 @@ class Track:
     def note(self, measured: float) -> float:
         """Take a measurement of this frame. Returns by how much the track jumped; usually 0."""
         self._deviate(measured)
-        jump = self.watch(measured)
+        jump = self.watch(measured, self.spread)
         if not jump:
             self._recent.append((self._frame, measured))
             if len(self._recent) > _HELD_BACK:
                 self._learn(*self._recent.popleft())
         return jump
 
-    def watch(self, measured: float) -> float:
-        """Take a measurement for jumps only. Returns as `note` does."""
+    def watch(self, measured: float, spread: float | None = None) -> float:
+        """Take a measurement for jumps only; `spread` is how far such measurements stray. Returns as `note` does."""
         error = measured - self.offset
         self._error += (error - self._error) * _ERROR_AVERAGE
-        spread = self._jump if self.spread is None else self.spread
+        spread = self._jump if spread is None else spread
         if abs(self._error) <= min(self._jump, max(_JUMP_MIN, _JUMP_SIGMA * spread)):
             return 0.0
         is_settled = abs(error - self._error) < min(self._jump, _PLACE_SIGMA * spread)
