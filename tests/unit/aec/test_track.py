@@ -65,7 +65,7 @@ def test_jitter_hides_the_drift_for_a_minute_at_most():
     for seed in range(3):
         random, tracked = np.random.default_rng(seed), track()
         errors = random.uniform(-160, 160, 90 * 50)
-        follow(tracked, 90, lambda frame: 100 * PPM * frame, lambda frame, errors=errors: errors[frame])
+        follow(tracked, 90, lambda frame: 100 * PPM * frame, errors.__getitem__)
         assert tracked.drift_ppm == pytest.approx(100, abs=25)
 
 
