@@ -28,6 +28,8 @@ from voicefsm.bench.turns.stimuli import Item
 
 LOSS_DB_MIN, LOSS_DB_MAX = 6.0, 20.0
 """Echo return loss: how far the echo lies below what is rendered."""
+NEVER_QUIET = ("noisy_interruption",)
+"""Categories in which the assistant is never alone: a pause may be the noise's doing."""
 DELAY_MS_MAX = 400.0
 DRIFT_PPM = 50.0
 USER_AFTER_S = 1.0
@@ -93,7 +95,7 @@ def alone(items: Sequence[Item], calls: Mapping[str, Mapping[str, Any]]) -> Alon
     far_end_s, pauses, cancels, turns, ghosts = 0.0, 0, 0, 0, 0
     for item in items:
         call = calls.get(item.id)
-        if call is None:
+        if call is None or item.category in NEVER_QUIET:
             continue
         busy = [(one.start_s, one.end_s) for one in item.happenings] + list(item.speech)
         far_end_s += sum(run[3] for run in call["spans"] if not _is_busy(run[0] / RATE_HZ, busy)) / RATE_HZ
