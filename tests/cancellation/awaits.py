@@ -242,4 +242,5 @@ def assert_all_were_visited(files: Iterable[str], places: Iterable[Place], excus
     missed = {point.name: point for file in files for point in points_of(file) - visited}
     forgotten = [f"{point} was never waited at" for name, point in missed.items() if name not in excused]
     superfluous = [f"{name} is excused and needs no excuse" for name in excused if name not in missed]
-    assert (forgotten, superfluous) == ([], [])
+    assert not forgotten, forgotten
+    assert not superfluous, superfluous
