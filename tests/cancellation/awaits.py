@@ -1,11 +1,11 @@
-"""Where code can be cancelled: the await points in a source, those at which a task really stands, and a hand that cancels there.
+"""Where code can be cancelled: the await points in a source, those at which a task stands, and a hand that cancels there.
 
-Theory of operation. `points_of` reads a source with `ast` and lists every place at which it may wait: an `await`, the next item of an
-`async for`, the entry and the exit of an `async with`. A `Watch` is a task factory: each task's coroutine gets a thin wrapper, which
-looks at the coroutine every time it has come to rest. From there the chain of what waits for what leads down to the future, through
-coroutines and asynchronous generators; its frames in the watched sources are the points at which the task can be cancelled in that
-moment. Such a chain is a *place*; the same `await` reached in two ways is two places. A watch can be told to cancel once, at the first
-visit to a place, either the task that stands there or another one.
+Theory of operation. `points_of` reads a source with `ast` and lists every place at which it may wait: an `await`, the next item of
+an `async for`, the entry and the exit of an `async with`. A `Watch` is a task factory: each task's coroutine gets a thin wrapper,
+which looks at the coroutine every time it has come to rest. From there the chain of what waits for what leads down to the future,
+through coroutines and asynchronous generators; its frames in the watched sources are the points at which the task can be cancelled
+in that moment. Such a chain is a *place*; the same `await` reached in two ways is two places. A watch can be told to cancel once,
+at the first visit to a place: the task that stands there, or another one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import gc
 import types
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import voicefsm
 
 ROOT = Path(voicefsm.__file__).parent
+NEVER_WAIT = ("enter asyncio.timeout", "exit asyncio.timeout", "enter asyncio.TaskGroup(", "enter aclosing(")
+"""What the standard library enters and leaves without waiting for anybody: nobody can be cancelled there."""
 CHAIN_MAX = 100
 """Deepest chain of awaits that is followed."""
 
@@ -36,6 +38,8 @@ class Point:
     """Relative to the package."""
     line: int
     column: int
+    function: str
+    """Around it."""
     kind: str
     """`await`, `next`, `enter` or `exit`."""
     text: str
@@ -44,7 +48,12 @@ class Point:
     @property
     def name(self) -> str:
         """What it is called, wherever it has moved to."""
-        return f"{self.file} {self.kind} {self.text}"
+        return f"{self.file} {self.function}: {self.kind} {self.text}"
+
+    @property
+    def never_waits(self) -> bool:
+        """Whether the standard library promises that nobody is kept waiting here."""
+        return f"{self.kind} {self.text}".startswith(NEVER_WAIT)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} {self.kind} {self.text}"
@@ -70,19 +79,23 @@ def points_of(file: str) -> frozenset[Point]:
 
 def sources(*places: str) -> list[str]:
     """The sources below these directories or files of the package, relative to it."""
-    found = [path for place in places for path in ([ROOT / place] if place.endswith(".py") else sorted((ROOT / place).glob("*.py")))]
+    found = [
+        path for place in places for path in ([ROOT / place] if place.endswith(".py") else sorted((ROOT / place).glob("*.py")))
+    ]
     return [path.relative_to(ROOT).as_posix() for path in found]
 
 
 @functools.cache
 def _spans(file: str) -> tuple[tuple[range, str, Point], ...]:
     """(lines of the statement's head, kind, point) of each point."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)]  # outer ones first
+    owner = {node: function.name for function in functions for node in ast.walk(function)}
     spans: list[tuple[range, str, Point]] = []
-    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+    for node, function in owner.items():
         for kind, begins, what in _waits(node):
-            end_line = what.end_lineno or begins.lineno
-            point = Point(file, begins.lineno, begins.col_offset, kind, ast.unparse(what))
-            spans.append((range(begins.lineno, end_line + 1), kind, point))
+            head = range(begins.lineno, (what.end_lineno or begins.lineno) + 1)
+            spans.append((head, kind, Point(file, begins.lineno, begins.col_offset, function, kind, ast.unparse(what))))
     return tuple(spans)
 
 
@@ -97,7 +110,9 @@ def _waits(node: ast.AST) -> Iterator[tuple[str, ast.expr | ast.stmt, ast.expr]]
             yield "enter", node, item.context_expr
             yield "exit", node, item.context_expr
         case ast.AsyncWith():
-            raise AssertionError(f"line {node.lineno}: write one `async with` for each manager, so that their waits can be told apart")
+            raise AssertionError(
+                f"line {node.lineno}: write one `async with` for each manager, so that their waits can be told apart"
+            )
         case ast.comprehension(is_async=1):
             raise AssertionError(f"line {node.iter.lineno}: write an `async for` of its own, so that its wait can be told apart")
 
@@ -140,7 +155,7 @@ def _point_in(code: types.CodeType, offset: int) -> Point | None:
 
 def place_of(coroutine: Any) -> Place:
     """Where a suspended coroutine stands."""
-    points = []
+    points: list[Point] = []
     one = coroutine
     for _ in range(CHAIN_MAX):
         if one is None:
@@ -196,14 +211,18 @@ class _Watched(Coroutine[Any, Any, Any]):
 class Watch:
     """Sees where the tasks of a loop come to rest; cancels once, if told where."""
 
-    def __init__(self, cancel_at: Place | None = None, *, whom: Callable[[], asyncio.Task[Any] | None] = asyncio.current_task) -> None:
+    def __init__(
+        self, cancel_at: Place | None = None, *, whom: Callable[[], asyncio.Task[Any] | None] = asyncio.current_task
+    ) -> None:
         """`whom` is asked when a task first stands at `cancel_at`; by default it is that task."""
         self.places: dict[Place, int] = {}
         """How often a task stood there, in the order of the first visits."""
+        self.whom: Callable[[], asyncio.Task[Any] | None] = asyncio.current_task
+        """Asked when a task first stands where it is cancelled; by default it is that task."""
         self.has_cancelled = False
-        self._cancel_at, self.whom = cancel_at, whom
+        self._cancel_at = cancel_at
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         asyncio.get_running_loop().set_task_factory(self._make_task)
         return self
 
@@ -233,14 +252,13 @@ def within(places: Iterable[Place], files: Iterable[str]) -> list[Place]:
 
 
 def assert_all_were_visited(files: Iterable[str], places: Iterable[Place], excused: Mapping[str, str]) -> None:
-    """Every point of these sources was visited, or is excused; and no excuse is superfluous.
+    """Every point of these sources was visited, or is excused; and no excuse is out of date.
 
-    `excused` maps what a point is called without its line ("runtime/ears.py enter stream.open()") to the reason why nobody can be
-    cancelled there.
+    `excused` maps the name of a point to the reason why nobody can be cancelled there.
     """
     visited = {point for place in places for point in place}
-    missed = {point.name: point for file in files for point in points_of(file) - visited}
-    forgotten = [f"{point} was never waited at" for name, point in missed.items() if name not in excused]
-    superfluous = [f"{name} is excused and needs no excuse" for name in excused if name not in missed]
-    assert not forgotten, forgotten
-    assert not superfluous, superfluous
+    points = [point for file in files for point in points_of(file)]
+    forgotten = [str(point) for point in points if not (point in visited or point.never_waits or point.name in excused)]
+    assert not forgotten, f"never waited at: {forgotten}"
+    outdated = set(excused) - {point.name for point in points}
+    assert not outdated, f"excused, and not there: {outdated}"

@@ -1,7 +1,7 @@
 """Every await point of the backends' adapters is cancelled once, in each way it is reached, over real sockets.
 
-Whoever uses an adapter is cancelled, as the session does it. Then the server must be rid of the stream, no task may be left, and once
-the adapter is closed no socket either.
+Whoever uses an adapter is cancelled, as the session does it. Then the server must be rid of the stream, no task may be left, and
+once the adapter is closed no socket either.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import stat
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -22,14 +24,38 @@ from voicefsm.adapters.nim import LlmSettings, NimLanguageModel
 from voicefsm.adapters.riva_asr import RivaAsrSettings, RivaRecognizer
 from voicefsm.adapters.riva_tts import InputMode, RivaSynthesizer, RivaTtsSettings
 from voicefsm.errors import BackendError
-from voicefsm.ports import GenerationRequest, Message, RecognitionRequest, SynthesisRequest
-from voicefsm.scripted import AsrScript, At, Close, Fail, HttpError, ScriptedLlm, ScriptedRiva, StopReading, TtsScript, final, partial
-from voicefsm.scripted.asr import Line
+from voicefsm.ports import GenerationRequest, Message, RecognitionRequest, RecognitionStream, SynthesisRequest
+from voicefsm.scripted import (
+    AsrScript,
+    At,
+    Close,
+    Fail,
+    HttpError,
+    ScriptedLlm,
+    ScriptedRiva,
+    StopReading,
+    TtsScript,
+    partial,
+)
+from voicefsm.scripted.asr import BYTES_PER_MS, Line
 from voicefsm.scripted.llm import Answer
 
 SOURCES = sources("adapters")
-_NO_WAIT = "enters and leaves without waiting for anybody"
-EXCUSED: dict[str, str] = {}
+_AT_ONCE = "gRPC cancels what is open and waits for nothing"
+_LATER = "httpx lets go of the body in `response.aclose()`"
+_BODY = "cast('AsyncGenerator[bytes]', response.aiter_bytes())"
+EXCUSED = {
+    "adapters/channels.py aclose: await channel.close()": _AT_ONCE,
+    "adapters/riva_asr.py aclose: await self._channel.aclose()": _AT_ONCE,
+    "adapters/riva_tts.py aclose: await self.channel.aclose()": _AT_ONCE,
+    "adapters/riva_asr.py open: enter beside(stream.write())": "starts a task and waits for nobody",
+    "adapters/riva_tts.py open: enter beside(stream.feed())": "starts a task and waits for nobody",
+    "adapters/riva_asr.py _configure: await call.code()": "asked of a call that is over",
+    "adapters/riva_asr.py _configure: await call.details()": "asked of a call that is over",
+    "adapters/nim.py warm_up: exit aclosing(self._spoken(request, speech))": "its body never waits",
+    f"adapters/nim.py _events: exit aclosing({_BODY})": _LATER,
+    f"adapters/nim.py _head: exit aclosing({_BODY})": _LATER,
+}
 """Points at which nobody can be cancelled, since nobody ever waits there."""
 
 TRIES_MAX = 5
@@ -37,7 +63,6 @@ TRIES_MAX = 5
 TURNS_MAX = 500
 """Looks at what closes on the other side of a socket."""
 
-T = TypeVar("T")
 World = tuple[Any, Callable[[], int]]
 """An adapter, and how many streams or requests are open at its server."""
 
@@ -46,10 +71,15 @@ World = tuple[Any, Callable[[], int]]
 
 
 @asynccontextmanager
-async def model(*replies: Answer, **settings: Any) -> AsyncGenerator[World]:
+async def model(*replies: Answer) -> AsyncGenerator[World]:
     async with ScriptedLlm(replies, token_ms=2, first_token_ms=2) as llm:
-        async with aclosing(NimLanguageModel(LlmSettings(**({"base_url": llm.base_url} | settings)))) as adapter:
-            yield adapter, lambda: len(llm.requests) - llm.completed - llm.aborted
+
+        def being_written() -> int:
+            refused = sum(isinstance(reply, HttpError) for reply in replies[: len(llm.requests)])
+            return len(llm.requests) - refused - llm.completed - llm.aborted
+
+        async with aclosing(NimLanguageModel(LlmSettings(base_url=llm.base_url))) as adapter:
+            yield adapter, being_written
 
 
 @asynccontextmanager
@@ -77,6 +107,14 @@ async def write(adapter: NimLanguageModel) -> None:
                 pass
 
 
+async def write_and_leave(adapter: NimLanguageModel) -> None:
+    """Have a reply written, and lose interest."""
+    request = GenerationRequest((Message("user", "Hello?"),), temperature=0.0, tokens_max=64)
+    async with aclosing(adapter.stream(request)) as pieces:
+        async for _ in pieces:
+            break
+
+
 async def write_twice(adapter: NimLanguageModel) -> None:
     """The model of the first reply is gone at the second."""
     await write(adapter)
@@ -95,7 +133,7 @@ async def listen(adapter: RivaRecognizer) -> None:
     """Say something, ask for the final, leave."""
     with contextlib.suppress(BackendError):
         async with adapter.open(RecognitionRequest("en-US", 500)) as stream:
-            stream.send(bytes(32 * 200))
+            stream.send(bytes(BYTES_PER_MS * 200))
             async for heard in stream:
                 if heard.is_final:
                     break
@@ -106,11 +144,19 @@ async def shout(adapter: RivaRecognizer) -> None:
     """Say more than the server takes."""
     with contextlib.suppress(BackendError):
         async with adapter.open(RecognitionRequest("en-US", 500)) as stream:
-            for _ in range(10):
-                stream.send(bytes(32 * 1000))
-                await asyncio.sleep(0.01)
-            async for _ in stream:
-                pass
+            shouting = asyncio.create_task(send_on(stream))
+            try:
+                async for _ in stream:
+                    pass
+            finally:
+                shouting.cancel()
+
+
+async def send_on(stream: RecognitionStream) -> None:
+    """Much faster than anybody speaks."""
+    while True:
+        stream.send(bytes(BYTES_PER_MS * 1000))
+        await asyncio.sleep(0.002)
 
 
 async def speak(adapter: RivaSynthesizer) -> None:
@@ -137,8 +183,10 @@ GONE = HttpError(404, {"object": "error", "message": "The model does not exist."
 AWAY = Fail(grpc.StatusCode.UNAVAILABLE, "Away.")
 SCENES: dict[str, tuple[Callable[[], AbstractAsyncContextManager[World]], Callable[[Any], Coroutine[Any, Any, None]]]] = {
     "a reply": (lambda: model("Hello there, you."), write),
+    "a reply that is left": (lambda: model("Hello there, you."), write_and_leave),
     "a model that is gone": (lambda: model("Hello.", GONE, "Hello."), write_twice),
     "a model that refuses": (lambda: model(HttpError(500, "No.")), write),
+    "a model that refuses at length": (lambda: model(HttpError(500, "No. " * 100_000)), write),
     "a model at start": (lambda: model("Ready."), get_ready),
     "words": (lambda: recognizer((At(100), partial("hello"))), listen),
     "ears that refuse": (lambda: recognizer((At(0), AWAY)), listen),
@@ -156,8 +204,15 @@ SCENES: dict[str, tuple[Callable[[], AbstractAsyncContextManager[World]], Callab
 
 
 def sockets() -> int:
-    """Open files of this process."""
-    return len(os.listdir("/dev/fd"))
+    """Open sockets of this process. Other files are opened by gRPC's engine once, and stay."""
+    return sum(is_socket(int(file.name)) for file in Path("/dev/fd").iterdir())
+
+
+def is_socket(descriptor: int) -> bool:
+    """The list itself is a file that is closed by now."""
+    with contextlib.suppress(OSError):
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    return False
 
 
 async def until(is_so: Callable[[], bool]) -> bool:
@@ -172,23 +227,18 @@ async def until(is_so: Callable[[], bool]) -> bool:
 async def play(name: str, watch: Watch) -> None:
     """Play a scene; whatever the watch does to it, nothing is left."""
     make, use = SCENES[name]
-    sockets_before = sockets()
-    async with make() as (adapter, open_streams):
-        tasks_before = asyncio.all_tasks()
-        with watch:
-            using = asyncio.create_task(use(adapter), name="user")
-            watch.whom = lambda: using
-            await asyncio.wait([using])
-        if not using.cancelled():
-            using.result()
-        assert await until(lambda: open_streams() == 0), "a stream is open at the server"
-        await adapter.aclose()
-        assert await until(lambda: not _ours(asyncio.all_tasks() - tasks_before)), _ours(asyncio.all_tasks() - tasks_before)
-    assert await until(lambda: sockets() <= sockets_before), "a socket is open"
-
-
-def _ours(tasks: set[asyncio.Task[Any]]) -> list[str]:
-    return [str(task) for task in tasks]
+    async with ScriptedRiva():  # gRPC has tasks and sockets of its own, for as long as anything of it lives
+        sockets_before, tasks_before = sockets(), asyncio.all_tasks()
+        async with make() as (adapter, open_streams):
+            with watch:
+                using = asyncio.create_task(use(adapter), name="user")
+                watch.whom = lambda: using
+                await asyncio.wait([using])
+            if not using.cancelled():
+                using.result()
+            assert await until(lambda: open_streams() == 0), "a stream is open at the server"
+        assert await until(lambda: asyncio.all_tasks() <= tasks_before), asyncio.all_tasks() - tasks_before
+        assert await until(lambda: sockets() <= sockets_before), "a socket is open"
 
 
 async def places(name: str) -> list[Place]:

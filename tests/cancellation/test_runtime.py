@@ -22,13 +22,8 @@ from voicefsm.simulation.stage import Stage, plan_with, saying
 from voicefsm.values import Backend
 
 SOURCES = sources("runtime")
-_NO_WAIT = "enters and leaves without waiting for anybody"
 EXCUSED = {
-    "runtime/session.py enter asyncio.TaskGroup()": _NO_WAIT,
-    "runtime/session.py enter asyncio.timeout(timeout)": _NO_WAIT,
-    "runtime/session.py exit asyncio.timeout(timeout)": _NO_WAIT,
-    "runtime/reply.py enter aclosing(model.stream(request))": _NO_WAIT,
-    "runtime/reply.py exit aclosing(model.stream(request))": "its body never waits: what was cancelled there is the generator itself",
+    "runtime/reply.py write: exit aclosing(model.stream(request))": "its body never waits; the generator itself is cancelled",
 }
 """Points at which nobody can be cancelled, since nobody ever waits there."""
 

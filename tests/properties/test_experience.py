@@ -112,7 +112,7 @@ class World:
         self.history: list[tuple[Epoch, list[str]]] = []
         """What the model was asked, without what was taken back."""
         self.is_opening = self.is_listening = False
-        """A stream of the recogniser: asked for, open. What is said meanwhile waits for it, and nothing is heard of one that died."""
+        """The recogniser's stream: asked for, open. What is said meanwhile waits for it; nothing is heard of one that died."""
         self.is_flickering = False
         """The recogniser guesses at a word that nobody said: with enough speech it may count, by itself it may not."""
         self.free_ms = 0
