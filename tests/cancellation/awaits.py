@@ -197,7 +197,10 @@ class _Watched(Coroutine[Any, Any, Any]):
         return future
 
     def throw(self, *error: Any) -> Any:
-        future = self._inner.throw(*error)
+        try:
+            future = self._inner.throw(*error)
+        finally:
+            del error  # it holds this frame
         self._look(self._inner)
         return future
 
