@@ -56,8 +56,9 @@ def step(
     print(_garbage(garbage))
     is_light = memory.context <= CONTEXT_BYTES_MAX and memory.library <= LIBRARY_BYTES_MAX and not memory.registered
     is_clean = garbage.objects == 0
+    verdict = "TOO HEAVY" if not is_light else "ok" if is_clean else "LITTERS"
     print(
-        f"bench step: {'TOO HEAVY' if not is_light else 'ok' if is_clean else 'LITTERS'}, median {_us(times.all.median_ns)}, p95 {_us(times.all.p95_ns)}, "
+        f"bench step: {verdict}, median {_us(times.all.median_ns)}, p95 {_us(times.all.p95_ns)}, "
         f"context {memory.context} bytes, library {memory.library} bytes, {garbage.objects:.0f} objects of garbage per session"
     )
     if not (is_light and is_clean):
