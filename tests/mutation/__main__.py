@@ -1,4 +1,4 @@
-"""`python -m tests.mutation`: every mutant of the core against its tests. `tox -e mutation` runs it; docs/mutation.md tells about it.
+"""`python -m tests.mutation`: every mutant of the core against its tests. `tox -e mutation` runs it; see docs/mutation.md.
 
 Theory of operation. The interpreter is started once, with everything imported that is not ours; each mutant is a fork of it, which
 finds the mutated source in place of the true one. It is killed as soon as a test notices: first the transcripts, which are run
@@ -128,8 +128,7 @@ def survives_without_a_fault(stages: Stages) -> bool:
 def excuses() -> dict[str, str]:
     """Name -> reason, of survivors that may survive."""
     lines = SURVIVORS.read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("  # ") for line in lines if line and not line.startswith("#"))
-    return {name: reason for name, reason in pairs}
+    return dict(line.split("  # ") for line in lines if line and not line.startswith("#"))  # type: ignore[arg-type, misc]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="*", default=FILES, help="sources, from the root of the repository; all by default")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--match", default="", help="only mutants with this in their names")
-    parser.add_argument("--quick", action="store_true", help="leave out the properties: kills nearly as many, in a fraction of the time")
+    parser.add_argument("--quick", action="store_true", help="leave out the properties")
     chosen = parser.parse_args(arguments)
     stages = STAGES[:1] if chosen.quick else STAGES
     assert "voicefsm" not in sys.modules, "the forks have to import it themselves"
@@ -153,7 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             survivors.append(mutant)
             print(f"{mutant.name}    [{mutant.file}:{mutant.line}]", flush=True)
         if nth % 50 == 0:
-            print(f"... {nth} of {len(mutants)}, {len(survivors)} survive, {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+            print(
+                f"... {nth} of {len(mutants)}, {len(survivors)} survive, {time.monotonic() - begun:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
     return report(mutants, survivors)
 
 
@@ -165,7 +168,8 @@ def report(mutants: Sequence[Mutant], survivors: Sequence[Mutant]) -> int:
     for name in sorted(killed & set(known)):
         print(f"killed by now, strike it from survivors.txt: {name}")
     percent = 100 * len(killed) / max(1, len(mutants))
-    print(f"mutation: {len(mutants)} mutants, {len(killed)} killed ({percent:.1f} %), {len(survivors)} survive, {len(new)} without a reason")
+    kept = f"{len(survivors)} survive, {len(new)} without a reason"
+    print(f"mutation: {len(mutants)} mutants, {len(killed)} killed ({percent:.1f} %), {kept}")
     return int(percent < KILLED_PERCENT_MIN or bool(new))
 
 

@@ -101,6 +101,10 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
+def _is_target(node: ast.AST) -> bool:
+    return isinstance(getattr(node, "ctx", None), ast.Store)
+
+
 def _is_word(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
@@ -144,11 +148,16 @@ def _with(tree: ast.Module, path: Path_, change: Callable[[ast.AST], ast.AST | N
 Change = tuple[str, Callable[[ast.AST], "ast.AST | None"]]
 
 
-def _changes(node: ast.AST, field: str) -> Iterator[Change]:
+def _changes(node: ast.AST, field: str) -> Iterator[Change]:  # noqa: C901 (one line per operator)
     """What may go wrong at this node."""
     if isinstance(node, ast.Expr | ast.Assign | ast.AugAssign) and field == "body":
         yield from _drop_statement(node)
-    if field == "elts" and isinstance(node, ast.expr) and not isinstance(getattr(node, "ctx", None), ast.Store) and not _is_word(node):
+    if (
+        field == "elts"
+        and isinstance(node, ast.expr)
+        and not isinstance(getattr(node, "ctx", None), ast.Store)
+        and not _is_word(node)
+    ):
         yield f"without {_short(node)}", lambda _: None
     match node:
         case ast.Call(func=ast.Name(id="Row" | "stays")):
