@@ -128,7 +128,7 @@ def survives_without_a_fault(stages: Stages) -> bool:
 def excuses() -> dict[str, str]:
     """Name -> reason, of survivors that may survive."""
     lines = SURVIVORS.read_text(encoding="utf-8").splitlines()
-    return dict(line.split("  # ") for line in lines if line and not line.startswith("#"))  # type: ignore[arg-type, misc]
+    return dict(line.split("  # ") for line in lines if line and not line.startswith("#"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
