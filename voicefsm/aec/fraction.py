@@ -46,11 +46,14 @@ def between(around: Samples, first: float, last: float) -> Samples:
 
     `around` has the shape (AROUND,), `first` is in 0 … 1, and `last` is within half a sample of it.
     """
-    table = _table()
-    taps = np.stack((table[round((first - _LOWEST) * _PHASES)], table[round((last - _LOWEST) * _PHASES)]))
+    taps = _table().take((round((first - _LOWEST) * _PHASES), round((last - _LOWEST) * _PHASES)), axis=0)
     floats = around.astype(np.float32)
     # Row t of this view is the frame as tap t sees it. The copy lets numpy hand the product to BLAS.
     shifted: NDArray[np.float32] = np.ndarray((TAPS, FRAME_SAMPLES), np.float32, floats, 0, (4, 4)).copy()
     begin, end = taps @ shifted
-    begin += (end - begin) * _FADE
-    return np.asarray(np.rint(begin).clip(-32768, 32767), np.int16)
+    end -= begin
+    end *= _FADE
+    begin += end
+    np.rint(begin, out=begin)
+    begin.clip(-32768, 32767, out=begin)
+    return np.asarray(begin, np.int16)

@@ -133,7 +133,7 @@ class Playhead:
     def _shift(self, by: float) -> None:
         """The echo is not where it belongs. Exact reports are off for good, others for this stretch."""
         self._astray = 0
-        self._track.lock(self._track.offset + by)
+        self._track.lock(round(self._track.offset + by))  # whole samples are the cheaper ones to read
         if not self.by_ear:
             self._bias += by
         self.moved |= abs(by) > MOVED

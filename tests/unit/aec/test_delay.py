@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from voicefsm.acoustics.delay import read
+from voicefsm.aec.delay import DelayEstimator, Estimate
+from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
+from voicefsm.simulation.acoustics import Signal, noise, pcm, room, through, voice
+
+SECONDS = 8
+
+
+def far_end(seed: int, seconds: float = SECONDS) -> Signal:
+    return voice(seed, seconds)
+
+
+def echo(far: Signal, delay: Signal, seed: int) -> Signal:
+    """What the microphone hears of it 12 dB down, in a room whose direct path has no delay of its own."""
+    late = read(far, np.arange(len(far)) - delay)
+    return 0.25 * through(late, room(seed, delay_ms=0))
+
+
+def estimates(near: Samples, far: Samples, estimator: DelayEstimator | None = None) -> dict[int, Estimate]:
+    """By frame."""
+    estimator, found = estimator or DelayEstimator(), {}
+    for frame in range(len(near) // FRAME_SAMPLES):
+        at = slice(frame * FRAME_SAMPLES, (frame + 1) * FRAME_SAMPLES)
+        estimate = estimator.push(near[at], far[at] if far[at].any() else SILENT_FRAME)
+        if estimate:
+            found[frame] = estimate
+    return found
+
+
+def held(found: dict[int, Estimate], frames: int) -> np.ndarray:
+    """The estimate that is in force at each frame, in milliseconds."""
+    out, last = np.full(frames, np.nan), np.nan
+    for frame in range(frames):
+        last = found[frame].delay_samples / SAMPLES_PER_MS if frame in found else last
+        out[frame] = last
+    return out
+
+
+@pytest.mark.parametrize("delay_ms", [0, 40, 120, 400, 700])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_finds_the_delay_in_the_first_second_of_speech(delay_ms, seed):
+    """Otherwise a client that cannot say where it is has no canceller."""
+    far = far_end(seed)
+    near = echo(far, np.full(len(far), delay_ms * 16.0), seed) + noise(seed, SECONDS, level_db=-65)
+    found = held(estimates(pcm(near), pcm(far)), SECONDS * 50)
+    ready = 50 + delay_ms // 20
+    assert np.mean(np.abs(found[ready:] - delay_ms) < 4) >= 0.95
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_user_does_not_mislead_it(seed):
+    """Otherwise the reference jumps whenever somebody speaks. The user as loud as the echo, in noise."""
+    far = far_end(seed)
+    user = voice(seed + 100, SECONDS, level_db=-32, pitch_hz=200)
+    near = echo(far, np.full(len(far), 200 * 16.0), seed) + user + noise(seed, SECONDS, level_db=-50)
+    found = held(estimates(pcm(near), pcm(far)), SECONDS * 50)
+    assert np.mean(np.abs(found[100:] - 200) < 4) >= 0.95
+
+
+@pytest.mark.parametrize("jump_ms", [60, -60, 200])
+def test_it_follows_a_jump_in_about_a_second(jump_ms):
+    """Otherwise a device change ends cancellation."""
+    waits = []
+    for seed in range(4):
+        far = far_end(seed)
+        delay = np.where(np.arange(len(far)) < 4 * RATE_HZ, 250.0, 250.0 + jump_ms) * SAMPLES_PER_MS
+        found = held(estimates(pcm(echo(far, delay, seed)), pcm(far)), SECONDS * 50)
+        waits.append(np.argmax(np.abs(found[200:] - 250 - jump_ms) < 4) / 50)
+        assert np.abs(found[-1] - 250 - jump_ms) < 4
+    assert np.median(waits) <= 1.1
+
+
+@pytest.mark.parametrize("ppm", [100, 300])
+def test_it_tells_fractions_of_a_sample(ppm):
+    """Otherwise drift cannot be learnt from it."""
+    far = far_end(3)
+    delay = 150.0 * SAMPLES_PER_MS + ppm * 1e-6 * np.arange(len(far))
+    found = estimates(pcm(echo(far, delay, 3)), pcm(far))
+    frames, lags = np.array(list(found)), np.array([e.delay_samples for e in found.values()])
+    kept = frames > 100
+    slope = np.polyfit(frames[kept] * FRAME_SAMPLES, lags[kept], 1)[0]
+    assert slope == pytest.approx(ppm * 1e-6, abs=40e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_without_an_echo_it_believes_nothing(seed):
+    """Otherwise a user with a headset hears the reference jump about. Steady wrong beliefs would be worst."""
+    near = voice(seed + 50, 12, pitch_hz=210) + noise(seed, 12, level_db=-50)
+    found = estimates(pcm(near), pcm(far_end(seed, 12)))
+    assert len(found) <= 2
+
+
+def test_a_silent_reference_costs_and_tells_nothing():
+    """Otherwise the room's noise is correlated with itself."""
+    near = pcm(voice(1, 4))
+    assert not estimates(near, np.zeros_like(near))
+
+
+@pytest.mark.parametrize("delay_ms", [-150, -60, 20, 300])
+def test_looking_ahead_it_finds_an_echo_that_precedes_its_reference(delay_ms):
+    """Otherwise a client whose reports are late is never found out."""
+    far = far_end(4)
+    heard = echo(far, np.full(len(far), 200 * 16.0), 4)
+    reference = read(far, np.arange(len(far)) - (200.0 - delay_ms) * SAMPLES_PER_MS)
+    found = held(estimates(pcm(heard), pcm(reference), DelayEstimator(ahead_ms=200)), SECONDS * 50)
+    assert np.mean(np.abs(found[100:] - delay_ms) < 4) >= 0.95
+
+
+def test_forgetting_it_starts_anew():
+    """Otherwise a corrected reference is corrected again by what was heard before."""
+    far = far_end(5)
+    mic, reference = pcm(echo(far, np.full(len(far), 100 * 16.0), 5)), pcm(far)
+    estimator = DelayEstimator()
+    half = 4 * RATE_HZ
+    assert estimates(mic[:half], reference[:half], estimator)
+    estimator.forget()
+    later = estimates(mic[half:], reference[half:], estimator)
+    assert min(later) >= 20
+    assert all(abs(e.delay_samples - 1600) < 64 for e in later.values())
