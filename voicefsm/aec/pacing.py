@@ -9,7 +9,7 @@ and tells the drift of the clocks.
 from __future__ import annotations
 
 from voicefsm.aec.delay import DELAY_MS_MAX, Estimate
-from voicefsm.aec.playhead import AGAIN, ASTRAY, ESTIMATE_STEP, ESTIMATES_KEPT, MOVED
+from voicefsm.aec.playhead import ASTRAY, ESTIMATE_STEP, ESTIMATES_KEPT, MOVED, again
 from voicefsm.aec.track import Track
 from voicefsm.audio.ring import Ring
 from voicefsm.audio.samples import FRAME_SAMPLES, SAMPLES_PER_MS, SILENT_FRAME, Samples
@@ -81,7 +81,7 @@ class Pacing:
         measured = -estimate.delay_samples
         is_astray = abs(measured - self._track.offset) > ASTRAY
         self._astray = self._astray + 1 if is_astray else 0
-        if not self.found or self._astray >= AGAIN:
+        if not self.found or self._astray >= again(measured - self._track.offset):
             self.moved = self.found and abs(measured - self._track.offset) > MOVED
             self.found, self._astray = True, 0
             self._track.lock(measured)

@@ -24,9 +24,10 @@ ESTIMATE_STEP = 2.0
 """Samples: what is heard is not believed to be better than multiples of this."""
 ASTRAY = 1.5 * SAMPLES_PER_MS
 """Where hearing is all there is, a delay is taken to have jumped from here on …"""
-AGAIN = 2
-"""… when it was heard so often in succession."""
+AGAIN, AGAIN_NEAR = 2, 5
+"""… when it was heard so often in succession; more often up to `_NEAR`, where it may be a reflection."""
 
+_NEAR = 4 * SAMPLES_PER_MS
 _WRONG = 15 * SAMPLES_PER_MS
 _CONFIDENT = 0.6
 _OFF = 3.0 * SAMPLES_PER_MS
@@ -38,6 +39,11 @@ _ROOM = 2 * SAMPLES_PER_MS
 _UNHEARD_FRAMES_MAX = 500
 _BIAS_AVERAGE = 1 / 200
 _REPORTS_KEPT = 500
+
+
+def again(samples: float) -> int:
+    """How often an echo has to be heard elsewhere by so much."""
+    return AGAIN if abs(samples) > _NEAR else AGAIN_NEAR
 
 
 class Playhead:
@@ -112,7 +118,7 @@ class Playhead:
             self._track.learn_anew(step_samples=ESTIMATE_STEP, kept=ESTIMATES_KEPT)
         is_astray = abs(late) > ASTRAY if self.by_ear else abs(late) > _WRONG and estimate.confidence >= _CONFIDENT
         self._astray = self._astray + 1 if is_astray else 0
-        if self._astray >= AGAIN:
+        if self._astray >= again(late):
             self._shift(-late)
         elif self.by_ear and not is_astray:
             self._track.learn(self._track.offset - late)
