@@ -10,7 +10,7 @@ import dataclasses
 import enum
 
 from voicefsm.effects import Effect
-from voicefsm.events import Evidence, Fact, Timer
+from voicefsm.events import UNKNOWN_DB, Evidence, Fact, Timer
 from voicefsm.values import NO_EPOCH, Epoch, setting
 
 
@@ -96,6 +96,13 @@ class TurnSettings:
     final_ms_max: int = setting(
         1000, unit="ms", ge=100, le=10000, doc="How long to wait for the recogniser's final before the partial is taken instead."
     )
+    wordless_ms_max: int = setting(
+        1500,
+        unit="ms",
+        ge=300,
+        le=10000,
+        doc="How long speech may go on without a new word after the recogniser's final before the turn is over: it is noise.",
+    )
     utterance_ms_max: int = setting(
         60000, unit="ms", ge=5000, le=600000, doc="The longest user turn; what was heard by then is answered."
     )
@@ -109,20 +116,67 @@ class TurnSettings:
         5000, unit="ms", ge=500, le=60000, doc="How long the client's playout may stand still while the assistant speaks."
     )
     verdict_ms_max: int = setting(
-        300,
+        400,
         unit="ms",
         ge=50,
         le=2000,
-        doc="How long after the end of an interruption its words may take before it counts as wordless.",
+        doc="How long playout stays paused for speech that does not go on, or is not the user's; later speech may still cancel.",
     )
     decision_ms_max: int = setting(
         1500, unit="ms", ge=200, le=5000, doc="How long playout may stay paused before an interruption is decided."
     )
+    candidate_ms: int = setting(
+        1000,
+        unit="ms",
+        ge=0,
+        le=10000,
+        doc="Speech within this time of earlier speech belongs to the same interruption; playout is paused for it twice at most.",
+    )
+    barge_in_quiet_ms: int = setting(
+        60, unit="ms", ge=20, le=500, doc="Without a voiced frame for this long speech does not go on, once the verdict is due."
+    )
     barge_in_speech_ms_min: int = setting(
-        600, unit="ms", ge=100, le=3000, doc="Near-end speech this long cancels a reply even without a recognised word."
+        800, unit="ms", ge=100, le=3000, doc="Near-end speech this long cancels a reply even without a recognised word."
+    )
+    barge_in_insist_ms_min: int = setting(
+        3000,
+        unit="ms",
+        ge=500,
+        le=10000,
+        doc="Soft speech this long cancels a reply: who insists is talking to us.",
+    )
+    barge_in_soft_db: int = setting(
+        5,
+        unit="dB",
+        ge=1,
+        le=96,
+        doc="Speech this much quieter than the user usually is counts as soft: to somebody else, perhaps.",
+    )
+    barge_in_far_db: int = setting(
+        10, unit="dB", ge=1, le=96, doc="Speech this much quieter than the user usually is counts as somebody else's."
+    )
+    barge_in_echo_db_min: int = setting(
+        3, unit="dB", ge=0, le=40, doc="The user is at least this much louder than the residual echo to be expected."
+    )
+    barge_in_gate_pct_min: int = setting(
+        50, unit="%", ge=0, le=100, doc="Mean probability of near-end speech below which the gate's word is taken for echo."
+    )
+    barge_in_swing_db_min: int = setting(
+        2,
+        unit="dB",
+        ge=0,
+        le=20,
+        doc="What rises less than this above its mean level is no speech; 0 takes everything for it.",
     )
     barge_in_words_min: int = setting(
         1, unit="words", ge=1, le=10, doc="This many recognised words, backchannels apart, cancel a reply."
+    )
+    barge_in_strange_words_min: int = setting(
+        3,
+        unit="words",
+        ge=1,
+        le=100,
+        doc="This many recognised words that are not the reply's cancel it although the detector heard nobody speak.",
     )
     barge_in_onset_ms_min: int = setting(
         200,
@@ -133,6 +187,12 @@ class TurnSettings:
     )
     guard_ms: int = setting(
         300, unit="ms", ge=0, le=3000, doc="Start of a reply in which words or twice the usual speech are needed to cancel it."
+    )
+    uninterruptible_ms: int = setting(
+        0, unit="ms", ge=0, le=600000, doc="Start of every reply that speech does not interrupt (a notice); CancelTts and text do."
+    )
+    last_words_ms: int = setting(
+        300, unit="ms", ge=0, le=3000, doc="End of a reply that is not paused any more: who speaks over it takes the turn after it."
     )
     idle_ms_max: int = setting(
         600000, unit="ms", ge=5000, le=86400000, doc="The longest time nobody says anything before the session is closed."
@@ -156,6 +216,8 @@ class TurnSettings:
     )
 
 
+SAID_CHARS_MAX = 1000
+"""How much of a reply is kept to know its words again: more than lies between the voice and the recogniser."""
 NEVER = -1
 """The deadline of a timer that is not set."""
 
@@ -212,11 +274,21 @@ class Context:
     """What is known about the current stretch of near-end speech, as far as it bears on a decision."""
     is_transcribed: bool = True
     """The recogniser has said something about the current stretch of speech."""
+    usual_db: int = UNKNOWN_DB
+    """The level of the user's speech, dB full scale, learned from the turns that were answered."""
+    turn_voiced_ms: int = 0
+    """Length of the longest stretch of speech in the user's unanswered turn …"""
+    turn_db: int = UNKNOWN_DB
+    """… and its level."""
+    pauses: int = 0
+    """How often playout was paused for the candidate in progress, or for the last one."""
     paused_ms: int = 0
     """When playout fell silent for the decision that is pending, or for the last one."""
     is_released: bool = False
     """The talk button was released after the user's unanswered words began."""
 
+    said: str = ""
+    """What the live reply says, as far as it was given to the voice, plain; of a long one the end."""
     sentences: int = 0
     """How many sentences of the live reply were given to the voice."""
     reply_failed: bool = False
@@ -225,6 +297,8 @@ class Context:
     """How much of the live reply the client rendered."""
     left_ms: int = 0
     """How much of it is synthesised and not rendered."""
+    is_made: bool = False
+    """All of it is synthesised."""
 
     opened_ms: int = 0
     """When the ASR stream was opened."""

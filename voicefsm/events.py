@@ -41,6 +41,16 @@ class Timer(enum.IntEnum):
     """The longest session."""
     REOPEN = 10
     """When to try the recogniser again."""
+    VERDICT = 11
+    """Playout paused for speech has to resume, unless the speech goes on."""
+    WORDLESS = 12
+    """The recogniser has finalised all it heard, and hears nothing more in what the detector takes for speech."""
+
+
+UNKNOWN_DB = -96
+"""A level that was not measured, or silence: the least that 16 bits can tell."""
+UNKNOWN_SWING_DB = 96
+"""A swing that was not measured."""
 
 
 UNKNOWN_DB = -96
@@ -253,6 +263,8 @@ class PlayoutAdvanced(ReplyFact):
     """Length of the reply rendered so far."""
     left_ms: int
     """Length of the reply that is synthesised and not rendered yet."""
+    is_made: bool = False
+    """Nothing will be added to `left_ms`: the voice has spoken all there is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ loses nothing:
   given relative to what was heard (`again`, `more`, `other`), because only repetition and continuation are told apart. What was
   heard before a reply began, or is being answered, can only be there or not: the decision looks at what is said over the reply;
 - lengths of speech, and of what was heard: between two thresholds of the decision all lengths are alike;
+- words without speech are none: they count from the third on, which is more than is said here (`scopes` sets the limit high);
+- levels: speech sounds like the user or it does not. The user's own level is taken as known, and stays;
 - whatever is written before it is read again: evidence while no reply is alive, the question of a reply that was heard, the
   position between two replies, the talk button in a session without one; and everything once the session is closed;
 - what only chooses the words of an order, and answers no question: whether the live reply has failed, and who is to blame for it.
@@ -25,7 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from voicefsm import machine
-from voicefsm.bargein import ENGLISH, normal
+from voicefsm.bargein import ENGLISH, is_clear, normal
 from voicefsm.context import NEVER, Context, NearEnd, Playout, Recognition, State, TurnSettings
 from voicefsm.effects import Effect
 from voicefsm.errors import LocalProtocolError
@@ -62,6 +64,8 @@ from voicefsm.values import NO_EPOCH, Backend, Epoch
 LAST = Epoch(3)
 """The number of the last reply in a thawed context, alive or over."""
 FAR_FUTURE_MS = 10**9
+USUAL_DB, SOFT_DB = -30, -37
+"""How loud the user is known to be; and the level of somebody who is not, or does not speak to us."""
 NOW_MS = 1
 """When everything happens in a thawed context: after all that has happened."""
 
@@ -105,10 +109,11 @@ Frozen = tuple[Any, ...]
 """A reduced context; `FIELDS` names its places."""
 FIELDS = tuple(
     "state near_end recognition generation playout live armed user_text partial agreed stable taken asked ends_with_taken voiced "
-    "transcribed sentences heard attempts released mid_utterance overheard unheard".split()
+    "transcribed sentences heard attempts released mid_utterance overheard unheard soft pauses last_words".split()
 )
 PLACE: Mapping[str, int] = {name: place for place, name in enumerate(FIELDS)}
 _REPLYING = (State.PROCESSING, State.SPEAKING, State.INTERRUPTING)
+_HEARD = (State.SPEAKING, State.INTERRUPTING)
 
 
 def freeze(context: Context) -> Frozen:
@@ -142,6 +147,9 @@ def freeze(context: Context) -> Frozen:
         context.is_mid_utterance,
         context.is_overheard,
         context.playout is not Playout.AUDIBLE and _is_unheard(context),
+        is_replying and not is_clear(context),
+        context.pauses if state in _HEARD else 0,
+        state is State.SPEAKING and context.is_made and context.left_ms <= settings.last_words_ms,
     )
 
 
@@ -170,6 +178,9 @@ def _closed(context: Context) -> Frozen:
         False,
         False,
         False,
+        False,
+        0,
+        False,
     )
 
 
@@ -196,7 +207,7 @@ def _floor(steps: Sequence[int], value: int) -> int:
 
 LEFT_OUT = frozenset(
     "settings language_code epoch last_epoch deadlines onset_ms last_voiced_ms paused_ms opened_ms reply_failed has_audio left_ms "
-    "reply_ended_ms stale_dropped effects raised".split()
+    "reply_ended_ms stale_dropped said usual_db turn_voiced_ms turn_db effects raised".split()
 )
 """Fields that are not kept as they are: numbers and times, and what the docstring names. A test holds the list complete."""
 
@@ -204,7 +215,8 @@ LEFT_OUT = frozenset(
 def thaw(frozen: Frozen, settings: TurnSettings) -> Context:
     """A context that behaves like every one that was reduced to this."""
     (state, near_end, recognition, generation, playout, live, armed, user_text, partial, agreed, stable, taken, asked, ends, voiced,
-     transcribed, sentences, heard, attempts, released, mid_utterance, overheard, unheard) = frozen  # fmt: skip
+     transcribed, sentences, heard, attempts, released, mid_utterance, overheard, unheard, soft, pauses,
+     last_words) = frozen  # fmt: skip
     taken_text, partial_text = _sample(taken, 1), _sample(partial, 2)
     asked_text = _sample(asked, 3)
     return Context(
@@ -223,7 +235,10 @@ def thaw(frozen: Frozen, settings: TurnSettings) -> Context:
         partial_is_stable=stable,
         taken=taken_text,
         asked=f"{asked_text} {taken_text}".strip() if ends else asked_text,
-        evidence=Evidence(voiced_ms=voiced),
+        evidence=Evidence(voiced_ms=voiced, near_db=SOFT_DB if soft else USUAL_DB),
+        usual_db=USUAL_DB,
+        pauses=pauses,
+        is_made=last_words,
         is_transcribed=transcribed,
         sentences=sentences,
         heard_ms=heard,
@@ -242,7 +257,13 @@ def thaw(frozen: Frozen, settings: TurnSettings) -> Context:
 def voiced_ms(settings: TurnSettings) -> tuple[int, ...]:
     """One length of speech of each kind: none, too short, enough for words, enough alone, enough alone at the start of a reply."""
     onset, speech = settings.barge_in_onset_ms_min, settings.barge_in_speech_ms_min
-    return tuple(sorted({0, min(60, onset - 1), onset, speech, 2 * speech}))
+    insist = {settings.barge_in_insist_ms_min} if len(levels_db(settings)) > 1 else set()
+    return tuple(sorted({0, min(60, onset - 1), onset, speech, 2 * speech} | insist))
+
+
+def levels_db(settings: TurnSettings) -> dict[str, int]:
+    """How loud speech is: as the user, or soft, in sessions that tell these apart. What is alien differs only in unit tests."""
+    return {"": USUAL_DB} | ({" soft": SOFT_DB} if settings.barge_in_soft_db <= USUAL_DB - SOFT_DB else {})
 
 
 class Speech(NamedTuple):
@@ -311,12 +332,24 @@ def session_facts(context: Context, now_ms: int) -> dict[str, Fact]:
 def near_end_facts(context: Context, now_ms: int) -> dict[str, Fact]:
     """What the voice detector says; repeated edges too."""
     _, short, *longer = voiced_ms(context.settings)
-    facts: dict[str, Fact] = {"SpeechStarted": SpeechStarted(now_ms, now_ms, Evidence(short))}
     if context.state not in _REPLYING:
-        return {**facts, "EvidenceChanged": EvidenceChanged(now_ms, Evidence(short)), "SpeechEnded": SpeechEnded(now_ms, now_ms)}
-    facts |= {f"EvidenceChanged {v}": EvidenceChanged(now_ms, Evidence(v)) for v in longer}
-    facts |= {f"SpeechEnded {v}": SpeechEnded(now_ms, now_ms, Evidence(v)) for v in (short, *longer)}
+        edges = (SpeechStarted(now_ms, now_ms), EvidenceChanged(now_ms, Evidence(short)), SpeechEnded(now_ms, now_ms))
+        return {type(fact).__name__: fact for fact in edges}
+    facts: dict[str, Fact] = {}
+    for level, near_db in levels_db(context.settings).items():
+        for late, at_ms in _onsets(context, now_ms).items():
+            facts[f"SpeechStarted{level}{late}"] = SpeechStarted(at_ms, at_ms, Evidence(short, near_db))
+        facts |= {f"EvidenceChanged {v}{level}": EvidenceChanged(now_ms, Evidence(v, near_db)) for v in longer}
+        facts |= {f"SpeechEnded {v}{level}": SpeechEnded(now_ms, now_ms, Evidence(v, near_db)) for v in (short, *longer)}
     return facts
+
+
+def _onsets(context: Context, now_ms: int) -> dict[str, int]:
+    """When speech can begin, where it matters: soon after rejected speech, or so late that it has nothing to do with it."""
+    if context.state is not State.SPEAKING or context.near_end is NearEnd.SPEECH or not context.pauses:
+        return {"": now_ms}
+    late_ms = context.last_voiced_ms + context.settings.candidate_ms + 1
+    return {" late": now_ms} if now_ms >= late_ms else {"": now_ms, " late": late_ms}
 
 
 def recogniser_facts(context: Context, now_ms: int, speech: Speech) -> dict[str, Fact]:
@@ -348,6 +381,8 @@ def reply_facts(context: Context, now_ms: int) -> dict[str, Fact]:
     facts |= {
         f"BackendFailed {backend}": BackendFailed(now_ms, last, backend, "It broke.") for backend in (Backend.LLM, Backend.TTS)
     }
+    if context.settings.last_words_ms and context.state is State.SPEAKING:
+        facts["PlayoutAdvanced last words"] = dataclasses.replace(heard, left_ms=0, is_made=True)
     if context.playout is not Playout.AUDIBLE:
         facts["PlayoutAdvanced not yet"] = PlayoutAdvanced(now_ms, last, context.heard_ms, 0)
     return facts | {
@@ -393,7 +428,7 @@ class Core:
         self.contexts: list[Frozen] = []
         self._numbers: dict[Frozen, int] = {}
         self.table: dict[tuple[int, str], Move] = {}
-        opened = Context(settings=settings)
+        opened = Context(settings=settings, usual_db=USUAL_DB)
         machine.step(opened, SessionOpened(0))
         self.initial = self._number(freeze(opened))
 

@@ -13,7 +13,7 @@ from tests.model import world
 from voicefsm import machine
 from voicefsm.client.player import Player
 from voicefsm.context import Context
-from voicefsm.effects import CancelGeneration, CancelTts
+from voicefsm.effects import CancelGeneration, CancelTts, PausePlayout
 from voicefsm.events import Fact, Timer, TimerFired
 from voicefsm.runtime.interpreter import _METHODS
 from voicefsm.runtime.playout import Playout
@@ -105,7 +105,8 @@ def resume_twice(context: Context, event: Any) -> None:
 
 def no_pause(context: Context, event: Fact) -> None:
     """The decision is awaited, and nobody told the client to pause."""
-    common.expect_decision(context, event)
+    common.await_decision(context, event)
+    context.effects = [effect for effect in context.effects if not isinstance(effect, PausePlayout)]
 
 
 CORE: Mapping[str, tuple[Plant, str]] = {

@@ -17,14 +17,33 @@ WORDLESS = Speech((), with_partials=False)
 
 
 def _small(**changes: object) -> TurnSettings:
-    """One threshold of speech, none of the reply's start, no second attempt with the recogniser: a context has fewer faces."""
-    return TurnSettings(asr_reopen_attempts_max=0, guard_ms=0, barge_in_onset_ms_min=600, **changes)  # type: ignore[arg-type]
+    """One threshold of speech, none of the reply's start or end, one level, no second attempt with the recogniser: a context has
+    fewer faces."""
+    return TurnSettings(
+        asr_reopen_attempts_max=0,
+        guard_ms=0,
+        last_words_ms=0,
+        barge_in_onset_ms_min=800,
+        barge_in_soft_db=96,
+        barge_in_strange_words_min=100,
+        **changes,  # type: ignore[arg-type]
+    )
 
 
 PRODUCT = _small()
 SESSIONS: Mapping[str, tuple[TurnSettings, Speech]] = {
     "client only": (_small(interruption=Interruption.CLIENT_ONLY), Speech((CONTENT,))),
     "push to talk": (_small(push_to_talk=True), Speech((CONTENT,))),
-    "enabled": (dataclasses.replace(_small(), asr_reopen_attempts_max=1, barge_in_onset_ms_min=200), FULL),
+    "enabled": (
+        dataclasses.replace(
+            _small(),
+            asr_reopen_attempts_max=1,
+            barge_in_onset_ms_min=200,
+            barge_in_soft_db=5,
+            barge_in_insist_ms_min=1600,
+            last_words_ms=300,
+        ),
+        FULL,
+    ),
 }
 """For the core alone. DISABLED is CLIENT_ONLY to the core: it asks only whether interruption is ENABLED."""

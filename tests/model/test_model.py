@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.model import world
-from tests.model.abstraction import LEFT_OUT, NOW_MS, Core, freeze, stimuli
+from tests.model.abstraction import LEFT_OUT, NOW_MS, USUAL_DB, Core, freeze, stimuli
 from tests.model.checker import deadlines_to_the_end, search, search_core
 from tests.model.firing import RowName, declared, fired
 from tests.model.invariants import check_move
@@ -96,7 +96,7 @@ _RARE = ("ClientClosed", "ShutdownRequested", "Timer AGE", "Timer IDLE", "Recogn
 def walk(core: Core, seed: int, steps: int) -> int:
     """A real session, with real times, numbers and words, and the table beside it. Returns how many steps were compared."""
     chance = random.Random(seed)
-    context, now_ms, number = Context(settings=core.settings), 0, core.initial
+    context, now_ms, number = Context(settings=core.settings, usual_db=USUAL_DB), 0, core.initial
     step(context, SessionOpened(0))
     for count in range(steps):
         if context.state is State.CLOSED:
@@ -174,6 +174,6 @@ def test_no_field_is_forgotten():
     kept = {
         "state", "near_end", "recognition", "generation", "playout", "user_text", "partial", "agreed", "partial_is_stable", "taken",
         "asked", "evidence", "is_transcribed", "sentences", "heard_ms", "reopen_attempts", "is_released", "is_mid_utterance",
-        "is_overheard",
+        "is_overheard", "pauses", "is_made",
     }  # fmt: skip
     assert {field.name for field in dataclasses.fields(Context)} == kept | LEFT_OUT

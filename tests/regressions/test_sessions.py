@@ -57,7 +57,7 @@ def story(*more: tuple[int, Hypothesis | BackendError], replies: Sequence[Reply]
 
 def interrupted(**fields: Any) -> Stage:
     """The user asks for a story and cuts in."""
-    return story((4800, CUT), (5600, Hypothesis(CUT.text, is_final=True)), **fields)
+    return story((4700, CUT), (5600, Hypothesis(CUT.text, is_final=True)), **fields)
 
 
 def hang_up_at(ms: int) -> list[Line]:
@@ -150,7 +150,7 @@ async def test_elizaos_19407_text_of_a_cancelled_turn() -> None:
 async def test_vellum_37061_the_server_is_done_and_the_client_still_plays() -> None:
     """Otherwise a short reply, which is all in the client's buffer at once, cannot be interrupted."""
     plan = plan_with(playout={"playout_ahead_ms_max": 2000})
-    stage = story((3900, CUT), replies=("It was a dark night.", "Noon."), plan=plan)
+    stage = story((3900, CUT), replies=("It was a dark and stormy night.", "Noon."), plan=plan)
     await stage.play(speech=[ASKS, (3500, 4500)], script=hang_up_at(9000))
     last = next(r for r in stage.client.received if isinstance(r.message, messages.AudioOutput) and r.message.last)
     assert last.at_ms < 3500, "all of it had been sent before the user spoke"

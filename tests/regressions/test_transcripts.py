@@ -120,6 +120,13 @@ def decided_in_time(lived: Lived) -> None:
     assert resumed - paused <= lived.context.settings.decision_ms_max
 
 
+def resumed_soon(lived: Lived) -> None:
+    answer_goes_on(lived)
+    (paused,), (resumed,) = lived.when(fx.PausePlayout), lived.when(fx.ResumePlayout)
+    settings = lived.context.settings
+    assert resumed - paused <= settings.verdict_ms_max + settings.barge_in_quiet_ms
+
+
 def both_sentences(lived: Lived) -> None:
     answer_goes_on(lived)
     assert lived.spoken(1) == ["It is sunny.", "It stays sunny all week."]
@@ -134,9 +141,9 @@ def silence_is_not_speaking(lived: Lived) -> None:
     assert lived.context.state is State.IDLE
 
 
-def bounded_by_the_utterance(lived: Lived) -> None:
+def bounded_by_the_last_words(lived: Lived) -> None:
     assert lived.asked() == ["What is the weather?"]
-    assert lived.when(fx.StartGeneration)[0] - 1060 == lived.context.settings.utterance_ms_max
+    assert lived.when(fx.StartGeneration)[0] - 2300 == lived.context.settings.wordless_ms_max
 
 
 def responding_ends(lived: Lived) -> None:
@@ -200,7 +207,7 @@ def nothing_is_cut_after_the_end(lived: Lived) -> None:
 def patience_differs(lived: Lived) -> None:
     assert not lived.all(fx.RetractUserTurn), "a second of speech takes nothing back"
     (resume,), (cancel,) = lived.all(fx.ResumePlayout), lived.all(fx.CancelTts)
-    assert resume.why == "backchannel", "a second of speech cut nothing before it turned out to be one"
+    assert resume.why.startswith("backchannel"), "a second of speech cut nothing before it turned out to be one"
     assert cancel.why == "600 ms of speech"
 
 
@@ -226,12 +233,12 @@ SYMPTOMS: dict[str, Callable[[Lived], None]] = {
     "home_assistant_142363_stuck_in_responding": responding_ends,
     "livekit_1229_a_cough_before_the_reply": held_and_completed,
     "livekit_2197_words_go_around_the_minimum": not_before_the_minimum,
-    "livekit_2368_speech_that_never_ends": bounded_by_the_utterance,
+    "livekit_2368_speech_that_never_ends": bounded_by_the_last_words,
     "livekit_315_the_end_of_our_own_sentence": answer_goes_on,
     "livekit_3418_speaking_without_a_sound": silence_is_not_speaking,
     "livekit_3427_one_rule_for_thinking_and_speaking": patience_differs,
     "livekit_3515_words_override_the_duration": answer_goes_on,
-    "livekit_3903_a_noise_as_long_as_a_word": decided_in_time,
+    "livekit_3903_a_noise_as_long_as_a_word": resumed_soon,
     "livekit_4039_mhm_does_not_resume": answer_goes_on,
     "livekit_4047_a_blip_of_the_reply": silent_in_the_same_step,
     "livekit_5038_paused_before_the_first_sample": held_and_completed,

@@ -66,7 +66,7 @@ class SessionSettings:
         doc="How far a client's audio may run ahead of real time before the session is refused more.",
     )
     evidence_ms: int = setting(
-        40, unit="ms", ge=20, le=500, doc="How often the barge-in decision is asked again while speech over the assistant goes on."
+        20, unit="ms", ge=20, le=500, doc="How often the barge-in decision is asked again while speech over the assistant goes on."
     )
     playout_step_ms: int = setting(
         100, unit="ms", ge=20, le=1000, doc="How often the machine is told that the client's playout has moved on."

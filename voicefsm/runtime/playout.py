@@ -186,6 +186,11 @@ class Playout:
         heard = self._heard(now_ms)
         return self._ms(heard), self._ms(self._made - heard)
 
+    @property
+    def is_made(self) -> bool:
+        """Has the voice delivered all there is?"""
+        return self._is_made
+
     def is_started(self, now_ms: int) -> bool:
         """Has the client rendered any of the reply? A client that reports has to say so."""
         return self._sent > self._first and self._known_sample(now_ms) > self._first

@@ -68,6 +68,8 @@ class CancelTts:
     """The user pressed stop."""
 
     epoch: Epoch
+    far_end_sample: int | None
+    """One past the last sample that was rendered; None when the client does not say."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,7 +159,8 @@ def _progress_of(message: pb.PlayoutProgress, _plan: SessionPlan) -> PlayoutProg
 
 
 def _cancel_of(message: pb.CancelTts, _plan: SessionPlan) -> CancelTts:
-    return CancelTts(Epoch(_position(message.epoch, "epoch")))
+    last = message.last_valid_sample
+    return CancelTts(Epoch(_position(message.epoch, "epoch")), last + 1 if 0 < last < POSITION_MAX else None)
 
 
 def _text_of(message: pb.TextInput, plan: SessionPlan) -> TextInput:

@@ -25,7 +25,9 @@ from voicefsm.runtime import messages
 from voicefsm.runtime.session import Session
 
 LOUD = 8000
-"""Sample value of a user who speaks."""
+"""Sample value of a user who speaks, at the loudest."""
+_SWING = (LOUD, *[LOUD * 5 // 8] * 3)
+"""Speech swings: what does not is a horn to the gateway. Sample values of frames in turn."""
 
 T = TypeVar("T")
 
@@ -180,7 +182,7 @@ class SimulatedClient:
         far_end = position if self.habits.reports else None
         if self.habits.has_microphone:
             loud = any(begin <= start_ms < end for begin, end in self._speech)
-            samples = np.full(self._frame, LOUD if loud else 0, np.int16)
+            samples = np.full(self._frame, _SWING[nth % len(_SWING)] if loud else 0, np.int16)
             self._up.send(lambda session: session.hear(samples, nth * self._frame, far_end))
         elif far_end is not None:
             self._up.send(lambda session: session.report_playout(far_end))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voicefsm.bargein import Verdict, judge
+from voicefsm.bargein import Verdict, account, judge
 from voicefsm.context import Context, Interruption, NearEnd, Playout, State
 from voicefsm.effects import (
     CancelGeneration,
@@ -18,19 +18,22 @@ from voicefsm.effects import (
     StartGeneration,
 )
 from voicefsm.events import (
+    UNKNOWN_DB,
     BackendFailed,
     ClientCancelled,
     ClientClosed,
     Evidence,
     Fact,
+    FinalHeard,
+    PartialHeard,
     RecognitionLost,
     ReplyEnded,
     ReplyStarted,
     SessionEnded,
     ShutdownRequested,
+    SpeechEnded,
     TextReceived,
     Timer,
-    TimerFired,
 )
 from voicefsm.table import Row
 from voicefsm.values import NO_EPOCH, CancelReason, EndReason, Epoch
@@ -45,6 +48,16 @@ def listen(context: Context, event: Fact) -> None:
         context.arm(Timer.WORDS, event.at_ms + context.settings.words_ms_max)
     elif context.near_end is NearEnd.QUIET:
         expect_end_of_turn(context, event)
+    if isinstance(event, FinalHeard):
+        expect_more_words(context, event)
+
+
+def expect_more_words(context: Context, event: PartialHeard | FinalHeard) -> None:
+    """All words are final: what the detector takes for more speech needs words soon, or it is noise and the turn is over."""
+    if context.user_text and not context.partial and silence_counts(context):
+        context.arm(Timer.WORDLESS, event.at_ms + context.settings.wordless_ms_max)
+    else:
+        context.disarm(Timer.WORDLESS)
 
 
 def expect_end_of_turn(context: Context, event: Fact) -> None:
@@ -76,6 +89,7 @@ def forget_words(context: Context, _event: Fact) -> None:
     context.user_text = context.partial = context.agreed = ""
     context.partial_is_stable = context.is_released = False
     context.evidence = Evidence()
+    context.turn_voiced_ms, context.turn_db = 0, UNKNOWN_DB
 
 
 # --- a reply -----------------------------------------------------------------------------------------------------------------
@@ -88,8 +102,17 @@ def has_words(context: Context, _event: Fact) -> bool:
 
 def answer(context: Context, event: Fact) -> None:
     """The user's turn is over: let the model answer what was heard."""
+    _learn_level(context)
     _take_partial(context)
     begin_reply(context, event, context.heard_so_far())
+
+
+def _learn_level(context: Context) -> None:
+    """What gets an answer was said to us, at the user's usual level. It follows a louder voice faster than a softer one."""
+    if context.turn_db == UNKNOWN_DB:
+        return
+    usual_db = context.turn_db if context.usual_db == UNKNOWN_DB else context.usual_db
+    context.usual_db = usual_db + (context.turn_db - usual_db) // (2 if context.turn_db > usual_db else 4)
 
 
 def answer_text(context: Context, event: TextReceived) -> None:
@@ -108,7 +131,8 @@ def begin_reply(context: Context, event: Fact, user_text: str) -> None:
     context.last_epoch = context.epoch = Epoch(context.last_epoch + 1)
     forget_words(context, event)
     context.asked = context.clipped(user_text)
-    context.sentences, context.reply_failed = 0, False
+    context.sentences, context.reply_failed, context.pauses = 0, False, 0
+    context.said = ""
     context.order(StartGeneration(context.epoch, context.asked))
     context.disarm(Timer.FIRST_HEARD)  # of a reply that this one replaces
     context.arm(Timer.FIRST_SENTENCE, event.at_ms + context.settings.first_sentence_ms_max)
@@ -163,8 +187,8 @@ def yield_to_client(context: Context, event: ClientCancelled) -> None:
 
 
 def yield_to_speech(context: Context, event: Fact) -> None:
-    """The user's speech over the reply was confirmed; a deadline has the rule of its own."""
-    _interrupt(context, event, CancelReason.BARGE_IN, judge(context, is_late=isinstance(event, TimerFired)).why)
+    """The user's speech over the reply was confirmed."""
+    _interrupt(context, event, CancelReason.BARGE_IN, account(context, judge(context, event).why))
 
 
 def yield_to_text(context: Context, event: TextReceived) -> None:
@@ -181,7 +205,7 @@ def _interrupt(context: Context, event: Fact, reason: CancelReason, why: str = "
 def retract(context: Context, event: Fact) -> None:
     """Nobody heard the reply, and the user goes on: the turn was not over. Its words come back."""
     decision = judge(context)
-    silence(context, CancelReason.NEW_INPUT, decision.why if decision.verdict is Verdict.CONFIRM else "")
+    silence(context, CancelReason.NEW_INPUT, account(context, decision.why) if decision.verdict is Verdict.CONFIRM else "")
     context.order(RetractUserTurn(context.epoch))
     _reopen_utterance(context)
     context.user_text = context.clipped(f"{context.asked.strip()} {context.user_text}")
@@ -223,26 +247,38 @@ def may_interrupt(context: Context, _event: Fact) -> bool:
     return context.settings.interruption is Interruption.ENABLED
 
 
+PAUSES_MAX = 2
+"""How often playout is paused for one candidate: the second time makes up for an early rejection, a third would stutter."""
+
+
+def may_be_cut(context: Context, event: Fact) -> bool:
+    """Does this session let speech cut this part of a reply?"""
+    return may_interrupt(context, event) and context.heard_ms >= context.settings.uninterruptible_ms
+
+
 def await_decision(context: Context, event: Fact) -> None:
-    """Stage one of a barge-in: playout falls silent at once, and the decision has a deadline."""
+    """Stage one of a barge-in: playout falls silent at once, and the decision has its deadlines."""
+    settings = context.settings
     context.order(PausePlayout(context.epoch))
     context.paused_ms = event.at_ms
-    expect_decision(context, event)
+    context.pauses += 1
+    context.arm(Timer.VERDICT, event.at_ms + settings.verdict_ms_max)
+    context.arm(Timer.DECISION, event.at_ms + settings.decision_ms_max)
 
 
-def expect_decision(context: Context, _event: Fact) -> None:
-    """However many stretches of speech it takes, playout is paused for so long and no longer."""
-    context.arm(Timer.DECISION, context.paused_ms + context.settings.decision_ms_max)
-
-
-def is_confirmed(context: Context, _event: Fact) -> bool:
+def is_confirmed(context: Context, event: Fact) -> bool:
     """Does the rule say that this is the user's turn?"""
-    return judge(context).verdict is Verdict.CONFIRM
+    return judge(context, event).verdict is Verdict.CONFIRM
 
 
-def is_rejected(context: Context, _event: Fact) -> bool:
+def is_rejected(context: Context, event: Fact) -> bool:
     """Does the rule say that this is nobody's turn?"""
-    return judge(context).verdict is Verdict.REJECT
+    return judge(context, event).verdict is Verdict.REJECT
+
+
+def ask_for_words(context: Context, _event: SpeechEnded) -> None:
+    """The speech is over: what it said may decide, and is wanted now."""
+    context.order(FinalizeUtterance())
 
 
 # --- the session -------------------------------------------------------------------------------------------------------------

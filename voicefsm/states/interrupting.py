@@ -1,14 +1,15 @@
 """INTERRUPTING: speech over our voice. Playout is paused, the decision pending.
 
 Every new piece of evidence asks the one rule (`bargein.decide`): confirm cancels the reply and gives the user the floor; reject
-resumes at the exact sample. Bounded by the decision's deadline.
+resumes at the exact sample. A pause is short unless speech goes on: the verdict's deadline moves on with every voiced frame that
+sounds like the user, and playout resumes when it passes. Bounded by the decision's deadline.
 """
 
 from __future__ import annotations
 
-from voicefsm.bargein import Verdict, judge
+from voicefsm.bargein import account, is_clear, judge
 from voicefsm.context import Context, State
-from voicefsm.effects import FinalizeUtterance, ResumePlayout
+from voicefsm.effects import ResumePlayout
 from voicefsm.events import (
     BackendFailed,
     ClientCancelled,
@@ -31,9 +32,10 @@ from voicefsm.events import (
 )
 from voicefsm.states.common import (
     ENDS,
+    PAUSES_MAX,
     answer_text,
+    ask_for_words,
     complete,
-    expect_decision,
     follow_playout,
     is_confirmed,
     is_rejected,
@@ -47,50 +49,45 @@ from voicefsm.states.common import (
 from voicefsm.table import Row, stays
 
 STATE = State.INTERRUPTING
-DEADLINES = (Timer.DECISION,)
+DEADLINES = (Timer.VERDICT, Timer.DECISION)
 
 
-def is_confirmed_late(context: Context, _event: TimerFired) -> bool:
-    """Out of time: does the evidence, as it stands, make this the user's turn?"""
-    return judge(context, is_late=True).verdict is Verdict.CONFIRM
+def go_on(context: Context, event: EvidenceChanged | SpeechStarted) -> None:
+    """Speech goes on: if it sounds like the user it has the time it needs."""
+    if is_clear(context):
+        quiet_ms = event.at_ms + context.settings.barge_in_quiet_ms
+        context.arm(Timer.VERDICT, max(context.deadlines[Timer.VERDICT], quiet_ms))
 
 
-def resume(context: Context, event: SpeechEnded | PartialHeard | FinalHeard) -> None:
-    """It was nobody's turn as far as we know: the reply goes on where it stopped. Late words may still say otherwise."""
-    _resume(context, event, judge(context).why)
-
-
-def resume_late(context: Context, event: TimerFired) -> None:
-    """Out of time, and not enough evidence."""
-    _resume(context, event, judge(context, is_late=True).why)
-
-
-def _resume(context: Context, event: SpeechEnded | PartialHeard | FinalHeard | TimerFired, why: str) -> None:
-    context.order(ResumePlayout(context.epoch, why))
+def resume(context: Context, event: SpeechEnded | PartialHeard | FinalHeard | TimerFired) -> None:
+    """It was nobody's turn as far as we know: the reply goes on where it stopped. What comes later may still say otherwise."""
+    context.order(ResumePlayout(context.epoch, account(context, judge(context, event).why)))
     follow_playout(context, event)
 
 
-def hurry(context: Context, event: SpeechEnded) -> None:
-    """The speech is over: its words are asked for, and have little time."""
-    context.order(FinalizeUtterance())
-    context.arm(Timer.DECISION, min(context.deadlines[Timer.DECISION], event.at_ms + context.settings.verdict_ms_max))
+def resume_for_good(context: Context, event: TimerFired) -> None:
+    """There was time enough: from now on only what confirms it stops the reply."""
+    context.pauses = PAUSES_MAX
+    resume(context, event)
 
 
 ROWS: tuple[Row[State], ...] = (
     Row(EvidenceChanged, when=(is_confirmed,), to=State.LISTENING, do=(yield_to_speech, listen)),
-    *stays(EvidenceChanged, because="Not clear yet."),
+    Row(EvidenceChanged, do=(go_on,), because="Not clear yet."),
     Row(SpeechEnded, when=(is_confirmed,), to=State.LISTENING, do=(yield_to_speech, listen)),
     Row(SpeechEnded, when=(is_rejected,), to=State.SPEAKING, do=(resume,)),
-    Row(SpeechEnded, do=(hurry,)),
-    Row(SpeechStarted, do=(expect_decision,), because="A second burst: the same candidate, no need to hurry."),
+    Row(SpeechEnded, do=(ask_for_words,)),
+    Row(SpeechStarted, do=(go_on,), because="A second burst: the same candidate."),
     Row(PartialHeard, when=(is_confirmed,), to=State.LISTENING, do=(yield_to_speech, listen)),
     Row(PartialHeard, when=(is_rejected,), to=State.SPEAKING, do=(resume,)),
     *stays(PartialHeard, because="Not clear yet."),
     Row(FinalHeard, when=(is_confirmed,), to=State.LISTENING, do=(yield_to_speech, listen)),
     Row(FinalHeard, when=(is_rejected,), to=State.SPEAKING, do=(resume,)),
     *stays(FinalHeard, because="Not clear yet."),
-    Row(Timer.DECISION, when=(is_confirmed_late,), to=State.LISTENING, do=(yield_to_speech, listen)),
-    Row(Timer.DECISION, to=State.SPEAKING, do=(resume_late,)),
+    Row(Timer.VERDICT, when=(is_confirmed,), to=State.LISTENING, do=(yield_to_speech, listen)),
+    Row(Timer.VERDICT, to=State.SPEAKING, do=(resume,), because="It does not go on, or does not sound like the user."),
+    Row(Timer.DECISION, when=(is_confirmed,), to=State.LISTENING, do=(yield_to_speech, listen)),
+    Row(Timer.DECISION, to=State.SPEAKING, do=(resume_for_good,)),
     Row(PlayoutFinished, to=State.LISTENING, do=(complete, listen), because="The reply was at its end: nothing is left to cut."),
     *stays(PlayoutStarted, PlayoutAdvanced, because="Reports from before the pause."),
     *stays(TokenArrived, SentenceReady, GenerationFinished, FirstAudio, because="The reply is made on; it may be resumed."),

@@ -19,11 +19,21 @@ from voicefsm.events import (
     Timer,
     TimerFired,
 )
-from voicefsm.states.common import ENDS, answer, answer_text, expect_end_of_turn, expect_final, has_words, rest, silence_counts
+from voicefsm.states.common import (
+    ENDS,
+    answer,
+    answer_text,
+    expect_end_of_turn,
+    expect_final,
+    expect_more_words,
+    has_words,
+    rest,
+    silence_counts,
+)
 from voicefsm.table import Row, stays
 
 STATE = State.LISTENING
-DEADLINES = (Timer.WORDS, Timer.END_OF_TURN, Timer.FINAL, Timer.UTTERANCE)
+DEADLINES = (Timer.WORDS, Timer.END_OF_TURN, Timer.FINAL, Timer.UTTERANCE, Timer.WORDLESS)
 
 
 def is_awaited(context: Context, _event: FinalHeard | SpeechFinished) -> bool:
@@ -55,6 +65,7 @@ def note_words(context: Context, event: PartialHeard | FinalHeard) -> None:
     """There are words: the floor is the user's."""
     if has_words(context, event):
         context.disarm(Timer.WORDS)
+    expect_more_words(context, event)
 
 
 def note_late_words(context: Context, event: PartialHeard | FinalHeard) -> None:
@@ -90,6 +101,7 @@ ROWS: tuple[Row[State], ...] = (
     Row(Timer.FINAL, when=(has_words,), to=State.PROCESSING, do=(answer,), because="The recogniser is late: the partial must do."),
     Row(Timer.FINAL, to=State.IDLE, do=(rest,)),
     Row(Timer.WORDS, to=State.IDLE, do=(rest,), because="Speech without words is not a turn."),
+    Row(Timer.WORDLESS, to=State.PROCESSING, do=(answer,), because="What the detector hears since then has no words."),
     Row(Timer.UTTERANCE, when=(has_words,), to=State.PROCESSING, do=(answer,)),
     Row(Timer.UTTERANCE, to=State.IDLE, do=(rest,)),
     Row(TextReceived, to=State.PROCESSING, do=(answer_text,)),

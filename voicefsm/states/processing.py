@@ -7,7 +7,7 @@ it is dropped, and its question becomes part of what the user is saying. Bounded
 from __future__ import annotations
 
 from voicefsm.context import Context, Playout, State
-from voicefsm.effects import ReportFailure
+from voicefsm.effects import ReleasePlayout, ReportFailure
 from voicefsm.events import (
     BackendFailed,
     ClientCancelled,
@@ -38,6 +38,7 @@ from voicefsm.states.common import (
     has_words,
     is_confirmed,
     listen,
+    may_be_cut,
     may_interrupt,
     names_live_reply,
     note_failure,
@@ -107,6 +108,11 @@ def blame_silent_voice(context: Context, event: PlayoutFinished) -> None:
     fail(context, event, ReportFailure(Backend.TTS, event.epoch, message, remedy))
 
 
+def let_flow(context: Context, event: PlayoutStarted) -> None:
+    """Nothing holds back a reply that speech must not interrupt, once it is heard."""
+    context.order(ReleasePlayout(event.epoch))
+
+
 _CONFIRMED = (may_interrupt, is_confirmed)
 
 
@@ -120,7 +126,8 @@ ROWS: tuple[Row[State], ...] = (
     Row(SentenceReady, do=(expect_to_be_heard,)),
     Row(GenerationFinished, when=(has_sentences,)),
     *_fails(GenerationFinished, blame_empty_answer),
-    Row(PlayoutStarted, when=(may_interrupt, user_is_speaking), to=State.INTERRUPTING, do=(begin_to_be_heard, await_decision)),
+    Row(PlayoutStarted, when=(may_be_cut, user_is_speaking), to=State.INTERRUPTING, do=(begin_to_be_heard, await_decision)),
+    Row(PlayoutStarted, when=(may_interrupt, user_is_speaking), to=State.SPEAKING, do=(begin_to_be_heard, let_flow)),
     Row(PlayoutStarted, to=State.SPEAKING, do=(begin_to_be_heard,)),
     *_fails(PlayoutFinished, blame_silent_voice),
     *stays(SpeechStarted, because="Unsent audio is held; words or much speech are needed to take the turn back."),

@@ -1,12 +1,14 @@
 """SPEAKING: the client hears us.
 
 The state follows the client's playout, not the moment the bytes were sent. An onset of speech pauses playout and leaves the
-decision to INTERRUPTING. Bounded by the longest time the client's playout may stand still.
+decision to INTERRUPTING. A rejected candidate stays open: its words, and speech that goes on, may still cancel, or pause once more.
+Bounded by the longest time the client's playout may stand still.
 """
 
 from __future__ import annotations
 
-from voicefsm.context import Context, Generation, State
+from voicefsm.bargein import is_clear
+from voicefsm.context import Context, Generation, NearEnd, State
 from voicefsm.effects import ReportFailure
 from voicefsm.events import (
     BackendFailed,
@@ -30,7 +32,9 @@ from voicefsm.events import (
 )
 from voicefsm.states.common import (
     ENDS,
+    PAUSES_MAX,
     answer_text,
+    ask_for_words,
     await_decision,
     complete,
     fail,
@@ -38,6 +42,7 @@ from voicefsm.states.common import (
     forget_words,
     is_confirmed,
     listen,
+    may_be_cut,
     may_interrupt,
     names_live_reply,
     note_failure,
@@ -69,14 +74,38 @@ def blame_stalled_playout(context: Context, event: TimerFired) -> None:
     fail(context, event, ReportFailure(culprit, context.epoch, message, remedy))
 
 
-def is_recent(context: Context, event: PartialHeard | FinalHeard) -> bool:
-    """May these be words of the last stretch of speech, as far as a recogniser lags? Later ones may be our own."""
-    return user_is_speaking(context, event) or event.at_ms <= context.last_voiced_ms + context.settings.final_ms_max
+def are_nobodys(context: Context, event: FinalHeard) -> bool:
+    """Are these words of no speech that the detector heard, as far as a recogniser lags?"""
+    lag_ms = event.at_ms - context.last_voiced_ms
+    return context.near_end is NearEnd.QUIET and lag_ms > context.settings.final_ms_max
 
 
-_CONFIRMED = (may_interrupt, is_confirmed)
-_LATE = "Late words of speech that was rejected, or that came before the reply."
-_WORDS_CONFIRMED = (may_interrupt, is_recent, is_confirmed)
+def disown(context: Context, _event: FinalHeard) -> None:
+    """They are no evidence for what comes."""
+    context.user_text = ""
+
+
+def may_pause(context: Context, _event: SpeechStarted | EvidenceChanged) -> bool:
+    """Is it worth a pause? Of a rejected candidate only what sounds like the user, once; over the last words nothing."""
+    if context.is_made and context.left_ms <= context.settings.last_words_ms:
+        return False
+    return context.pauses == 0 or (context.pauses < PAUSES_MAX and is_clear(context))
+
+
+def forget_other_words(context: Context, _event: SpeechStarted) -> None:
+    """Words from before a candidate are no evidence for it."""
+    if context.pauses == 0:
+        context.user_text = context.partial = context.agreed = ""
+        context.partial_is_stable = context.is_released = False
+
+
+def may_be_meant(context: Context, _event: SpeechEnded) -> bool:
+    """Was there speech enough for words that would make a difference?"""
+    return context.evidence.voiced_ms >= context.settings.barge_in_onset_ms_min and is_clear(context)
+
+
+_CONFIRMED = (may_be_cut, is_confirmed)
+_LATE = "Late words of speech that was rejected, or that came before the reply; or of speech that the detector missed."
 
 ROWS: tuple[Row[State], ...] = (
     Row(PlayoutAdvanced, do=(follow_playout,)),
@@ -85,17 +114,28 @@ ROWS: tuple[Row[State], ...] = (
     *stays(
         TokenArrived, SentenceReady, GenerationFinished, FirstAudio, PlayoutStarted, because="The reply is being made as planned."
     ),
-    Row(SpeechStarted, when=(may_interrupt,), to=State.INTERRUPTING, do=(forget_words, await_decision)),
+    Row(SpeechStarted, when=(may_be_cut, may_pause), to=State.INTERRUPTING, do=(forget_other_words, await_decision)),
+    Row(SpeechStarted, when=(may_interrupt,), do=(forget_other_words,), because="Paused for this already, or nothing to pause."),
     *stays(SpeechStarted, because="This session lets only the client interrupt."),
     Row(
         EvidenceChanged, when=_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because="It went on after a rejection."
     ),
+    Row(
+        EvidenceChanged, when=(may_be_cut, may_pause), to=State.INTERRUPTING, do=(await_decision,), because="It goes on after all."
+    ),
     *stays(EvidenceChanged, because="Rejected already, and still not enough."),
+    Row(
+        SpeechEnded,
+        when=(may_be_cut, may_be_meant),
+        do=(ask_for_words,),
+        because="Rejected, but its words may tell.",
+    ),
     *stays(SpeechEnded, because="Rejected already."),
-    Row(PartialHeard, when=_WORDS_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because=_LATE),
-    *stays(PartialHeard, because="Words without enough speech are no evidence: they may be our own."),
-    Row(FinalHeard, when=_WORDS_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because=_LATE),
-    *stays(FinalHeard, because="Words without enough speech are no evidence: they may be our own."),
+    Row(PartialHeard, when=_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because=_LATE),
+    *stays(PartialHeard, because="Words without enough speech are no evidence while they may be our own."),
+    Row(FinalHeard, when=_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because=_LATE),
+    Row(FinalHeard, when=(are_nobodys,), do=(disown,), because="Nobody was heard to say them: they may be our own."),
+    *stays(FinalHeard, because="Not enough to be a turn."),
     Row(TextReceived, to=State.PROCESSING, do=(yield_to_text, forget_words, answer_text)),
     Row(ClientCancelled, when=(names_live_reply,), to=State.LISTENING, do=(yield_to_client, forget_words, listen)),
     *stays(ClientCancelled, because="An earlier reply is meant."),

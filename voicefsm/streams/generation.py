@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from voicefsm.context import Context, Generation
+from voicefsm.bargein import normal
+from voicefsm.context import SAID_CHARS_MAX, Context, Generation
 from voicefsm.effects import FinishSpeech, SpeakText
 from voicefsm.events import BackendFailed, GenerationFinished, ReplyEnded, ReplyStarted, SentenceReady, TokenArrived
 from voicefsm.table import Row, stays
@@ -12,6 +13,7 @@ from voicefsm.values import Backend
 def speak(context: Context, event: SentenceReady) -> None:
     """Every sentence goes to the voice at once, so that there is no gap between two."""
     context.sentences += 1
+    context.said = f"{context.said} {normal(event.text)}"[-SAID_CHARS_MAX:]
     context.order(SpeakText(event.epoch, event.index, event.text))
 
 

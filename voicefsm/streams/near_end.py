@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from voicefsm.context import Context, NearEnd
-from voicefsm.events import EvidenceChanged, SpeechEnded, SpeechFinished, SpeechStarted
+from voicefsm.context import Context, NearEnd, State
+from voicefsm.events import UNKNOWN_DB, Evidence, EvidenceChanged, SpeechEnded, SpeechFinished, SpeechStarted
 from voicefsm.table import Row, stays
 
 
 def note_onset(context: Context, event: SpeechStarted) -> None:
-    """A new stretch of speech begins; what was known about the last one is void."""
+    """A new stretch of speech begins; what was known about the last one is void. Long after a rejected one it may pause anew."""
+    if context.state is State.SPEAKING and event.onset_ms - context.last_voiced_ms > context.settings.candidate_ms:
+        context.pauses = 0
     context.onset_ms = event.onset_ms
     context.last_voiced_ms = event.at_ms
     context.evidence = event.evidence
@@ -25,6 +27,14 @@ def note_end(context: Context, event: SpeechEnded) -> None:
     """The stretch is over; its evidence stays for the decision."""
     context.last_voiced_ms = event.last_voiced_ms
     context.evidence = event.evidence
+    if context.state is State.LISTENING:
+        _note_level(context, event.evidence)
+
+
+def _note_level(context: Context, evidence: Evidence) -> None:
+    """The user has the floor: the longest stretch of the turn says how loud they are."""
+    if evidence.near_db != UNKNOWN_DB and evidence.voiced_ms > context.turn_voiced_ms:
+        context.turn_voiced_ms, context.turn_db = evidence.voiced_ms, evidence.near_db
 
 
 def note_release(context: Context, _event: SpeechFinished) -> None:

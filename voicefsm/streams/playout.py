@@ -25,7 +25,7 @@ def speech_may_hold(context: Context, _event: SpeechStarted) -> bool:
 def begin(context: Context, _event: ReplyStarted) -> None:
     """Nothing of it was heard."""
     context.heard_ms = context.left_ms = 0
-    context.has_audio = False
+    context.has_audio = context.is_made = False
 
 
 def hold(context: Context, _event: SpeechStarted | ReplyStarted) -> None:
@@ -48,6 +48,7 @@ def note_position(context: Context, event: PlayoutAdvanced) -> None:
     if event.heard_ms >= context.heard_ms:
         context.heard_ms = event.heard_ms
         context.left_ms = event.left_ms
+        context.is_made = event.is_made
 
 
 _OVER: Row[Playout] = Row(ReplyEnded, to=Playout.NONE)

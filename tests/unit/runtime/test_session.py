@@ -249,6 +249,19 @@ async def test_stop_button() -> None:
     assert turn.heard_text
 
 
+async def test_a_stop_button_says_what_was_heard() -> None:
+    """Otherwise the history has a word that the user's finger was faster than."""
+    stage = story_stage()
+
+    def press(session: Session) -> None:
+        stage.client.player.cancel(Epoch(1))
+        session.cancel_tts(Epoch(1), stage.client.player.position)
+
+    await stage.play(speech=[ASKS], script=[(4000, press), *hang_up_at(9000)], habits=Habits(latency_ms=100))
+    (cancel,) = stage.client.all(messages.CancelTts)
+    assert cancel.last_valid_sample == stage.client.positions(1)[-1], "to the sample, although the line is slow"
+
+
 async def test_stop_button_for_an_earlier_reply_is_ignored() -> None:
     """Otherwise a late press cuts the answer to the next question."""
     stage = story_stage()

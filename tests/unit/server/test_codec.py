@@ -193,6 +193,8 @@ def test_every_good_message() -> None:
         for request in (
             pb.ConverseRequest(playout_progress=pb.PlayoutProgress(far_end_sample=7, paused=True)),
             pb.ConverseRequest(cancel_tts=pb.CancelTts()),
+            pb.ConverseRequest(cancel_tts=pb.CancelTts(epoch=2, last_valid_sample=319)),
+            pb.ConverseRequest(cancel_tts=pb.CancelTts(epoch=2, last_valid_sample=-1)),
             pb.ConverseRequest(text=pb.TextInput(text=" hi ")),
             pb.ConverseRequest(end_of_speech=pb.EndOfSpeech()),
             pb.ConverseRequest(end_session=pb.EndSession()),
@@ -201,7 +203,9 @@ def test_every_good_message() -> None:
     ]
     assert read == [
         codec.PlayoutProgress(7),
-        codec.CancelTts(Epoch(0)),
+        codec.CancelTts(Epoch(0), None),
+        codec.CancelTts(Epoch(2), 320),
+        codec.CancelTts(Epoch(2), None),
         codec.TextInput("hi"),
         codec.EndOfSpeech(),
         codec.EndSession(),

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 
+def until(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith("until")]
+
+
+def test_the_pause_lasts_while_speech_goes_on(did):
+    """Otherwise a barge-in would be talked over before it has its words, or an "uh-huh" would keep playout paused."""
+    first = "4400 EvidenceChanged evidence.voiced_ms=400\n"
+    assert not until(did("interrupting", first)), "the verdict is due at 4460 as it is"
+    second = first + "4440 EvidenceChanged evidence.voiced_ms=440\n"
+    assert until(did("interrupting", second)) == ["until 4500 VERDICT"]
+    assert did("interrupting", second + "4500 Timer VERDICT")[0] == "INTERRUPTING -> SPEAKING"
+
+
 def test_all_bursts_together_have_the_time_of_one_decision(did):
     """Otherwise bursts of noise could keep playout paused for ever, or 'uh … stop' would be judged by its 'uh'."""
-    first = "4400 SpeechEnded last_voiced_ms=4250 evidence.voiced_ms=250\n"
-    assert did("interrupting", first)[-1] == "until 4700 DECISION"
-    second = first + "4600 SpeechStarted onset_ms=4550\n"
-    assert did("interrupting", second)[-1] == "until 5560 DECISION"
-    third = second + "5500 SpeechEnded last_voiced_ms=5400 evidence.voiced_ms=300\n"
-    assert not any(line.startswith("until") for line in did("interrupting", third)), "the decision is not put off"
+    bursts = "4100 SpeechEnded last_voiced_ms=4080 evidence.voiced_ms=250\n4440 SpeechStarted onset_ms=4400 evidence.voiced_ms=60\n"
+    assert until(did("interrupting", bursts)) == ["until 4500 VERDICT"]
+    assert until(did("interrupting", bursts + "5530 EvidenceChanged evidence.voiced_ms=80\n")) == ["until 5560 DECISION"]
+
+
+def test_what_is_not_the_user_has_no_more_time(did):
+    """Otherwise a television would keep playout paused until the decision's deadline."""
+    alien = "4440 EvidenceChanged evidence.voiced_ms=440 evidence.gate_pct=10\n"
+    assert not until(did("interrupting", alien))
+    assert did("interrupting", alien + "4460 Timer VERDICT")[0] == "INTERRUPTING -> SPEAKING"
 
 
 def test_only_words_that_two_hypotheses_agree_on_cut(did):
@@ -37,17 +54,18 @@ def test_an_empty_final_waits_for_the_deadline(did):
 
 def test_speech_that_was_long_enough_when_it_ended(did):
     """Otherwise the last frames before the end would not count."""
-    facts = "4900 SpeechEnded last_voiced_ms=4700 evidence.voiced_ms=700"
-    assert 'CancelTts epoch=1 reason="barge_in" why="700 ms of speech"' in did("interrupting", facts)
+    facts = "4900 SpeechEnded last_voiced_ms=4700 evidence.voiced_ms=800"
+    assert 'CancelTts epoch=1 reason="barge_in" why="800 ms of speech"' in did("interrupting", facts)
 
 
-def test_the_deadline_gives_its_reason(did):
+def test_the_deadlines_give_their_reasons(did):
     """Otherwise the journal would say 'not clear yet' of a decision."""
-    facts = "4061 PlayoutAdvanced epoch=1 heard_ms=700 left_ms=900\n5560 Timer DECISION"
-    assert 'ResumePlayout epoch=1 why="no words in 0 ms of speech"' in did("interrupting", facts)
+    facts = "4061 PlayoutAdvanced epoch=1 heard_ms=700 left_ms=900\n"
+    assert 'ResumePlayout epoch=1 why="no words in 0 ms of speech"' in did("interrupting", facts + "4460 Timer VERDICT")
+    assert 'ResumePlayout epoch=1 why="no words in 0 ms of speech"' in did("interrupting", facts + "5560 Timer DECISION")
     guarded = "set guard_ms=3000"
-    facts = "4800 EvidenceChanged evidence.voiced_ms=700\n5560 Timer DECISION"
-    assert 'CancelTts epoch=1 reason="barge_in" why="700 ms of speech"' in did("interrupting", facts, guarded)
+    facts = "4800 EvidenceChanged evidence.voiced_ms=800\n5560 Timer DECISION"
+    assert 'CancelTts epoch=1 reason="barge_in" why="800 ms of speech"' in did("interrupting", facts, guarded)
 
 
 def test_the_reply_is_made_on_while_it_is_paused(did):

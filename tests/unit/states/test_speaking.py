@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-REJECTED = "4060 SpeechStarted onset_ms=4000\n4400 SpeechEnded last_voiced_ms=4250 evidence.voiced_ms=250\n4700 Timer DECISION\n"
+REJECTED = "4060 SpeechStarted onset_ms=4000\n4400 SpeechEnded last_voiced_ms=4250 evidence.voiced_ms=250\n4460 Timer VERDICT\n"
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,60 @@ def test_words_without_speech_are_no_evidence(did):
     assert not any("->" in line for line in did("speaking", '4000 FinalHeard text="stop"'))
 
 
-def test_speech_that_goes_on_after_a_rejection(did):
-    """Otherwise who was rejected once could not interrupt any more."""
+def test_speech_that_goes_on_after_a_decision(did):
+    """Otherwise who was rejected once could not interrupt any more; or playout would stutter while they try."""
     facts = "4060 SpeechStarted onset_ms=4000\n5560 Timer DECISION\n"
-    assert did("speaking", facts + "5700 EvidenceChanged evidence.voiced_ms=599") == []
-    assert did("speaking", facts + "5700 EvidenceChanged evidence.voiced_ms=600")[0] == "SPEAKING -> LISTENING"
+    assert did("speaking", facts + "5700 EvidenceChanged evidence.voiced_ms=799") == []
+    assert did("speaking", facts + "5700 EvidenceChanged evidence.voiced_ms=800")[0] == "SPEAKING -> LISTENING"
+
+
+def test_speech_that_goes_on_after_a_verdict_pauses_once_more(did):
+    """Otherwise "no … not that" would be talked over until it has words."""
+    facts = "4060 SpeechStarted onset_ms=4000\n4460 Timer VERDICT\n4520 EvidenceChanged evidence.voiced_ms=400\n"
+    assert "PausePlayout epoch=1" in did("speaking", facts)
+    facts += "4920 Timer VERDICT\n5000 EvidenceChanged evidence.voiced_ms=420\n"
+    assert did("speaking", facts) == [], "and no third time"
+    facts += "5300 SpeechEnded last_voiced_ms=5100 evidence.voiced_ms=420\n5460 SpeechStarted onset_ms=5400\n"
+    assert "PausePlayout epoch=1" not in did("speaking", facts), "it belongs to the same candidate"
+    facts += "5700 SpeechEnded last_voiced_ms=5500\n6561 SpeechStarted onset_ms=6501\n"
+    assert "PausePlayout epoch=1" in did("speaking", facts), "but this does not"
+
+
+def test_who_is_not_the_user_pauses_once(did):
+    """Otherwise a television would make the reply stutter for as long as it is on."""
+    facts = "4060 SpeechStarted onset_ms=4000 evidence.gate_pct=10\n4460 Timer VERDICT\n"
+    assert did("speaking", facts + "4520 EvidenceChanged evidence.voiced_ms=400 evidence.gate_pct=10") == []
+    facts += "4700 SpeechEnded last_voiced_ms=4500\n4860 SpeechStarted onset_ms=4800 evidence.gate_pct=10\n"
+    assert "PausePlayout epoch=1" not in did("speaking", facts)
+    assert "PausePlayout epoch=1" in did("speaking", facts + "4900 EvidenceChanged evidence.voiced_ms=100 evidence.gate_pct=90")
+
+
+def test_nothing_pauses_the_last_words(did):
+    """Otherwise a reply would be cut in its last syllable, which nobody wants to miss."""
+    last = "4000 PlayoutAdvanced epoch=1 heard_ms=1300 left_ms=300 is_made=true\n4060 SpeechStarted onset_ms=4000"
+    assert "PausePlayout epoch=1" not in did("speaking", last)
+    assert "PausePlayout epoch=1" in did("speaking", last.replace(" is_made=true", "")), "there may be more to come"
+    assert "PausePlayout epoch=1" in did("speaking", last.replace("left_ms=300", "left_ms=301"))
+
+
+def test_a_notice_is_heard_out(did):
+    """Otherwise a cough would be a way around what everybody has to hear."""
+    notice = "set uninterruptible_ms=800"
+    facts = "4060 SpeechStarted onset_ms=4000\n"
+    speech = facts + "4900 EvidenceChanged evidence.voiced_ms=900\n"
+    for more in (facts, speech, speech + '5000 PartialHeard text="stop"', speech + '5000 FinalHeard text="stop"'):
+        assert not any("->" in line for line in did("speaking", more, notice) if "near_end" not in line)
+    heard = speech + "5000 PlayoutAdvanced epoch=1 heard_ms=800 left_ms=900\n5020 EvidenceChanged evidence.voiced_ms=920"
+    assert did("speaking", heard, notice)[0] == "SPEAKING -> LISTENING"
+    assert did("speaking", facts + "4100 ClientCancelled epoch=1", notice)[0] == "SPEAKING -> LISTENING"
+
+
+def test_the_words_of_a_rejected_candidate_are_asked_for(did):
+    """Otherwise a recogniser that waits for more says too late that it was a 'stop'."""
+    facts = "4060 SpeechStarted onset_ms=4000\n4460 Timer VERDICT\n4500 SpeechEnded last_voiced_ms=4300 evidence.voiced_ms="
+    assert "FinalizeUtterance" in did("speaking", f"{facts}300")
+    assert "FinalizeUtterance" not in did("speaking", f"{facts}199")
+    assert "FinalizeUtterance" not in did("speaking", f"{facts}300 evidence.gate_pct=10")
 
 
 @pytest.mark.parametrize("interruption", ["client_only", "disabled"])

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from voicefsm.context import Context, NearEnd
-from voicefsm.events import Evidence, EvidenceChanged, SessionOpened, SpeechEnded, SpeechFinished, SpeechStarted
+from voicefsm.events import (
+    UNKNOWN_DB,
+    Evidence,
+    EvidenceChanged,
+    FinalHeard,
+    SessionOpened,
+    SpeechEnded,
+    SpeechFinished,
+    SpeechStarted,
+    Timer,
+    TimerFired,
+)
 from voicefsm.machine import step
 
 
@@ -46,3 +57,35 @@ def test_a_release_of_the_talk_button_is_remembered(is_over):
         step(context, SpeechEnded(1500, 1300))
     step(context, SpeechFinished(1600))
     assert context.is_released
+
+
+def say(context: Context, at_ms: int, *stretches: tuple[int, int], text: str = "hello") -> None:
+    """A whole turn: stretches of (length, level), words, and the silence that ends it; or the time-out of one without words."""
+    for voiced_ms, near_db in stretches:
+        step(context, SpeechStarted(at_ms, at_ms, Evidence(60, near_db)))
+        step(context, SpeechEnded(at_ms + 300, at_ms + 100, Evidence(voiced_ms, near_db)))
+        at_ms += 301
+    if text:
+        step(context, FinalHeard(at_ms, text))
+    for timer in (Timer.END_OF_TURN, Timer.WORDS):
+        if context.is_armed(timer):
+            step(context, TimerFired(context.deadlines[timer], timer))
+
+
+def test_the_users_level_is_learned_from_turns_that_are_answered():
+    """Otherwise nobody could tell the user from a neighbour, or a neighbour's level would be taken for the user's."""
+    context = Context()
+    step(context, SessionOpened(0))
+    say(context, 100, (500, -20), text="")
+    assert context.usual_db == UNKNOWN_DB, "a noise without words"
+    say(context, 10_000, (100, -10), (600, -30), (200, -40))
+    assert context.usual_db == -30, "the longest stretch"
+
+
+@pytest.mark.parametrize(("level_db", "usual_db"), [(-20, -25), (-30, -30), (-38, -32), (UNKNOWN_DB, -30)])
+def test_the_users_level_follows(level_db, usual_db):
+    """Otherwise who steps back from the microphone would never be heard again, or who comes near would have been a neighbour."""
+    context = Context(usual_db=-30)
+    step(context, SessionOpened(0))
+    say(context, 100, (600, level_db))
+    assert context.usual_db == usual_db
