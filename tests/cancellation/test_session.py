@@ -10,17 +10,15 @@ import itertools
 from contextlib import suppress
 from typing import Any
 
-import pytest
-
+from voicefsm.context import State
 from voicefsm.errors import BackendError
 from voicefsm.ports import Hypothesis
 from voicefsm.runtime.session import Session
+from voicefsm.simulation import virtual
 from voicefsm.simulation.client import Habits, SimulatedClient
 from voicefsm.simulation.fakes import FakeLanguageModel, FakeRecognizer, FakeSynthesizer, FakeVoice
 from voicefsm.simulation.stage import Stage, saying
 from voicefsm.values import Backend
-
-pytestmark = pytest.mark.looptime
 
 STORY = "Once upon a time there was a king. He had a very long story to tell. It went on and on."
 SPEECH = [(200, 1200), (2600, 2900), (3600, 4800)]
@@ -69,53 +67,69 @@ def assert_nothing_is_left(scene: Stage, moment: Any) -> None:
     assert [canceller.closed for canceller in scene.cancellers] == [1] if scene.witness.opened else True
 
 
-async def test_cancelled_at_any_time() -> None:
+def test_cancelled_at_any_time() -> None:
     """Otherwise there is a moment at which a client that vanishes leaks a task, a stream, native memory or a file."""
-    states = set()
-    for ms in range(7, LAST_MS, 50):
-        scene = stage()
-        await cancelled_after(scene, ms=ms)
-        assert_nothing_is_left(scene, f"{ms} ms")
-        states |= {step.after for step in scene.witness.steps[-1:]}
-    assert {state.name for state in states} >= {"IDLE", "LISTENING", "PROCESSING", "SPEAKING", "INTERRUPTING"}
+    states = {virtual.run(state_after(ms)) for ms in range(7, LAST_MS, 50)}
+    assert {state.name for state in states if state} >= {"IDLE", "LISTENING", "PROCESSING", "SPEAKING", "INTERRUPTING"}
 
 
-async def test_cancelled_at_every_turn_of_the_loop() -> None:
+async def state_after(ms: int) -> State | None:
+    """The state in which the session was cancelled then."""
+    scene = stage()
+    await cancelled_after(scene, ms=ms)
+    assert_nothing_is_left(scene, f"{ms} ms")
+    return scene.witness.steps[-1].after if scene.witness.steps else None
+
+
+def test_cancelled_at_every_turn_of_the_loop() -> None:
     """Otherwise there is an await at the beginning of a session that does not survive cancellation."""
-    for steps in range(1, 60):
-        scene = stage()
-        await cancelled_after(scene, steps=steps)
-        assert_nothing_is_left(scene, f"{steps} turns of the loop")
+    for turns in range(1, 60):
+        virtual.run(cancelled_at(0, turns))
 
 
-async def test_cancelled_at_the_turns_around_every_change_of_state() -> None:
+def test_cancelled_at_the_turns_around_every_change_of_state() -> None:
     """Otherwise a cancellation that meets an order half carried out leaks what the order began."""
+    moments = virtual.run(moments_of_orders())
+    assert len(moments) > 15
+    for at_ms, turns in itertools.product(moments, range(0, 8, 2)):
+        virtual.run(cancelled_at(at_ms, turns))
+
+
+async def cancelled_at(at_ms: int, turns: int) -> None:
+    """Cancelled after so much time, and so many turns of the loop."""
+    scene = stage()
+    await cancelled_after(scene, ms=at_ms, steps=turns)
+    assert_nothing_is_left(scene, f"{at_ms} ms and {turns} turns of the loop")
+
+
+async def moments_of_orders() -> list[int]:
+    """When something is ordered in the conversation."""
     scene = stage()
     session = scene.session()
     client = SimulatedClient(session, speech=SPEECH, script=[(LAST_MS, Session.hang_up)], habits=Habits(latency_ms=10))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(client.run())
         await session.run()
-    moments = sorted({step.fact.at_ms for step in scene.witness.steps if step.effects})
-    assert len(moments) > 15
-    for at_ms, turns in itertools.product(moments, range(0, 8, 2)):
-        again = stage()
-        await cancelled_after(again, ms=at_ms, steps=turns)
-        assert_nothing_is_left(again, f"{at_ms} ms and {turns} turns")
+    return sorted({step.fact.at_ms for step in scene.witness.steps if step.effects})
 
 
-async def test_cancelled_while_it_ends() -> None:
+def test_cancelled_while_it_ends() -> None:
     """Otherwise a client that hangs up and then vanishes leaks what a hang-up alone would have closed."""
     for turns in range(30):
-        scene = stage()
-        session = scene.session()
-        running = asyncio.create_task(session.run(), name="session")
-        await asyncio.sleep(3)
-        session.hang_up()
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-        assert scene.remains() == [], turns
-        assert len(scene.witness.closed) == 1
+        virtual.run(cancelled_while_it_ends(turns))
+
+
+async def cancelled_while_it_ends(turns: int) -> None:
+    """Hung up, and cancelled so many turns of the loop later."""
+    scene = stage()
+    session = scene.session()
+    running = asyncio.create_task(session.run(), name="session")
+    await asyncio.sleep(3)
+    session.hang_up()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert scene.remains() == [], turns
+    assert len(scene.witness.closed) == 1

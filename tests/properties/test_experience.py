@@ -111,7 +111,8 @@ class World:
         """Words that have to be asked, and when they were recognised."""
         self.history: list[tuple[Epoch, list[str]]] = []
         """What the model was asked, without what was taken back."""
-        self.is_opening = False
+        self.is_opening = self.is_listening = False
+        """The recogniser's stream: asked for, open. What is said meanwhile waits for it; nothing is heard of one that died."""
         self.is_flickering = False
         """The recogniser guesses at a word that nobody said: with enough speech it may count, by itself it may not."""
         self.free_ms = 0
@@ -326,7 +327,7 @@ class World:
 
     def tick(self) -> None:
         if self.is_opening:
-            self.is_opening = False
+            self.is_opening, self.is_listening = False, True
             self.tell(ev.RecognitionOpened(self.now_ms))
         if self.reply is not None and self.is_speaking:
             self.tell(ev.EvidenceChanged(self.now_ms, ev.Evidence(voiced_ms=self.stretch.voiced_ms)))
@@ -400,6 +401,12 @@ class World:
         self.recognise(new)
         text = " ".join([*self.utterance[: self.shown], *([extra] if extra else [])])
         self.tell(ev.PartialHeard(self.now_ms, text, stability))
+
+    def die(self) -> None:
+        """The recogniser's stream breaks: what it has shown is all that comes of those words."""
+        self.is_listening = False
+        self.utterance, self.shown = self.utterance[self.shown :], 0
+        self.tell(ev.RecognitionFailed(self.now_ms, "Gone.", retryable=True))
 
     def show_final(self) -> None:
         self.recognise(self.utterance[self.shown :])
@@ -484,7 +491,7 @@ class Conversation(RuleBasedStateMachine):
 
     # --- the recogniser ------------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.world.shown < len(self.world.utterance))
+    @precondition(lambda self: self.world.is_listening and self.world.shown < len(self.world.utterance))
     @rule(count=st.integers(1, 3), stability=st.sampled_from([0.5, 1.0]))
     def recogniser_shows_words(self, count: int, stability: float) -> None:
         self.world.show_partial(count, stability=stability)
@@ -494,7 +501,7 @@ class Conversation(RuleBasedStateMachine):
     def recogniser_repeats_itself(self) -> None:
         self.world.show_partial(0)
 
-    @precondition(lambda self: self.world.is_speaking)
+    @precondition(lambda self: self.world.is_listening and self.world.is_speaking)
     @rule()
     def recogniser_flickers(self) -> None:
         self.world.is_flickering = True
@@ -502,12 +509,12 @@ class Conversation(RuleBasedStateMachine):
         self.world.is_flickering = False
         self.world.show_partial(0)
 
-    @precondition(lambda self: self.world.shown)
+    @precondition(lambda self: self.world.is_listening and self.world.shown)
     @rule()
     def recogniser_dies(self) -> None:
-        self.something_else_happens("deaf")
+        self.world.die()
 
-    @precondition(lambda self: self.world.utterance)
+    @precondition(lambda self: self.world.is_listening and self.world.utterance)
     @rule()
     def recogniser_finalises(self) -> None:
         self.world.show_final()
@@ -524,7 +531,7 @@ class Conversation(RuleBasedStateMachine):
 
     # --- shortcuts to where it becomes interesting ---------------------------------------------------------------------------
 
-    @precondition(lambda self: self.world.reply is None and self.can_begin_to_speak())
+    @precondition(lambda self: self.world.is_listening and self.world.reply is None and self.can_begin_to_speak())
     @rule(words=st.integers(1, 2))
     def user_asks(self, words: int) -> None:
         self.user_begins_to_speak()
@@ -546,7 +553,7 @@ class Conversation(RuleBasedStateMachine):
         self.user_begins_to_speak()
         if kind != "none":
             self.user_says(kind, 0)
-            for _ in range(shown):
+            for _ in range(shown if self.world.is_listening else 0):
                 self.world.show_partial(1)
         self.world.wait(ms)
 
@@ -564,9 +571,8 @@ class Conversation(RuleBasedStateMachine):
                 world.tell(ev.ClientCancelled(at, {"stop": NO_EPOCH, "stop live": live, "stop first": Epoch(1)}[what]))
             case "release":
                 world.tell(ev.SpeechFinished(at))
-            case "deaf":
-                world.utterance, world.shown = world.utterance[world.shown :], 0
-                world.tell(ev.RecognitionFailed(at, "Gone.", retryable=True))
+            case "deaf" if world.is_listening:
+                world.die()
             case "dumb" if reply is not None and not reply.model_is_done:
                 reply.model_is_done = True
                 world.tell(ev.BackendFailed(at, live, Backend.LLM, "It failed."))
@@ -609,6 +615,8 @@ class Conversation(RuleBasedStateMachine):
         world = self.world
         if world.is_speaking:
             self.user_falls_silent()
+        if world.utterance and not world.is_listening:
+            world.wait(world.turns.asr_reopen_ms_max)
         if world.utterance:
             world.show_final()
         world.tell(ev.SpeechFinished(world.now_ms))

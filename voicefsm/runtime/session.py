@@ -13,6 +13,9 @@ carries the orders out, all of them, before it takes the next. It is the only ca
 
 All tasks belong to one TaskGroup: whatever ends the session ends them. An error that nobody expected ends this session and no
 other.
+
+A session holds its parts and none of them holds the session: what they call back are functions of what they need. So a closed
+session is gone with its last reference, and leaves nothing to the cyclic garbage collector.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import voicefsm
@@ -46,8 +50,10 @@ from voicefsm.machine import step
 from voicefsm.ports import Clock, Journal, Observer, RecognitionRequest, Samples, Step
 from voicefsm.runtime import messages
 from voicefsm.runtime.ears import Ears
+from voicefsm.runtime.groups import first_error, raised
 from voicefsm.runtime.hearing import Heard, HeardEdge, Hearing
 from voicefsm.runtime.history import History
+from voicefsm.runtime.inbox import Inbox
 from voicefsm.runtime.interpreter import Interpreter
 from voicefsm.runtime.invariants import Invariants
 from voicefsm.runtime.journal import FORMAT, plain, record_of, until, utc_now
@@ -94,18 +100,18 @@ class Session:
         """`wall_clock` goes into the journal and nowhere else."""
         self.session_id = session_id
         self.plan = plan
-        self.outbox = Outbox(plan.session.outbox_messages_max, check=self._check_leaving)
         self._clock = SessionClock(clock)
         self._journal, self._observer = journal, observer
         self._wall_clock = wall_clock
         self._context = Context(settings=plan.turns, language_code=plan.language_code)
-        self._inbox: asyncio.Queue[Fact] = asyncio.Queue(plan.session.inbox_facts_max)
-        self._overflow: TooMuch | None = None
+        self._inbox = Inbox(plan.session.inbox_facts_max)
+        self._tell = self._inbox.put
         self._timer = DeadlineTimer(self._clock, self._tell)
         self._wake_pump, self._has_room = asyncio.Event(), asyncio.Event()
         self._turn_clock = TurnClock()
         self._playout = Playout(plan.output_format.rate_hz, plan.playout)
         self._invariants = Invariants(self._playout.unheard_samples_max)
+        self.outbox = Outbox(plan.session.outbox_messages_max, check=self._gate())
         self._reference = Reference(plan.output_format.rate_hz, plan.hearing.aec)
         self._hearing, self.echo_canceller = self._open_hearing(senses)
         self._ears = self._open_ears(senses)
@@ -120,7 +126,7 @@ class Session:
             now=self._clock.now_ms,
             tell=self._tell,
             wake=self._wake_pump.set,
-            room=self._wait_for_room,
+            room=partial(_wait_for_room, self._playout, self._has_room),
         )
         self._audio_origin_ms, self._paced_ms = 0.0, 0
         self._typed_ms: deque[int] = deque()
@@ -141,6 +147,15 @@ class Session:
             client_echo_cancellation=self.plan.client_echo_cancellation,
         )
         return hearing, "none" if self.plan.client_echo_cancellation else canceller.name
+
+    def _gate(self) -> Callable[[messages.Outbound], None]:
+        """Nothing leaves that must not: see invariants.py."""
+        invariants, context, playout, clock = self._invariants, self._context, self._playout, self._clock
+
+        def check(message: messages.Outbound) -> None:
+            invariants.leaving(message, live=context.epoch, heard_sample=playout.far_end_sample(clock.now_ms()))
+
+        return check
 
     def _open_ears(self, senses: Senses) -> Ears:
         return Ears(
@@ -164,18 +179,25 @@ class Session:
         self._open()
         ended: EndSession | None = None
         try:
-            async with asyncio.TaskGroup() as tasks:
-                self._interpreter.tasks = tasks
-                pump = tasks.create_task(self._pump(), name=f"pump {self.session_id}")
-                ended = await self._serve_inbox()
-                pump.cancel()
-                self._interpreter.stop()
-            return ended
+            ended = await self._converse()
         except ExceptionGroup as group:
-            self.fault = _first(group)
-            raise self.fault from group
+            self.fault = first_error(group)
+        except asyncio.CancelledError as error:
+            raise error.with_traceback(None)  # noqa: B904 (the same one, without the frames that keep it)
         finally:
+            faults = [] if self.fault is None else [self.fault]
             self._close(*self._end_of(ended))
+            self._let_go()
+        return ended if ended is not None else raised(faults)
+
+    async def _converse(self) -> EndSession:
+        async with asyncio.TaskGroup() as tasks:
+            self._interpreter.tasks = tasks
+            pump = tasks.create_task(self._pump(), name=f"pump {self.session_id}")
+            ended = await self._serve_inbox()
+            pump.cancel()
+            self._interpreter.stop()
+        return ended
 
     def _open(self) -> None:
         plan = self.plan
@@ -215,6 +237,11 @@ class Session:
         self._observer.session_closed(self.session_id, reason, message)
         self.outbox.close()
 
+    def _let_go(self) -> None:
+        """Errors and tasks hold the frames they passed, and those hold the session: it must not hold them. See groups.py."""
+        self.fault = None
+        del self._interpreter.tasks
+
     def _losses(self) -> dict[str, int]:
         """What was dropped, and is worth a line."""
         return {
@@ -226,10 +253,7 @@ class Session:
     async def _serve_inbox(self) -> EndSession:
         """Fact by fact, until an order ends the session."""
         while True:
-            fact = await self._inbox.get()
-            if self._overflow is not None:
-                raise self._overflow
-            ended = self._take(fact)
+            ended = self._take(await self._inbox.get())
             if ended is not None:
                 return ended
 
@@ -260,10 +284,6 @@ class Session:
             self._journal.write("refused", fact.at_ms, {"fact": record_of(fact), "before": self._context.state.value})
             raise
 
-    def _check_leaving(self, message: messages.Outbound) -> None:
-        """Nothing leaves that must not: see invariants.py."""
-        self._invariants.leaving(message, live=self._context.epoch, heard_sample=self._playout.far_end_sample(self._clock.now_ms()))
-
     def _record(self, taken: Step) -> None:
         self._journal.write(
             "step",
@@ -276,16 +296,6 @@ class Session:
                 "until": until(self._context),
             },
         )
-
-    def _tell(self, fact: Fact) -> None:
-        """Put a fact into the inbox. When it is full the session is beyond saving: it ends with the reason."""
-        try:
-            self._inbox.put_nowait(fact)
-        except asyncio.QueueFull:
-            self._overflow = TooMuch(
-                f"More than {self._inbox.maxsize} facts wait for the session's machine.",
-                remedy="Send slower, or check the server's load.",
-            )
 
     # --- what the client says ------------------------------------------------------------------------------------------------
 
@@ -407,12 +417,6 @@ class Session:
             self._tell_playout(now_ms)
             await self._wait_for_pump(now_ms)
 
-    async def _wait_for_room(self) -> None:
-        """Until the playout takes more of the voice: what waits here is memory, and lost when the user barges in."""
-        while not self._playout.has_room():
-            self._has_room.clear()
-            await self._has_room.wait()
-
     async def _wait_for_pump(self, now_ms: int) -> None:
         """Until something new comes, or the pacing allows more, or the end may have been reached."""
         times = (self._playout.next_take_ms(now_ms), self._playout.next_check_ms(now_ms))
@@ -425,14 +429,15 @@ class Session:
             return
 
 
+async def _wait_for_room(playout: Playout, has_room: asyncio.Event) -> None:
+    """Until the playout takes more of the voice: what waits here is memory, and lost when the user barges in."""
+    while not playout.has_room():
+        has_room.clear()
+        await has_room.wait()
+
+
 def _fact_of(edge: HeardEdge, now_ms: int) -> SpeechStarted | SpeechEnded:
     """An edge, on the clock of the machine."""
     if edge.kind is EdgeKind.STARTED:
         return SpeechStarted(now_ms, max(0, now_ms - edge.onset_ago_ms), edge.evidence)
     return SpeechEnded(now_ms, max(0, now_ms - edge.last_voiced_ago_ms), edge.evidence)
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    """The error that ended a task group; the others followed from it."""
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, ExceptionGroup) else error

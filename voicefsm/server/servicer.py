@@ -30,6 +30,7 @@ from voicefsm.errors import (
     VoiceFsmError,
 )
 from voicefsm.ports import Clock, Journal, Observer
+from voicefsm.runtime.groups import first_error, raised
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.session import Session
 from voicefsm.server import codec
@@ -156,17 +157,24 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             session_id, plan, self._senses, clock=self._clock, journal=self._open_journal(session_id), observer=self._observer
         )
         self._sessions.add(session)
+        faults: list[Exception] = []
         try:
-            async with asyncio.TaskGroup() as tasks:
-                writer = tasks.create_task(_write(session, call), name=f"writer {session_id}")
-                try:
-                    return await _run(session, requests)
-                finally:
-                    await _farewell(writer)
+            return await _converse(session, requests, call)
         except ExceptionGroup as group:
-            raise _first_of(group) from group
+            faults.append(first_error(group))
         finally:
             self._sessions.discard(session)
+        return raised(faults)
+
+
+async def _converse(session: Session, requests: AsyncGenerator[pb.ConverseRequest], call: Call) -> SessionEnded:
+    """The session, its reader and its writer."""
+    async with asyncio.TaskGroup() as tasks:
+        writer = tasks.create_task(_write(session, call), name=f"writer {session.session_id}")
+        try:
+            return await _run(session, requests)
+        finally:
+            await _farewell(writer)
 
 
 async def _run(session: Session, requests: AsyncGenerator[pb.ConverseRequest]) -> SessionEnded:
@@ -225,9 +233,3 @@ async def _farewell(writer: asyncio.Task[None]) -> None:
     """
     await asyncio.wait([writer], timeout=_FAREWELL_S_MAX)
     writer.cancel()
-
-
-def _first_of(group: ExceptionGroup[Exception]) -> Exception:
-    """The error that ended a task group; the others followed from it."""
-    error = group.exceptions[0]
-    return _first_of(error) if isinstance(error, ExceptionGroup) else error

@@ -21,6 +21,7 @@ from voicefsm.context import Context, TurnSettings
 from voicefsm.effects import EndSession
 from voicefsm.errors import VoiceFsmError
 from voicefsm.ports import Hypothesis, Journal, Samples, Step
+from voicefsm.runtime.groups import first_error, raised
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.messages import AudioFormat, Encoding
 from voicefsm.runtime.plan import Senses, SessionPlan, SessionSettings
@@ -180,15 +181,20 @@ class Stage:
         """Hold one session to its end; raises what ended it if that was an error, of the session or of its client."""
         session = self.session()
         self.client = SimulatedClient(session, speech=speech, script=script, habits=habits)
+        errors: list[Exception] = []
         try:
-            async with asyncio.TaskGroup() as tasks:
-                client = tasks.create_task(self.client.run(), name="client")
-                ended = await session.run()
-                if not self.client.habits.reads:
-                    client.cancel()
-            return ended
+            return await self._hold(session)
         except ExceptionGroup as group:
-            raise _first(group) from group
+            errors.append(first_error(group))
+        return raised(errors)
+
+    async def _hold(self, session: Session) -> EndSession:
+        async with asyncio.TaskGroup() as tasks:
+            client = tasks.create_task(self.client.run(), name="client")
+            ended = await session.run()
+            if not self.client.habits.reads:
+                client.cancel()
+        return ended
 
     def remains(self) -> list[str]:
         """What a session left behind: tasks, open streams, native memory, an open journal. Nothing, if all is well."""
@@ -208,8 +214,3 @@ def _tasks() -> set[asyncio.Task[Any]]:
     with suppress(RuntimeError):
         return {task for task in asyncio.all_tasks() if not task.done()}
     return set()
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, ExceptionGroup) else error

@@ -1,0 +1,55 @@
+"""Fakes that take a moment to let go, as servers do: without it nobody could be cancelled while a stream is being closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+
+from voicefsm.ports import GenerationRequest, RecognitionRequest, SynthesisRequest
+from voicefsm.simulation.fakes import (
+    FakeLanguageModel,
+    FakeRecognitionStream,
+    FakeRecognizer,
+    FakeSynthesisStream,
+    FakeSynthesizer,
+)
+
+LINGER_S = 0.01
+
+
+class LingeringRecognizer(FakeRecognizer):
+    """Its streams are left slowly."""
+
+    @asynccontextmanager
+    async def open(self, request: RecognitionRequest) -> AsyncGenerator[FakeRecognitionStream]:
+        async with super().open(request) as stream:
+            try:
+                yield stream
+            finally:
+                await asyncio.sleep(LINGER_S)
+
+
+class LingeringSynthesizer(FakeSynthesizer):
+    """Its streams are entered and left slowly."""
+
+    @asynccontextmanager
+    async def open(self, request: SynthesisRequest) -> AsyncGenerator[FakeSynthesisStream]:
+        async with super().open(request) as stream:
+            await asyncio.sleep(LINGER_S)
+            try:
+                yield stream
+            finally:
+                await asyncio.sleep(LINGER_S)
+
+
+class LingeringLanguageModel(FakeLanguageModel):
+    """Its replies are closed slowly."""
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str]:
+        async with aclosing(super().stream(request)) as pieces:
+            try:
+                async for piece in pieces:
+                    yield piece
+            finally:
+                await asyncio.sleep(LINGER_S)

@@ -1,0 +1,105 @@
+"""Every await point of the runtime is cancelled once, in each way it is reached; whatever is cancelled there, nothing is left.
+
+The points are found in the source, the places in a conversation that is watched (awaits.py). Each place is cancelled in two ways:
+the task that stands there, as when an order cancels a reply; and the session, as when its client vanishes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.cancellation.awaits import Place, Watch, assert_all_were_visited, describe, sources, within
+from tests.cancellation.lingering import LingeringLanguageModel, LingeringRecognizer, LingeringSynthesizer
+from voicefsm.errors import BackendError
+from voicefsm.ports import Hypothesis
+from voicefsm.runtime.session import Session
+from voicefsm.simulation import virtual
+from voicefsm.simulation.client import SimulatedClient
+from voicefsm.simulation.fakes import FakeVoice
+from voicefsm.simulation.stage import Stage, plan_with, saying
+from voicefsm.values import Backend
+
+SOURCES = sources("runtime")
+EXCUSED = {
+    "runtime/reply.py write: exit aclosing(model.stream(request))": "its body never waits; the generator itself is cancelled",
+}
+"""Points at which nobody can be cancelled, since nobody ever waits there."""
+
+STORY = "Once upon a time there was a king. He had a very long story to tell. It went on and on."
+SPEECH = [(200, 1200), (2600, 2900), (3600, 4800)]
+"""A question; a backchannel; a barge-in."""
+LAST_MS = 6500
+END_S_MAX = 60
+"""Virtual; longer than what deadlines take to end a session that is left alone."""
+
+
+def stage() -> Stage:
+    """A conversation with everything in it: an ASR stream that dies, a voice that runs ahead, a backchannel, a barge-in."""
+    gone = BackendError(Backend.ASR, "Gone.")
+    first: list[tuple[int, Hypothesis | BackendError]] = [*saying((1200, "tell me a story")), (2000, gone)]
+    second: list[tuple[int, Hypothesis | BackendError]] = [
+        (700, Hypothesis("okay", is_final=False)),
+        (2000, Hypothesis("wait what time is it", is_final=False)),
+    ]
+    return Stage(
+        plan_with(playout={"synthesis_ahead_ms_max": 1000}, turns={"idle_ms_max": 5000}),
+        recognizer=LingeringRecognizer(scripts=[first, second], open_ms=30),
+        model=LingeringLanguageModel([STORY, "It is noon."], token_ms=40),
+        synthesizer=LingeringSynthesizer(FakeVoice(chunk_period_ms=10)),
+    )
+
+
+async def converse(watch: Watch, scene: Stage, *, cancels_session: bool = False) -> None:
+    """Hold the conversation to its end, whatever the watch does to it."""
+    session = scene.session()
+    client = SimulatedClient(session, speech=SPEECH, script=[(LAST_MS, Session.hang_up)])
+    with watch:
+        running = asyncio.create_task(session.run(), name="session")
+        talking = asyncio.create_task(client.run(), name="client")
+        running.add_done_callback(lambda _: talking.cancel())
+        if cancels_session:
+            watch.whom = lambda: running
+        await asyncio.wait([running], timeout=END_S_MAX)
+        await asyncio.wait([talking])
+    assert running.done()
+    if not running.cancelled():
+        running.result()
+
+
+async def look(watch: Watch) -> None:
+    """Only watch."""
+    await converse(watch, stage())
+
+
+def places() -> list[Place]:
+    """Where the tasks of the conversation stand."""
+    watch = Watch()
+    virtual.run(look(watch))
+    return within(watch.places, SOURCES)
+
+
+def test_every_await_point_is_visited() -> None:
+    """Otherwise there is an await in the runtime of which the next test says nothing."""
+    assert_all_were_visited(SOURCES, places(), EXCUSED)
+
+
+@pytest.mark.parametrize("cancels_session", [False, True], ids=["the task", "the session"])
+def test_cancelled_at_every_place(*, cancels_session: bool) -> None:
+    """Otherwise there is an await at which a cancellation leaks a task, a stream, native memory or a file."""
+    found = places()
+    assert len(found) > 12
+    for place in found:
+        virtual.run(cancelled_at(place, cancels_session=cancels_session))
+
+
+async def cancelled_at(place: Place, *, cancels_session: bool) -> None:
+    """Hold the conversation, cancel it there, and look what is left."""
+    scene, watch, where = stage(), Watch(place), describe(place)
+    await converse(watch, scene, cancels_session=cancels_session)
+    assert watch.has_cancelled, where
+    assert scene.remains() == [], where
+    assert len(scene.witness.closed) == 1, where
+    assert scene.journal.records[-1][0] == "end", where
+    assert [canceller.closed for canceller in scene.cancellers] == [1], where
