@@ -37,15 +37,19 @@ def leave_audio_in_the_outbox(patch):
     patch.setattr(Outbox, "cut_audio", ignored)
 
 
+_DECISIONS = (Timer.VERDICT, Timer.DECISION)
+"""Either is enough to end a pause."""
+
+
 def forget_the_decision_deadline(patch):
     true = Context.arm
-    patch.setattr(Context, "arm", lambda self, timer, at_ms: None if timer is Timer.DECISION else true(self, timer, at_ms))
+    patch.setattr(Context, "arm", lambda self, timer, at_ms: None if timer in _DECISIONS else true(self, timer, at_ms))
 
 
 def give_the_decision_a_minute(patch):
     """The deadline is there, and far too late."""
     true = Context.arm
-    patch.setattr(Context, "arm", lambda self, timer, at_ms: true(self, timer, at_ms + 60_000 * (timer is Timer.DECISION)))
+    patch.setattr(Context, "arm", lambda self, timer, at_ms: true(self, timer, at_ms + 60_000 * (timer in _DECISIONS)))
 
 
 def commit_unheard_text(patch):
