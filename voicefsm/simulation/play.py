@@ -54,7 +54,8 @@ def plan_of(script: Script) -> SessionPlan:
     """The session a script asks for."""
     return dataclasses.replace(
         PLAN,
-        turns=script.turns,
+        # A word is one sample value here: it swings no more than a horn does.
+        turns=dataclasses.replace(script.turns, barge_in_swing_db_min=0),
         language_code=script.language_code,
         output_format=AudioFormat(Encoding.PCM16, script.output_rate_hz),
         client_echo_cancellation=True,
