@@ -20,8 +20,17 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NATIVE = Path("voicefsm/aec/native")
-# Nothing in it depends on the sign of zero or on NaN; overflow is clipped where it could matter.
-FLAGS = ("-std=c11", "-O3", "-ffast-math", "-fPIC", "-shared", "-Wall", "-Wextra")
+# Nothing in it depends on the sign of zero, on NaN or on the order of sums. Not -ffast-math, which says the same: a library linked
+# with that switches the whole process to flushing denormals when it is loaded.
+LOOSE = (
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-fassociative-math",
+    "-freciprocal-math",
+    "-ffinite-math-only",
+)
+FLAGS = ("-std=c11", "-O3", *LOOSE, "-fPIC", "-shared", "-Wall", "-Wextra")
 
 
 class NativeBuild(BuildHookInterface):  # type: ignore[type-arg]

@@ -18,7 +18,7 @@ from voicefsm.acoustics.delay import Delay, read
 from voicefsm.acoustics.loudspeaker import Distortion, played
 from voicefsm.acoustics.rooms import random_room, responses
 from voicefsm.acoustics.signals import Signal, active_level_db, at_active_level, gain, pcm, through
-from voicefsm.aec.kalman import KalmanCanceller
+from voicefsm.aec.kalman import ASK_THE_GATE, KalmanCanceller
 from voicefsm.audio import mulaw
 from voicefsm.audio.samples import RATE_HZ
 
@@ -29,6 +29,8 @@ _ACTIVE_DB = 28.0
 """The talker counts as speaking within this much of his level ..."""
 _BRIDGED_HOPS = 12
 """... and in pauses up to this long."""
+_WRONG_SHARE = 0.08
+_UNKNOWN_SHARE = 0.35
 
 
 def _pick(random: np.random.Generator, items: list) -> object:
@@ -98,8 +100,8 @@ def channel(random: np.random.Generator, mic: Signal) -> Signal:
 
 def reports(random: np.random.Generator, delay: Delay) -> tuple[np.ndarray, np.ndarray]:
     """Where the gateway believes the reference to be, relative to the microphone, per sample; the hops at which it found a jump."""
-    every, late, error = random.choice([(20, 20), (2, 1), (2, 8)]), None, random.uniform(-10, 10) * RATE_HZ / 1000
-    every, late = int(every[0]), int(every[1])
+    every, late = (int(x) for x in random.choice([(20, 20), (20, 20), (2, 1), (2, 8)]))
+    error = random.uniform(-10, 10) * RATE_HZ / 1000
     track, hops = delay.samples(0, SAMPLES)[::HOP], SAMPLES // HOP
     believed, moved, last, known = np.zeros(hops), np.zeros(hops, bool), None, 0
     precise = random.random() < 0.8
@@ -121,18 +123,22 @@ def reports(random: np.random.Generator, delay: Delay) -> tuple[np.ndarray, np.n
 def scene(seed: int, corpus: Corpus) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Microphone, aligned reference (PCM), truth per hop, hops of jumps."""
     random = np.random.default_rng([seed, 77])
-    room = responses(random_room(int(random.integers(1 << 30))))
+    room = responses(
+        random_room(
+            int(random.integers(1 << 30)), rt60_s=float(random.choice([random.uniform(0.15, 0.7), random.uniform(0.5, 0.7)]))
+        )
+    )
     kind = str(random.choice(["far", "double", "near"], p=[0.34, 0.56, 0.1]))
     far, who = far_end(random, corpus) if kind != "near" else (np.zeros(SAMPLES), 0)
     far = pcm(far) / 32767
-    near_db, against_echo = random.uniform(-42, -18), random.choice([-15, -10, -10, -5, 0, 0, 5, 10, 15])
+    near_db, against_echo = random.uniform(-42, -18), random.choice([-15, -10, -10, -10, -5, 0, 0, 5, 10, 15])
     near = np.zeros(SAMPLES)
     if kind != "far":
         near = at_active_level(through(near_end(random, corpus, who), room.near), near_db)
     delay = Delay(
         ms=float(random.choice([0, random.uniform(0, 60), random.uniform(60, 500)])),
         drift_ppm=float(random.choice([0, 0, random.uniform(-120, 120)])),
-        jump_ms=float(random.choice([0, 0, 0, random.uniform(-100, 200)])),
+        jump_ms=float(random.choice([0, random.uniform(-100, 200)])),
         jump_at_s=float(random.uniform(3, SECONDS - 3)),
     )
     echo = np.zeros(SAMPLES)
@@ -147,9 +153,21 @@ def scene(seed: int, corpus: Corpus) -> tuple[np.ndarray, np.ndarray, np.ndarray
         mic = mic + noise(random, SAMPLES, corpus.near) * gain(near_db - random.uniform(5, 25))
     mic = channel(random, mic)
     offset, moved = reports(random, delay)
+    if random.random() < _UNKNOWN_SHARE:
+        _hide(random, far, offset, moved)
     lead = _lead(random, delay)
+    if random.random() < _WRONG_SHARE:  # a client whose reports are wrong: the echo comes before its reference
+        lead -= int(random.uniform(0, 60) * RATE_HZ / 1000)
     aligned = read(far, np.arange(SAMPLES) - offset + lead)
     return pcm(mic), pcm(aligned), spoken(near), moved
+
+
+def _hide(random: np.random.Generator, far: Signal, offset: np.ndarray, moved: np.ndarray) -> None:
+    """A device that is late, and a client that does not know: until the echo was found by ear, the reference comes too early."""
+    begins = int(np.argmax(np.abs(far) > 0.01)) // HOP
+    found = min(len(moved) - 1, begins + int(random.uniform(60, 220)))
+    offset[: found * HOP] -= random.uniform(20, 420) * RATE_HZ / 1000
+    moved[found] = True
 
 
 def _lead(random: np.random.Generator, delay: Delay) -> int:
@@ -166,7 +184,7 @@ def features(mic: np.ndarray, far: np.ndarray, truth: np.ndarray, moved: np.ndar
             ear.moved()
         at = slice(hop * HOP, (hop + 1) * HOP)
         late = float(truth[max(0, hop - 3)])
-        ear.process(mic[at], far[at], speech=late if told else 0.15)
+        ear.process(mic[at], far[at], speech=late if told else ASK_THE_GATE)
         out.append(ear.features.astype(np.float16))
     ear.close()
     return np.array(out)
@@ -184,7 +202,7 @@ def main() -> None:
     first, end = map(int, arguments.seeds.split(":"))
     for seed in range(first, end):
         mic, far, truth, moved = scene(seed, corpus)
-        kept = features(mic, far, truth, moved, told=seed % 4 != 0)
+        kept = features(mic, far, truth, moved, told=seed % 3 == 0)
         np.savez_compressed(arguments.out / f"{seed:06}.npz", features=kept, truth=truth)
 
 

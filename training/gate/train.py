@@ -12,15 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-FEATURES, DENSE, UNITS = 100, 32, 48
+FEATURES, DENSE, UNITS = 160, 32, 48
 SEED = 7
 _JUDGING_FROM = 100000
 _CHUNK = 600
 _BATCH = 128
 _RUN = 6
 _ECHO = slice(40, 60)
-_FAR_WEIGHT = 2.0
+_ONSET_HOPS, _ONSET_WEIGHT = 12, 2.0
+_FAR_WEIGHT = 2.5
 """Hops without a talker while the assistant may be audible teach this much more: a false alarm there cuts an answer."""
+
+
+def onsets(truth: torch.Tensor) -> torch.Tensor:
+    """1 in the first `_ONSET_HOPS` of each stretch of speech: (batch, hops)."""
+    before = torch.nn.functional.pad(truth, (_ONSET_HOPS, 0))[:, :-_ONSET_HOPS]
+    return truth * (1 - before)
 
 
 class Net(torch.nn.Module):
@@ -37,6 +44,18 @@ class Net(torch.nn.Module):
         """(batch, hops, FEATURES) to logits (batch, hops)."""
         hidden, _ = self.gru(torch.relu(self.dense((x - self.mean) / self.std)), state)
         return self.out(hidden).squeeze(-1)
+
+    def go_on_from(self, weights: np.ndarray) -> None:
+        """The inverse of `exported`; what was folded stays folded."""
+        self.mean, self.std = torch.zeros(FEATURES), torch.ones(FEATURES)
+        parts = [self.dense.weight, self.dense.bias, self.gru.weight_ih_l0, self.gru.bias_ih_l0]
+        parts += [self.gru.weight_hh_l0, self.gru.bias_hh_l0, self.out.weight, self.out.bias]
+        at = 0
+        with torch.no_grad():
+            for part in parts:
+                values = torch.from_numpy(weights[at : at + part.numel()].copy())
+                part.copy_(values.reshape(part.T.shape).T if part.dim() == 2 else values)
+                at += part.numel()
 
     def exported(self) -> np.ndarray:
         """In the order of the C struct, with the normalisation folded into the dense layer."""
@@ -102,24 +121,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--begin-with", type=Path, help="weights of an earlier run, to go on from")
     arguments = parser.parse_args()
     torch.manual_seed(SEED)
     features, truth, teaching = load(arguments.data)
     sample = features[: min(teaching, 200)].float().reshape(-1, FEATURES)
     net = Net(sample.mean(0), sample.std(0) + 0.05)
+    if arguments.begin_with:
+        net.go_on_from(np.load(arguments.begin_with)["weights"])
     steps = arguments.epochs * teaching * features.shape[1] // (_BATCH * _CHUNK)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=steps + 1)
+    rate = 2e-3 if arguments.begin_with else 4e-3
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps + 1)
     random = np.random.default_rng(SEED)
     mean_loss = 0.0
     for step in range(steps):
         scenes = random.integers(teaching, size=_BATCH)
         starts = random.integers(features.shape[1] - _CHUNK + 1, size=_BATCH)
-        starts[random.random(_BATCH) < 0.3] = 0  # the beginning of a session, with a state of zeros, is worth more than its share
+        starts[random.random(_BATCH) < 0.4] = 0  # the beginning of a session, with a state of zeros, is worth more than its share
         x = torch.stack([features[i, s : s + _CHUNK] for i, s in zip(scenes, starts, strict=True)]).float()
         y = torch.stack([truth[i, s : s + _CHUNK] for i, s in zip(scenes, starts, strict=True)]).float()
         weight = 1 + (_FAR_WEIGHT - 1) * ((x[..., _ECHO].mean(-1) > -1.5) & (y == 0))
+        weight += (_ONSET_WEIGHT - 1) * onsets(y)
         weight[starts > 0, :40] = 0
         loss = torch.nn.functional.binary_cross_entropy_with_logits(net(x), y, weight)
         optimiser.zero_grad()
@@ -127,7 +151,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        mean_loss += (float(loss) - mean_loss) * 0.05
+        mean_loss += (loss.item() - mean_loss) * 0.05
         if step % 50 == 0:
             print(f"step {step}/{steps} loss {mean_loss:.4f}", flush=True)
         if step % 200 == 199:

@@ -70,7 +70,11 @@ class Playhead:
         self.by_ear = False
         """Hearing has replaced the reports."""
         self.playing = False
-        """The far end advances."""
+        """The far end advances, or what it rendered is still on its way."""
+        self._renders = False
+        """The client renders."""
+        self.begins = 0.0
+        """The first sample of this stretch. The echo of a late device begins after silence, not with the reply before."""
         self.moved = False
         """`follow` or `hear` moved it although it played on."""
 
@@ -95,14 +99,18 @@ class Playhead:
         moved, elapsed = report - self._report, (self._still_frames + 1) * FRAME_SAMPLES
         self._report = report
         self._still_frames = 0 if moved else self._still_frames + 1
-        if self.playing and self._still_frames < self._still_frames_max:
+        if self._renders and self._still_frames < self._still_frames_max:
             self._note(report)
         elif moved > 0:
             self._track.lock(round(report + self._bias) - self._clock)
-            self.playing = True
-            return min(moved, elapsed)
+            self.playing = self._renders = True
+            played = min(moved, elapsed)
+            self.begins = report - played
+            return max(0.0, played + self._bias)
         else:
-            self.playing = False
+            # Where the device is late, what was rendered before is still on its way: the far end goes on until its echo has come.
+            self._renders = False
+            self.playing = self.playing and self.position < report
         return None
 
     def hear(self, estimate: Estimate) -> None:

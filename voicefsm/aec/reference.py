@@ -33,6 +33,8 @@ MISSED_FRAMES_MAX = 10
 """The longest stretch of a start that is made up for."""
 
 _LATE_MAX = 3
+_WRONG_SAMPLES_MAX = 30 * SAMPLES_PER_MS
+"""By so much a report may claim to have rendered what was not sent yet."""
 _AHEAD_MS = 200
 """An echo that precedes its reference by so much is still found."""
 _ERROR_MS_MAX = 20.0
@@ -74,7 +76,7 @@ class Reference:
         self._resampler = Resampler(rate_hz, RATE_HZ)
         self._ring = Ring(settings.reference_keep_ms * SAMPLES_PER_MS)
         self._next_sample = 0
-        self._lead = settings.reference_lead_ms * SAMPLES_PER_MS
+        self._lead = self._lead_wanted = settings.reference_lead_ms * SAMPLES_PER_MS
         self._late = self._late_count = 0
         """By how many samples the ring falls short of what was read, and how often such samples came later."""
         self._playhead = Playhead(settings, step_samples=RATE_HZ / rate_hz)
@@ -173,7 +175,7 @@ class Reference:
         self._echo_samples, self._confidence = estimate.delay_samples, estimate.confidence
         if not self._reports:
             self._pacing.hear(estimate)
-        elif self.playing:
+        elif self.playing and self._lead == self._lead_wanted:  # a lead that was cut moved the echo, and no report is to blame
             self._playhead.hear(estimate)
 
     def _reported(self, far_end_sample: int | None) -> Samples:
@@ -193,9 +195,14 @@ class Reference:
     def _frame(self) -> Samples:
         position = self._playhead.position + self._ahead
         short = math.ceil(position) + FRAME_SAMPLES - self._ring.end
-        if 0 < short <= self._ahead:
+        if 0 < short <= self._ahead + _WRONG_SAMPLES_MAX:
             self._late = short
-        return _read(self._ring, position, self._playhead.track.slope)
+        frame = _read(self._ring, position, self._playhead.track.slope)
+        early = math.ceil(self._playhead.begins - self._lead_wanted - self._playhead.position)
+        if early > 0:
+            frame = frame.copy()
+            frame[:early] = 0
+        return frame
 
     @property
     def _ahead(self) -> int:

@@ -31,6 +31,10 @@ _UNSETTLED_FRAMES = 100 // FRAME_MS
 """After the far end began, what it rendered before its first report still reverberates without a reference."""
 _SURELY_ECHO = 0.2
 """Below this probability of near-end speech a frame teaches what the canceller achieves."""
+_SURELY_SPEECH = 0.9
+"""What it takes where residual echo alone could be as loud ..."""
+_ABOVE_ECHO_DB = 3
+"""... which is up to this much above the level expected of it."""
 _FADE = 10 ** (-0.7 / 10)
 """How fast an echo estimate fades per frame, as a power: slower than in any room that is fit for talking (an RT60 of 1.7 s)."""
 
@@ -140,8 +144,9 @@ class GatedNearEnd:
         self._far.note(far_power)
         self.near_db = level_db(self.near_power)
         self.speech = self._canceller.speech
-        self.echo_only = self.speech < self._threshold
         self._echo_power = max(echo_power, self._echo_power * _FADE)
+        drowned = self.far_active and self.near_db < self.echo_db + _ABOVE_ECHO_DB
+        self.echo_only = self.speech < (max(self._threshold, _SURELY_SPEECH) if drowned else self._threshold)
         if self.speech < _SURELY_ECHO and self.far_active:
             self._erle.update(mic_power, self.near_power)
         return near
@@ -153,6 +158,7 @@ class GatedNearEnd:
             self._canceller.moved()
         if self._reference.missed:
             self._canceller.missed(np.concatenate(self._reference.missed))
+        self._reference.heard(frame.samples)
         return far
 
 
@@ -209,6 +215,7 @@ class LevelledNearEnd:
     def _rests(self, frame: AudioFrame) -> bool:
         """Fetch the reference; has it been silent for so long that there is no echo to cancel?"""
         self._far = self._reference.rendered(frame.far_end_sample)
+        self._reference.heard(frame.samples)
         self._make_up(self._reference.missed)
         self._note(self._far)
         return self._silent_frames > self._rest_frames

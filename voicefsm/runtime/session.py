@@ -22,14 +22,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import voicefsm
 from voicefsm.aec.reference import Reference
 from voicefsm.context import Context, Interruption, NearEnd, State
-from voicefsm.effects import Effect, EndSession
+from voicefsm.effects import CancelTts, Effect, EndSession, PausePlayout, ResumePlayout
 from voicefsm.errors import LocalProtocolError, RemoteProtocolError, TooMuch, VoiceFsmError
 from voicefsm.events import (
     ClientCancelled,
@@ -69,6 +69,14 @@ from voicefsm.values import NO_EPOCH, Epoch
 _MINUTE_MS = 60_000
 _DRIFT_PPM_MAX = 1000
 """The fastest microphone clock that counts as honest; sound cards stay within a few hundred."""
+
+
+_STANDS_STILL: Mapping[type[Effect], Callable[[Reference], None]] = {
+    PausePlayout: Reference.pause,
+    ResumePlayout: Reference.resume,
+    CancelTts: Reference.drop,
+}
+"""What a client that never reports is taken to do at once."""
 
 
 class SessionClock:
@@ -232,7 +240,9 @@ class Session:
     def _close(self, reason: str, message: str) -> None:
         self._timer.close()
         self._hearing.close()
-        self._journal.write("end", self._clock.now_ms(), {"reason": reason, **self._losses()})
+        self._journal.write(
+            "end", self._clock.now_ms(), {"reason": reason, **self._losses(), "alignment": plain(self._reference.alignment)}
+        )
         self._journal.close()
         self._observer.session_closed(self.session_id, reason, message)
         self.outbox.close()
@@ -268,6 +278,8 @@ class Session:
         if before is not context.state:
             self.outbox.put(messages.StateChanged(before, context.state, name_of(key_of(fact)), fact.at_ms))
         for effect in effects:
+            if type(effect) in _STANDS_STILL:
+                _STANDS_STILL[type(effect)](self._reference)
             done = self._interpreter.carry_out(effect)
             if done is not None:
                 self._journal.write("turn", fact.at_ms, plain(done))

@@ -151,7 +151,7 @@ class Net:
             at += (size := int(np.prod(shape)))
             return self._weights[at - size : at].reshape(shape)
 
-        dense = np.maximum(0, features @ take(100, 32) + take(32))
+        dense = np.maximum(0, features @ take(160, 32) + take(32))
         given = dense @ take(32, 144) + take(144)
         kept = self._state @ take(48, 144) + take(144)
         reset, update = (1 / (1 + np.exp(-(given[i : i + 48] + kept[i : i + 48]))) for i in (0, 48))
@@ -182,3 +182,11 @@ def test_where_it_was_not_compiled_it_says_so(monkeypatch):
     monkeypatch.setattr(kalman, "library", lambda: None)
     with pytest.raises(SettingsError, match="compile"):
         KalmanCanceller()
+
+
+@needs_library
+def test_it_leaves_the_arithmetic_of_the_process_alone():
+    """Otherwise loading it rounds everybody's smallest numbers to zero."""
+    KalmanCanceller().close()
+    assert np.float64(5e-324) * np.float64(1.0) > 0
+    assert 5e-324 / 1.0 > 0

@@ -29,11 +29,10 @@ enum {
 };
 
 #define VALID ((float)HOP / FFT_SIZE) /* share of a block that is error, the rest being zeros */
-#define KEEP 0.9998f                  /* of the filter per hop; the rest is what the room may have changed */
-#define CONFIDENCE 0.4f
+#define CONFIDENCE 0.5f
 #define FORGET 0.8f                   /* of the unexplained power per hop */
 #define FLOOR 1e3f                    /* power below which nothing is learnt: a microphone's idle noise */
-#define DECAY_DB 1.5f                 /* per partition, of an echo path that is not known yet */
+#define DECAY_DB 2.0f                 /* per partition, of an echo path that is not known yet */
 
 typedef struct {
   float re[ROW], im[ROW];
@@ -95,8 +94,9 @@ FAST static void correct(Canceller *c, int back, const float *restrict er, const
   }
 }
 
-/* One block: its error by the present filter (HOP samples), and the correction that follows. */
-FAST static void learn(Canceller *c, int back, const float *restrict near, float *restrict error, float caution) {
+/* One block: its error by the present filter (HOP samples), and the correction that follows. `restless` is the share of the filter
+ * that the room, or a clock, may have changed since the hop before. */
+FAST static void learn(Canceller *c, int back, const float *restrict near, float *restrict error, float caution, float restless) {
   float yr[ROW], yi[ROW], doubt[ROW], er[ROW] = {0}, ei[ROW] = {0}, gain[ROW] = {0}, power[ROW + 2] = {0}, t[FFT_SIZE];
   predict(c, back, yr, yi, doubt);
   fft_inverse(yr, yi, t);
@@ -110,7 +110,7 @@ FAST static void learn(Canceller *c, int back, const float *restrict near, float
     if (back == 0) c->unexplained[f] = mean;
     gain[f] = 1 / (doubt[f] + fmaxf(mean, caution * now) / VALID + FLOOR);
   }
-  correct(c, back, er, ei, gain, back == 0 ? 1 - KEEP : 0);
+  correct(c, back, er, ei, gain, back == 0 ? restless : 0);
 }
 
 /* A partition is 320 samples long: what lies beyond in its spectrum is no filter. One partition a hop, in turn. */
@@ -139,7 +139,7 @@ static void canceller_missed(Canceller *c, const float *far, int hops) {
 }
 
 /* One hop: `error` is the near end without echo. */
-FAST static void canceller_hop(Canceller *c, const float *near, const float *far, float *error, float caution, int reuse) {
+FAST static void canceller_hop(Canceller *c, const float *near, const float *far, float *error, float caution, float restless, int reuse) {
   float unused[HOP];
   take_far(c, far);
   memcpy(c->near[c->hops % PAST], near, sizeof(float) * HOP);
@@ -148,11 +148,11 @@ FAST static void canceller_hop(Canceller *c, const float *near, const float *far
     c->hops++;
     return;
   }
-  learn(c, 0, near, error, caution);
+  learn(c, 0, near, error, caution, restless);
   for (int i = 0; i < reuse; i++) {
     c->dice = c->dice * 1664525u + 1013904223u;
     const int back = 1 + (int)((c->dice >> 8) % (PAST - 1));
-    if (back <= c->hops) learn(c, back, c->near[(c->hops - back) % PAST], unused, caution);
+    if (back <= c->hops) learn(c, back, c->near[(c->hops - back) % PAST], unused, caution, 0);
   }
   constrain(&c->filter[c->hops % PARTITIONS]);
   c->hops++;

@@ -17,12 +17,17 @@
 
 #define BOLD 2.0f           /* caution while nobody talks ... */
 #define CAREFUL 30.0f       /* ... and while somebody does, */
-#define CAREFUL_LATER 8.0f  /* but not for long: a room that changed sounds like a talker, and must be learnt */
-#define CAREFUL_HOPS 100
+#define CARELESS 3.0f       /* but not for ever: an echo that is not learnt sounds like a talker, and would never be learnt */
+#define CARE_HOPS 200.0f
+#define CARE_REGAINED 0.25f
+#define DUE_HOPS 2          /* the reference is fed about this much early */
 #define LOUDER_MAX 1.25f    /* more power out than in: an echo was taken away that is not there, the loudspeaker stopped */
 #define SURE 0.5f
 #define EAGER_HOPS 150      /* of audible reference, in which every hop learns from more of the past */
 #define EAGER_REUSE 6
+#define YOUNG_HOPS 800      /* of audible reference, in which the drift of its clock is still being found */
+#define RESTLESS 0.006f
+#define SETTLED 0.0002f
 #define STEADY_REUSE 1
 #define MISSED_HOPS_MAX 20
 #define SNAPSHOT_HOPS 50    /* of audible reference between two copies of the filter */
@@ -31,7 +36,8 @@ typedef struct {
   Canceller canceller;
   Gate gate;
   Row snapshot[2][PARTITIONS]; /* the older is at least SNAPSHOT_HOPS old */
-  int snapshots, since_snapshot, eager, sure_hops;
+  int snapshots, since_snapshot, eager, young;
+  float care;   /* hops of carefulness left */
   float speech; /* probability, of the last hop */
 } Ear;
 
@@ -57,7 +63,8 @@ void ear_init(const float *new_weights) {
 void ear_reset(Ear *ear) {
   memset(ear, 0, sizeof *ear);
   canceller_reset(&ear->canceller);
-  ear->eager = EAGER_HOPS;
+  ear->eager = EAGER_HOPS, ear->young = YOUNG_HOPS;
+  ear->care = CARE_HOPS / 4;
 }
 
 /* The reference was found to have been misplaced: what was learnt meanwhile is wrong, what was learnt before is right again. */
@@ -65,7 +72,7 @@ void ear_moved(Ear *ear) {
   Canceller *c = &ear->canceller;
   if (ear->snapshots >= 2) memcpy(c->filter, ear->snapshot[ear->snapshots % 2], sizeof c->filter);
   ear->snapshots = 0;
-  ear->eager = EAGER_HOPS / 3;
+  ear->eager = EAGER_HOPS / 3, ear->young = YOUNG_HOPS / 4;
   for (int k = 0; k < PARTITIONS; k++)
     for (int f = 0; f < FFT_BINS; f++) {
       const float own = c->filter[k].re[f] * c->filter[k].re[f] + c->filter[k].im[f] * c->filter[k].im[f];
@@ -88,9 +95,10 @@ static void keep_snapshot(Ear *ear) {
   ear->snapshots++;
 }
 
+/* How careful to be with a talker of this probability. Care runs out, and comes back four times slower. */
 static float caution(Ear *ear, float speech) {
-  ear->sure_hops = speech > SURE ? ear->sure_hops + 1 : 0;
-  return BOLD + speech * ((ear->sure_hops > CAREFUL_HOPS ? CAREFUL_LATER : CAREFUL) - BOLD);
+  ear->care = speech > SURE ? fmaxf(ear->care - 1, 0) : fminf(ear->care + CARE_REGAINED, CARE_HOPS);
+  return BOLD + speech * ((ear->care > 0 ? CAREFUL : CARELESS) - BOLD);
 }
 
 FAST static float mean_square(const float *x) {
@@ -105,7 +113,8 @@ static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16
   Gate *g = &ear->gate;
   float near[HOP], far[HOP], left[HOP], echo[HOP];
   for (int i = 0; i < HOP; i++) near[i] = near_pcm[i], far[i] = far_pcm[i];
-  canceller_hop(c, near, far, left, caution(ear, speech < 0 ? ear->speech : speech), ear->eager > 0 ? EAGER_REUSE : STEADY_REUSE);
+  const float restless = ear->young > 0 ? RESTLESS : SETTLED;
+  canceller_hop(c, near, far, left, caution(ear, speech < 0 ? ear->speech : speech), restless, ear->eager > 0 ? EAGER_REUSE : STEADY_REUSE);
   if (mean_square(left) > LOUDER_MAX * mean_square(near)) memcpy(left, near, sizeof left);
   for (int i = 0; i < HOP; i++) {
     echo[i] = near[i] - left[i];
@@ -113,11 +122,12 @@ static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16
   }
   if (c->silent == 0) {
     if (ear->eager > 0) ear->eager--;
+    if (ear->young > 0) ear->young--;
     keep_snapshot(ear);
   }
   slide(g->left, left, HOP), slide(g->echo, echo, HOP);
-  const int is_far_silent = c->silent > 0, is_echo_silent = c->silent > 2 * PARTITIONS + 4;
-  gate_features(g, c->far[c->at].re, c->far[c->at].im, is_far_silent, is_echo_silent, report->features);
+  const Row *due = far_row(c, DUE_HOPS, 0);
+  gate_features(g, due->re, due->im, c->silent > 2 * PARTITIONS + 4, report->features);
   ear->speech = gate_infer(g, &weights, report->features);
   report->speech = ear->speech;
   report->near_power += mean_square(near), report->left_power += mean_square(left);

@@ -1,8 +1,10 @@
 /* Who is speaking? A small recurrent network looks at each hop of 10 ms and says how likely near-end speech is in it.
  *
- * It sees, in BANDS bands: what the canceller left; what the canceller took for echo; the loudest recent reference (an echo that
- * the filter does not model decays with the room); how coherent the first two are (residual echo is, a talker is not); how far
- * what is left stands above its own floor. One dense layer, one GRU, one output. The weights come from training/gate. */
+ * It sees, in BANDS bands: what the canceller left, and how far that stands above its own floor; what it took for echo; the near end as
+ * it was (more is left than there was: the echo is not where it is expected); the loudest recent reference (an echo that the filter
+ * does not model decays with the room); how coherent what is left is with the echo and with the reference (residual echo is, a talker is
+ * not), and the sign of the former (negative: too much was taken away). One dense layer, one GRU, one output. The weights come from
+ * training/gate. */
 #ifndef VOICEFSM_GATE_H
 #define VOICEFSM_GATE_H
 
@@ -10,7 +12,7 @@
 
 #include "fft.h"
 
-enum { BANDS = 20, FEATURES = 5 * BANDS, DENSE = 32, UNITS = 48 };
+enum { BANDS = 20, FEATURES = 8 * BANDS, DENSE = 32, UNITS = 48 };
 
 static const int BAND_EDGES[BANDS + 1] = {3, 5, 7, 9, 11, 14, 17, 20, 24, 28, 33, 39, 46, 55, 66, 79, 95, 115, 140, 175, 230};
 
@@ -30,7 +32,8 @@ typedef struct {
 typedef struct {
   float left[FFT_SIZE], echo[FFT_SIZE]; /* last samples of what was left and of what was taken away */
   float far[BANDS], floor[BANDS];
-  float cross_re[BANDS], cross_im[BANDS], left_power[BANDS], echo_power[BANDS];
+  float echo_re[BANDS], echo_im[BANDS], far_re[BANDS], far_im[BANDS]; /* cross spectra with what is left, smoothed */
+  float left_power[BANDS], echo_power[BANDS], far_power[BANDS];
   float state[UNITS];
   int hops;
 } Gate;
@@ -52,35 +55,60 @@ FAST static void windowed_spectrum(const float *restrict samples, float *restric
   fft_forward(t, re, im);
 }
 
-static float smooth(float *mean, float value) { return *mean += (1 - COHERENCE_KEEP) * (value - *mean); }
+/* Denormal numbers are slow, and silence would end in them. */
+static float smooth(float *mean, float value) {
+  const float next = *mean + (1 - COHERENCE_KEEP) * (value - *mean);
+  return *mean = fabsf(next) < 1e-12f ? 0 : next;
+}
 
-/* What the network sees of a hop: FEATURES numbers of about unit size. `far` is the spectrum of the reference. */
-FAST static void gate_features(Gate *g, const float *far_re, const float *far_im, int is_far_silent, int is_echo_silent, float *restrict out) {
+/* Powers and cross powers of one band, per bin. */
+typedef struct {
+  float left, echo, near, far, echo_re, echo_im, far_re, far_im;
+} Band;
+
+FAST static Band band_of(int b, const float *er, const float *ei, const float *yr, const float *yi, const float *xr, const float *xi) {
+  Band s = {0};
+  for (int f = BAND_EDGES[b]; f < BAND_EDGES[b + 1]; f++) {
+    const float nr = er[f] + yr[f], ni = ei[f] + yi[f];
+    s.left += er[f] * er[f] + ei[f] * ei[f];
+    s.echo += yr[f] * yr[f] + yi[f] * yi[f];
+    s.near += nr * nr + ni * ni;
+    s.far += xr[f] * xr[f] + xi[f] * xi[f];
+    s.echo_re += er[f] * yr[f] + ei[f] * yi[f];
+    s.echo_im += ei[f] * yr[f] - er[f] * yi[f];
+    s.far_re += er[f] * xr[f] + ei[f] * xi[f];
+    s.far_im += ei[f] * xr[f] - er[f] * xi[f];
+  }
+  const float share = 1.0f / (BAND_EDGES[b + 1] - BAND_EDGES[b]);
+  s.left *= share, s.echo *= share, s.near *= share, s.far *= share;
+  s.echo_re *= share, s.echo_im *= share, s.far_re *= share, s.far_im *= share;
+  return s;
+}
+
+static float coherence(float re, float im, float power, float other) { return (re * re + im * im) / (power * other + QUIET * QUIET); }
+
+/* What the network sees of a hop: FEATURES numbers of about unit size. `far` is the spectrum of the reference whose echo is due now. */
+FAST static void gate_features(Gate *g, const float *far_re, const float *far_im, int is_echo_silent, float *restrict out) {
   float er[FFT_BINS], ei[FFT_BINS], yr[FFT_BINS] = {0}, yi[FFT_BINS] = {0};
   windowed_spectrum(g->left, er, ei);
   if (!is_echo_silent) windowed_spectrum(g->echo, yr, yi);
-  for (int b = 0; b < BANDS; b++) {
-    float left = 0, echo = 0, far = 0, re = 0, im = 0;
-    for (int f = BAND_EDGES[b]; f < BAND_EDGES[b + 1]; f++) {
-      left += er[f] * er[f] + ei[f] * ei[f];
-      echo += yr[f] * yr[f] + yi[f] * yi[f];
-      re += er[f] * yr[f] + ei[f] * yi[f];
-      im += ei[f] * yr[f] - er[f] * yi[f];
-    }
-    if (!is_far_silent)
-      for (int f = BAND_EDGES[b]; f < BAND_EDGES[b + 1]; f++) far += far_re[f] * far_re[f] + far_im[f] * far_im[f];
-    const float share = 1.0f / (BAND_EDGES[b + 1] - BAND_EDGES[b]);
-    const float level = log10f(left * share + QUIET);
-    const float cross_re = smooth(&g->cross_re[b], re), cross_im = smooth(&g->cross_im[b], im);
-    const float powers = smooth(&g->left_power[b], left) * smooth(&g->echo_power[b], echo);
-    g->far[b] = fmaxf(log10f(far * share + QUIET), g->far[b] - FAR_DECAY);
+  for (int b = 0; b < BANDS; b++, out++) {
+    const Band s = band_of(b, er, ei, yr, yi, far_re, far_im);
+    const float level = log10f(s.left + QUIET);
+    const float left = smooth(&g->left_power[b], s.left), echo = smooth(&g->echo_power[b], s.echo), far = smooth(&g->far_power[b], s.far);
+    const float echo_re = smooth(&g->echo_re[b], s.echo_re), echo_im = smooth(&g->echo_im[b], s.echo_im);
+    const float with_far_re = smooth(&g->far_re[b], s.far_re), with_far_im = smooth(&g->far_im[b], s.far_im);
+    g->far[b] = fmaxf(log10f(s.far + QUIET), g->far[b] - FAR_DECAY);
     if (g->hops == 0) g->floor[b] = level;
     g->floor[b] = level < g->floor[b] ? g->floor[b] + FLOOR_FALL * (level - g->floor[b]) : fminf(level, g->floor[b] + FLOOR_RISE);
-    out[b] = level / 2 - 3;
-    out[BANDS + b] = log10f(echo * share + QUIET) / 2 - 3;
-    out[2 * BANDS + b] = g->far[b] / 2 - 3;
-    out[3 * BANDS + b] = (cross_re * cross_re + cross_im * cross_im) / (powers + QUIET * QUIET);
-    out[4 * BANDS + b] = fminf(level - g->floor[b], 4);
+    out[0] = level / 2 - 3;
+    out[BANDS] = log10f(s.echo + QUIET) / 2 - 3;
+    out[2 * BANDS] = g->far[b] / 2 - 3;
+    out[3 * BANDS] = log10f(s.near + QUIET) / 2 - 3;
+    out[4 * BANDS] = fminf(level - g->floor[b], 4);
+    out[5 * BANDS] = coherence(echo_re, echo_im, left, echo);
+    out[6 * BANDS] = echo_re / (sqrtf(left * echo) + QUIET);
+    out[7 * BANDS] = coherence(with_far_re, with_far_im, left, far);
   }
   g->hops++;
 }
