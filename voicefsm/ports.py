@@ -194,7 +194,10 @@ class GatedCanceller(EchoCanceller, Protocol):
         """Mean squares of the last frame: near end, what is left of it, what was taken away, reference."""
 
     def moved(self) -> None:
-        """The reference was misplaced and has been put right."""
+        """The echo's delay had jumped, and the reference has followed."""
+
+    def forget(self) -> None:
+        """The reference had never been in its place: what was learnt of the echo path is wrong."""
 
     def missed(self, far: Samples) -> None:
         """The reference of the frames before was this, shape (n * 320,), and not silence."""

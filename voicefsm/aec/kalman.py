@@ -42,8 +42,8 @@ def library() -> ctypes.CDLL | None:
 
 def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
     pointer = ctypes.c_void_p
-    lib.ear_init.argtypes = lib.ear_reset.argtypes = lib.ear_moved.argtypes = [pointer]
-    lib.ear_init.restype = lib.ear_reset.restype = lib.ear_moved.restype = None
+    lib.ear_init.argtypes = lib.ear_reset.argtypes = lib.ear_moved.argtypes = lib.ear_forget.argtypes = [pointer]
+    lib.ear_init.restype = lib.ear_reset.restype = lib.ear_moved.restype = lib.ear_forget.restype = None
     lib.ear_missed.argtypes, lib.ear_missed.restype = [pointer, pointer, ctypes.c_int], None
     lib.ear_process.argtypes = [pointer, pointer, pointer, pointer, ctypes.c_int, pointer, ctypes.c_float]
     lib.ear_process.restype = None
@@ -113,9 +113,14 @@ class KalmanCanceller:
         return self._out[:samples].copy()
 
     def moved(self) -> None:
-        """The reference was misplaced and has been put right: forget what was learnt meanwhile."""
+        """The echo's delay had jumped and the reference has followed: forget what was learnt meanwhile."""
         if self._state is not None:
             self._lib.ear_moved(self._state)
+
+    def forget(self) -> None:
+        """The reference had never been in its place: forget what was learnt."""
+        if self._state is not None:
+            self._lib.ear_forget(self._state)
 
     def missed(self, far: Samples) -> None:
         """The reference of the last frames was this, shape (n * 160,), and not silence: the client's report of it came late."""

@@ -75,6 +75,8 @@ class Playhead:
         """The client renders."""
         self.begins = 0.0
         """The first sample of this stretch. The echo of a late device begins after silence, not with the reply before."""
+        self.misplaced = False
+        """`hear` found that reports had been wrong."""
         self.moved = False
         """`follow` or `hear` moved it although it played on."""
 
@@ -92,7 +94,7 @@ class Playhead:
         """To the next frame."""
         self._clock += FRAME_SAMPLES
         self._track.advance()
-        self.moved = False
+        self.moved = self.misplaced = False
 
     def follow(self, report: float) -> float | None:
         """Take the position reported for this frame. When it tells of a start: how many samples have left before; else None."""
@@ -151,3 +153,4 @@ class Playhead:
         if not self.by_ear:
             self._bias += by
         self.moved |= abs(by) > MOVED
+        self.misplaced |= abs(by) > MOVED

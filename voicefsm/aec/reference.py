@@ -29,8 +29,8 @@ from voicefsm.audio.ring import Ring
 from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
 from voicefsm.errors import LocalProtocolError
 
-MISSED_FRAMES_MAX = 10
-"""The longest stretch of a start that is made up for."""
+MISSED_FRAMES_MAX = 20
+"""The longest stretch that is made up for: of a start, or of a place that was wrong."""
 
 _LATE_MAX = 3
 _WRONG_SAMPLES_MAX = 30 * SAMPLES_PER_MS
@@ -91,6 +91,8 @@ class Reference:
         self.moved = False
         """What `rendered` returned last does not go on where the frame before ended, although the far end played on: a jump was
         followed, or a wrong place corrected. The echo is where it was before things went wrong."""
+        self.misplaced = False
+        """It moved because reports had been wrong: the echo is where it never was before."""
         self.missed: list[Samples] = []
         """Frames of the reference that should have come before the one `rendered` returned last; usually none."""
 
@@ -185,9 +187,11 @@ class Reference:
             played = head.follow(far_end_sample * RATE_HZ / self.rate_hz)
             if played is not None:
                 self._start(math.ceil(played))
-        self.moved = head.moved
+        self.moved, self.misplaced = head.moved, head.misplaced
         if self.moved and self._estimator:
             self._estimator.forget()
+        if self.misplaced:
+            self._start(MISSED_FRAMES_MAX * FRAME_SAMPLES - self._lead)
         self._far = self._frame() if head.playing else SILENT_FRAME
         head.advance()
         return self._far

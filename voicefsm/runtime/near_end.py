@@ -154,7 +154,9 @@ class GatedNearEnd:
     def _far_end(self, frame: AudioFrame) -> Samples:
         """The reference of this frame; the canceller is told what it was told wrong before."""
         far = self._reference.rendered(frame.far_end_sample)
-        if self._reference.moved:
+        if self._reference.misplaced:
+            self._canceller.forget()
+        elif self._reference.moved:
             self._canceller.moved()
         if self._reference.missed:
             self._canceller.missed(np.concatenate(self._reference.missed))

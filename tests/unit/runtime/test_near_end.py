@@ -26,7 +26,7 @@ class FakeGate(NullCanceller):
     def __init__(self) -> None:
         self.speech = 0.0
         self.powers = (0.0, 0.0, 0.0, 0.0)
-        self.moves = 0
+        self.moves = self.forgotten = 0
         self.misses: list[Samples] = []
         self.fars: list[Samples] = []
 
@@ -39,6 +39,9 @@ class FakeGate(NullCanceller):
 
     def moved(self):
         self.moves += 1
+
+    def forget(self):
+        self.forgotten += 1
 
     def missed(self, far):
         self.misses.append(far)
@@ -135,6 +138,14 @@ def test_a_reference_that_moved_is_told(gate, reference):
     for frame in frames(30, far_end=4800, first=30):
         ear.take(frame)
     assert gate.moves >= 1
+
+
+def test_a_reference_that_was_never_right_is_forgotten(gate, reference, monkeypatch):
+    """Otherwise the filter goes on with an echo path that nothing has any more."""
+    monkeypatch.setattr(reference, "rendered", lambda _: LOUD)
+    reference.misplaced = reference.moved = True
+    near_end(SETTINGS, gate, reference, trusted=False).take(frames(1)[0])
+    assert (gate.forgotten, gate.moves) == (1, 0)
 
 
 def test_what_was_missed_of_a_start_is_told(gate, reference):

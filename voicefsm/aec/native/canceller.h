@@ -47,14 +47,22 @@ typedef struct {
   float block[FFT_SIZE];        /* the reference's last samples */
   float unexplained[ROW];
   int at, hops, silent;         /* newest row; hops so far; hops since the reference was last audible */
+  int fit;                      /* hops whose rows and near end belong together */
   unsigned dice;
 } Canceller;
+
+/* Know nothing of the echo path. */
+static void canceller_forget(Canceller *c) {
+  memset(c->filter, 0, sizeof c->filter);
+  memset(c->mean_power, 0, sizeof c->mean_power);
+  for (int k = 0; k < PARTITIONS; k++)
+    for (int f = 0; f < FFT_BINS; f++) c->variance[k][f] = powf(10.0f, -DECAY_DB * k / 10);
+}
 
 static void canceller_reset(Canceller *c) {
   memset(c, 0, sizeof *c);
   c->silent = ROWS;
-  for (int k = 0; k < PARTITIONS; k++)
-    for (int f = 0; f < FFT_BINS; f++) c->variance[k][f] = powf(10.0f, -DECAY_DB * k / 10);
+  canceller_forget(c);
 }
 
 /* The row of the reference that partition k of the block `back` hops ago sees. */
@@ -133,6 +141,7 @@ static void take_far(Canceller *c, const float *far) {
 
 /* The last hops' reference, which was taken for silence, turns out to have been this: correct the past. */
 static void canceller_missed(Canceller *c, const float *far, int hops) {
+  c->fit = hops > 2 * PARTITIONS ? hops - 2 * PARTITIONS : 0;
   c->at = (c->at - hops + ROWS) % ROWS;
   memset(c->block, 0, sizeof c->block);
   for (int i = 0; i < hops; i++) take_far(c, far + HOP * i);
@@ -145,17 +154,17 @@ FAST static void canceller_hop(Canceller *c, const float *near, const float *far
   memcpy(c->near[c->hops % PAST], near, sizeof(float) * HOP);
   if (c->silent >= 2 * PARTITIONS) { /* no echo can be in it */
     memcpy(error, near, sizeof(float) * HOP);
-    c->hops++;
+    c->hops++, c->fit++;
     return;
   }
   learn(c, 0, near, error, caution, restless);
   for (int i = 0; i < reuse; i++) {
     c->dice = c->dice * 1664525u + 1013904223u;
     const int back = 1 + (int)((c->dice >> 8) % (PAST - 1));
-    if (back <= c->hops) learn(c, back, c->near[(c->hops - back) % PAST], unused, caution, 0);
+    if (back <= c->fit) learn(c, back, c->near[(c->hops - back) % PAST], unused, caution, 0);
   }
   constrain(&c->filter[c->hops % PARTITIONS]);
-  c->hops++;
+  c->hops++, c->fit++;
 }
 
 #endif

@@ -29,7 +29,7 @@
 #define RESTLESS 0.006f
 #define SETTLED 0.0002f
 #define STEADY_REUSE 1
-#define MISSED_HOPS_MAX 20
+#define MISSED_HOPS_MAX 40
 #define SNAPSHOT_HOPS 50    /* of audible reference between two copies of the filter */
 
 typedef struct {
@@ -67,7 +67,7 @@ void ear_reset(Ear *ear) {
   ear->care = CARE_HOPS / 4;
 }
 
-/* The reference was found to have been misplaced: what was learnt meanwhile is wrong, what was learnt before is right again. */
+/* The echo's delay had jumped and the reference has followed: what was learnt meanwhile is wrong, what was learnt before is right again. */
 void ear_moved(Ear *ear) {
   Canceller *c = &ear->canceller;
   if (ear->snapshots >= 2) memcpy(c->filter, ear->snapshot[ear->snapshots % 2], sizeof c->filter);
@@ -78,6 +78,13 @@ void ear_moved(Ear *ear) {
       const float own = c->filter[k].re[f] * c->filter[k].re[f] + c->filter[k].im[f] * c->filter[k].im[f];
       c->variance[k][f] = fmaxf(c->variance[k][f], 0.1f * own);
     }
+}
+
+/* The reference had never been in its place: all that was learnt is wrong. */
+void ear_forget(Ear *ear) {
+  canceller_forget(&ear->canceller);
+  ear->snapshots = ear->since_snapshot = 0;
+  ear->eager = EAGER_HOPS, ear->young = YOUNG_HOPS;
 }
 
 /* The reference of the last `hops` hops, at most MISSED_HOPS_MAX, was audible already: the client's report of it came late. */
