@@ -81,8 +81,11 @@ class Sound:
 _CLEAR = Sound(Standing.CLEAR)
 
 
-def sound_of(evidence: Evidence, usual_db: int, settings: TurnSettings) -> Sound:
-    """What this evidence is evidence of. `usual_db` is the level of the user's speech, `UNKNOWN_DB` before the first turn."""
+def sound_of(evidence: Evidence, usual_db: int, settings: TurnSettings, *, is_doubted: bool = False) -> Sound:
+    """What this evidence is evidence of. `usual_db` is the level of the user's speech, `UNKNOWN_DB` before the first turn.
+
+    `is_doubted`: it was not clear when the verdict was due. Levels come and go by some dB, so that it has to become clearly clear.
+    """
     if evidence.gate_pct < settings.barge_in_gate_pct_min:
         return Sound(Standing.ALIEN, f"the gate gives near-end speech {evidence.gate_pct} %")
     if evidence.near_db == UNKNOWN_DB:
@@ -91,15 +94,24 @@ def sound_of(evidence: Evidence, usual_db: int, settings: TurnSettings) -> Sound
         return Sound(Standing.ALIEN, "no louder than our own echo")
     if evidence.swing_db < settings.barge_in_swing_db_min and evidence.voiced_ms >= settings.barge_in_onset_ms_min:
         return Sound(Standing.ALIEN, "steadier than speech")
-    return _by_level(usual_db - evidence.near_db, settings) if usual_db != UNKNOWN_DB else _CLEAR
+    return _by_level(usual_db - evidence.near_db, settings, is_doubted=is_doubted) if usual_db != UNKNOWN_DB else _CLEAR
 
 
-def _by_level(quieter_db: int, settings: TurnSettings) -> Sound:
+_DOUBT_DB = 4
+"""By how much louder a doubted voice has to be to count as the user's."""
+
+
+def _by_level(quieter_db: int, settings: TurnSettings, *, is_doubted: bool) -> Sound:
     if quieter_db >= settings.barge_in_far_db:
         return Sound(Standing.ALIEN, f"{quieter_db} dB quieter than the user")
-    if quieter_db >= settings.barge_in_soft_db:
+    if quieter_db >= max(1, settings.barge_in_soft_db - _DOUBT_DB * is_doubted):
         return Sound(Standing.SOFT, f"{quieter_db} dB quieter than the user")
     return _CLEAR
+
+
+def sound_in(context: Context) -> Sound:
+    """What sounds in this session, as far as is known."""
+    return sound_of(context.evidence, context.usual_db, context.settings, is_doubted=context.is_doubted)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -223,7 +235,7 @@ def candidate_of(context: Context, fact: Fact | None = None) -> Candidate:
         is_backchannel=is_backchannel,
         speech_ms_min=settings.barge_in_speech_ms_min * (2 if is_guarded and deadline is not Timer.DECISION else 1),
         is_late=deadline is not None,
-        sound=sound_of(context.evidence, context.usual_db, settings),
+        sound=sound_in(context),
         strange_words=0 if voiced_ms else _strange_words(agreed, context.said, lexicon),
     )
 
@@ -291,7 +303,7 @@ def judge(context: Context, fact: Fact | None = None) -> Decision:
 
 def is_clear(context: Context) -> bool:
     """Does the near end sound like the user, as far as is known?"""
-    return sound_of(context.evidence, context.usual_db, context.settings).standing is Standing.CLEAR
+    return sound_in(context).standing is Standing.CLEAR
 
 
 def account(context: Context, why: str) -> str:

@@ -282,6 +282,8 @@ class Context:
     """… and its level."""
     pauses: int = 0
     """How often playout was paused for the candidate in progress, or for the last one."""
+    is_doubted: bool = False
+    """The candidate in progress did not sound like the user when its verdict was due."""
     paused_ms: int = 0
     """When playout fell silent for the decision that is pending, or for the last one."""
     is_released: bool = False

@@ -11,7 +11,7 @@ loses nothing:
   heard before a reply began, or is being answered, can only be there or not: the decision looks at what is said over the reply;
 - lengths of speech, and of what was heard: between two thresholds of the decision all lengths are alike;
 - words without speech are none: they count from the third on, which is more than is said here (`scopes` sets the limit high);
-- levels: speech sounds like the user or it does not. The user's own level is taken as known, and stays;
+- levels: speech sounds like the user or it does not, doubted or not. The user's own level is taken as known, and stays;
 - whatever is written before it is read again: evidence while no reply is alive, the question of a reply that was heard, the
   position between two replies, the talk button in a session without one; and everything once the session is closed;
 - what only chooses the words of an order, and answers no question: whether the live reply has failed, and who is to blame for it.
@@ -207,7 +207,7 @@ def _floor(steps: Sequence[int], value: int) -> int:
 
 LEFT_OUT = frozenset(
     "settings language_code epoch last_epoch deadlines onset_ms last_voiced_ms paused_ms opened_ms reply_failed has_audio left_ms "
-    "reply_ended_ms stale_dropped said usual_db turn_voiced_ms turn_db effects raised".split()
+    "reply_ended_ms stale_dropped said is_doubted usual_db turn_voiced_ms turn_db effects raised".split()
 )
 """Fields that are not kept as they are: numbers and times, and what the docstring names. A test holds the list complete."""
 

@@ -261,3 +261,11 @@ def test_words_that_the_detector_misses(text, said, strangers):
     assert candidate_of(context).strange_words == 0, "the detector hears it, and the rule knows how long"
     late = FinalHeard(context.settings.final_ms_max + 1, text)
     assert candidate_of(context, late).strange_words == strangers, "it heard something else"
+
+
+@pytest.mark.parametrize(
+    ("near_db", "is_doubted", "standing"), [(-34, False, CLEAR), (-34, True, SOFT), (-31, True, SOFT), (-30, True, CLEAR)]
+)
+def test_who_was_doubted_has_to_be_clearly_louder(near_db, is_doubted, standing):
+    """Otherwise side talk, whose level comes and goes, would cut the answer with its loudest word."""
+    assert sound_of(Evidence(400, near_db=near_db), -30, TurnSettings(), is_doubted=is_doubted).standing is standing

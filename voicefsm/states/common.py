@@ -132,7 +132,7 @@ def begin_reply(context: Context, event: Fact, user_text: str) -> None:
     forget_words(context, event)
     context.asked = context.clipped(user_text)
     context.sentences, context.reply_failed, context.pauses = 0, False, 0
-    context.said = ""
+    context.said, context.is_doubted = "", False
     context.order(StartGeneration(context.epoch, context.asked))
     context.disarm(Timer.FIRST_HEARD)  # of a reply that this one replaces
     context.arm(Timer.FIRST_SENTENCE, event.at_ms + context.settings.first_sentence_ms_max)

@@ -61,6 +61,7 @@ def go_on(context: Context, event: EvidenceChanged | SpeechStarted) -> None:
 
 def resume(context: Context, event: SpeechEnded | PartialHeard | FinalHeard | TimerFired) -> None:
     """It was nobody's turn as far as we know: the reply goes on where it stopped. What comes later may still say otherwise."""
+    context.is_doubted = not is_clear(context)
     context.order(ResumePlayout(context.epoch, account(context, judge(context, event).why)))
     follow_playout(context, event)
 

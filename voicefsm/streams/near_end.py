@@ -10,7 +10,7 @@ from voicefsm.table import Row, stays
 def note_onset(context: Context, event: SpeechStarted) -> None:
     """A new stretch of speech begins; what was known about the last one is void. Long after a rejected one it may pause anew."""
     if context.state is State.SPEAKING and event.onset_ms - context.last_voiced_ms > context.settings.candidate_ms:
-        context.pauses = 0
+        context.pauses, context.is_doubted = 0, False
     context.onset_ms = event.onset_ms
     context.last_voiced_ms = event.at_ms
     context.evidence = event.evidence
