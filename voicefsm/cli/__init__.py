@@ -37,7 +37,7 @@ for command in (
     timeline.timeline,
     settings.settings,
 ):
-    app.command()(command)
+    app.command(cls=demo.DemoCommand if command is demo.demo else None)(command)
 app.add_typer(bench.bench, name="bench")
 
 

@@ -16,6 +16,9 @@ def timeline(
     wav: Annotated[
         Path | None, typer.Option(help="The session's recording (stereo WAV), for the waveforms.", show_default=False)
     ] = None,
+    microphone: Annotated[
+        Path | None, typer.Option(help="What the microphone heard (mono WAV), to see the echo; with --wav.", show_default=False)
+    ] = None,
 ) -> None:
     """Draw one session: waveforms, states, transcripts and events."""
     if out.suffix not in {".html", ".png"}:
@@ -23,5 +26,5 @@ def timeline(
     with needs("timeline", "timeline"):
         from voicefsm.timeline import draw  # noqa: PLC0415  # a quick --help, and an extra
 
-    draw(journal, out, wav)
+    draw(journal, out, wav, microphone)
     print(f"timeline written to {out}")

@@ -9,6 +9,7 @@ Everything a client needs is importable from here.
 """
 
 from voicefsm.audio.samples import Samples
+from voicefsm.client.alignment import Alignment
 from voicefsm.client.conversation import Conversation
 from voicefsm.client.errors import (
     ConversationEnded,
@@ -46,6 +47,7 @@ from voicefsm.client.options import AudioFormat, ClientSettings, Encoding, Inter
 from voicefsm.client.player import Player, PlayerSettings, Span
 
 __all__ = [
+    "Alignment",
     "AssistantText",
     "AudioFormat",
     "ClientSettings",

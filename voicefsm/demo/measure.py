@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from voicefsm.audio.samples import SAMPLES_PER_MS
-from voicefsm.client import PlayoutPaused, PlayoutResumed, State, StateChanged, TtsCancelled
+from voicefsm.client import (
+    AssistantText,
+    Outcome,
+    PlayoutPaused,
+    PlayoutResumed,
+    State,
+    StateChanged,
+    Transcript,
+    TtsCancelled,
+    TurnCompleted,
+)
 from voicefsm.demo.line import Heard, Utterance
 from voicefsm.demo.script import Moment
-from voicefsm.values import Epoch
+from voicefsm.values import CancelReason, Epoch
+
+HEARD_AFTER_MS = 1000
+"""What the assistant does within this time after the user fell silent may be the user's doing …"""
+TURN_AFTER_MS = 3000
+"""… and a turn that is over, or words that are recognised, within this time are theirs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,6 +34,8 @@ class BargeIn:
 
     onset_to_pause_ms: float
     """From the user's first sample to the last far-end sample rendered before the pause."""
+    onset_to_silence_ms: float
+    """The same at the loudspeaker, which plays what the device still held: what a person notices."""
     onset_to_cancel_ms: float
     """From the user's first sample to the receipt of `CancelTts`."""
     last_stale_sample_ms: float
@@ -43,8 +60,36 @@ class Backchannel:
     """How much of the answer was heard after the murmur began."""
 
 
-def barge_in(epoch: Epoch, said: Utterance, heard: Sequence[Heard], moments: Sequence[Moment]) -> BargeIn | None:
-    """The figures of an interruption; None when the reply was not cancelled."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Alone:
+    """What the assistant did although nobody had spoken: it heard itself. Zeros are perfect."""
+
+    self_interruptions: int
+    """Replies cut as by a barge-in."""
+    self_pauses: int
+    """Times playout stood still."""
+    ghost_turns: int
+    """Turns that were answered and nobody's."""
+    ghost_words: int
+    """Words the recogniser was sure of."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OverPlayout:
+    """The words that were begun over the assistant's voice, and what the recogniser made of them."""
+
+    said: str
+    understood: str
+    words: int
+    """How many were said."""
+    wer: float
+    """Their word error rate."""
+
+
+def barge_in(
+    epoch: Epoch, said: Utterance, heard: Sequence[Heard], moments: Sequence[Moment], *, delay_ms: float = 0.0
+) -> BargeIn | None:
+    """The figures of an interruption; None when the reply was not cancelled. `delay_ms` is the loudspeaker's."""
     receipts = [m.at_sample for m in moments if isinstance(m.event, TtsCancelled) and m.event.epoch == epoch]
     runs = [run for run in heard if run.epoch == epoch]
     if not receipts or not runs:
@@ -53,6 +98,7 @@ def barge_in(epoch: Epoch, said: Utterance, heard: Sequence[Heard], moments: Seq
     silent = _last_before_pause(epoch, said, runs, moments)
     return BargeIn(
         onset_to_pause_ms=_ms(silent - said.first_sample),
+        onset_to_silence_ms=_ms(silent - said.first_sample) + delay_ms,
         onset_to_cancel_ms=_ms(receipts[0] - said.first_sample),
         last_stale_sample_ms=_ms(last - receipts[0]),
     )
@@ -100,6 +146,63 @@ def continuity(runs: Sequence[Heard]) -> tuple[int, int]:
         lost += max(0, step)
         repeated += max(0, -step)
     return lost, repeated
+
+
+def alone(said: Sequence[Utterance], asked: Collection[Epoch], moments: Sequence[Moment]) -> Alone:
+    """What happened of the assistant's own accord. `asked` are the replies that the user took for answers."""
+    lonely = [m.event for m in moments if not _spoken(said, m.at_sample, HEARD_AFTER_MS)]
+    strange = [m.event for m in moments if not _spoken(said, m.at_sample, TURN_AFTER_MS)]
+    return Alone(
+        self_interruptions=sum(isinstance(e, TtsCancelled) and e.reason is CancelReason.BARGE_IN for e in lonely),
+        self_pauses=sum(isinstance(e, PlayoutPaused) for e in lonely),
+        ghost_turns=sum(_is_ghost(turn, over_sample, said, asked) for turn, over_sample in _answered(moments)),
+        ghost_words=sum(len(words(e.text)) for e in strange if isinstance(e, Transcript) and e.is_final),
+    )
+
+
+def _spoken(said: Sequence[Utterance], at_sample: int, after_ms: int) -> list[Utterance]:
+    """What was being said at that place in the recording, or so long before it."""
+    after = after_ms * SAMPLES_PER_MS
+    return [one for one in said if one.first_sample <= at_sample <= one.end_sample + after]
+
+
+def _answered(moments: Sequence[Moment]) -> Iterator[tuple[TurnCompleted, int]]:
+    """Every turn that got an answer somebody could hear, and when the user was taken to be done."""
+    over_sample = 0
+    began: dict[Epoch, int] = {}
+    for moment in moments:
+        match moment.event:
+            case StateChanged(after=State.PROCESSING):
+                over_sample = moment.at_sample
+            case AssistantText(epoch=epoch):
+                began.setdefault(epoch, over_sample)
+            case TurnCompleted() as turn if turn.outcome is not Outcome.RETRACTED:
+                yield turn, began.get(turn.epoch, over_sample)
+
+
+def _is_ghost(turn: TurnCompleted, over_sample: int, said: Sequence[Utterance], asked: Collection[Epoch]) -> bool:
+    """Nobody had spoken; or nobody takes it for an answer, and none of its words were anybody's."""
+    spoken = _spoken(said, over_sample, TURN_AFTER_MS)
+    theirs = {word for one in spoken for word in words(one.text)}
+    return not spoken or (turn.epoch not in asked and not theirs & set(words(turn.user_text)))
+
+
+def over_playout(interjected: Sequence[Utterance], said: Sequence[Utterance], moments: Sequence[Moment]) -> OverPlayout | None:
+    """What became of the words in `interjected`; None when there were none. `said` is all that the user said, in order."""
+    if not interjected:
+        return None
+    text = " ".join(one.text for one in interjected)
+    understood = " ".join(filter(None, (_understood(one, said, moments) for one in interjected)))
+    return OverPlayout(text, understood, len(words(text)), round(word_error_rate(text, understood), 2))
+
+
+def _understood(utterance: Utterance, said: Sequence[Utterance], moments: Sequence[Moment]) -> str:
+    """The finals that came of an utterance; failing those, the last partial: a rejected murmur may get no more."""
+    later = [one.first_sample for one in said if one.first_sample > utterance.first_sample]
+    end_sample = min([*later, utterance.end_sample + TURN_AFTER_MS * SAMPLES_PER_MS])
+    told = [m.event for m in moments if utterance.first_sample <= m.at_sample < end_sample and isinstance(m.event, Transcript)]
+    finals = [one.text for one in told if one.is_final and one.text]
+    return " ".join(finals or [one.text for one in told[-1:]])
 
 
 def first_audio_ms(epoch: Epoch, said: Utterance, heard: Sequence[Heard]) -> float | None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from voicefsm.client import Outcome, TtsCancelled, TurnCompleted
 from voicefsm.demo import measure
-from voicefsm.demo.line import Heard
+from voicefsm.demo.line import Heard, Utterance
+from voicefsm.demo.room import Room
 from voicefsm.demo.script import ASKED_MAX, Exchange, Moment, Role
 from voicefsm.values import CancelReason, Epoch
 
@@ -25,6 +26,10 @@ PAUSE_MS_MAX = 300.0
 """A person who is talked over for longer than this feels ignored."""
 CANCEL_MS_MAX = 2000.0
 """A decision that takes longer is none."""
+SELF_PAUSES_MAX = 1
+"""One stumble in a minute is forgiven; a cut of one's own answer, or an answer to nobody, never."""
+OVER_PLAYOUT_WER_MAX = 0.5
+"""Above it the words said over the assistant were lost."""
 HEARD_WORDS_SLACK, HEARD_WORDS_SHARE = 4, 0.4
 """How far the heard text may be from what fits into the sound at this run's own pace: so many words, or this share of them."""
 SETTLE_SAMPLES = 1600
@@ -74,17 +79,41 @@ class Report:
     ok: bool
     problems: list[str]
     turns: list[TurnReport]
+    alone: measure.Alone | None = None
+    """What the assistant did of its own accord; None when there was no conversation."""
+    over_playout: measure.OverPlayout | None = None
+    """The user's words over the assistant's voice; None when there were none."""
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Versions, voices, canceller, machine: what one needs to read the figures."""
+
+    def figures(self) -> str:
+        """What one wants to know at once, in a line."""
+        told = [f"{len(self.turns)} turns"]
+        told += [f"silent {t.barge_in.onset_to_pause_ms:.0f} ms after the barge-in began" for t in self.turns if t.barge_in]
+        if self.alone:
+            told += [f"{getattr(self.alone, name)} {name.replace('_', ' ')}" for name in _COUNTS]
+        if self.over_playout:
+            told.append(f"word error rate over the assistant's voice {self.over_playout.wer:.0%}")
+        return ", ".join(told)
 
     def to_json(self) -> dict[str, Any]:
         """As report.json holds it; figures that do not apply to a turn are left out."""
         turns = [dataclasses.asdict(turn) for turn in self.turns]
         kept = [{key: value for key, value in turn.items() if key not in _OPTIONAL or value is not None} for turn in turns]
-        return {"ok": self.ok, "problems": self.problems, "turns": kept, **self.facts}
+        alone = dataclasses.asdict(self.alone) if self.alone else {}
+        over_playout = dataclasses.asdict(self.over_playout) if self.over_playout else None
+        return {
+            "ok": self.ok,
+            "problems": self.problems,
+            **alone,
+            "user_over_playout": over_playout,
+            "turns": kept,
+            **self.facts,
+        }
 
 
 _OPTIONAL = frozenset({"barge_in", "backchannel"})
+_COUNTS = ("self_interruptions", "self_pauses", "ghost_turns")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,8 +123,16 @@ class Lived:
     exchanges: Sequence[Exchange]
     moments: Sequence[Moment]
     heard: Sequence[Heard]
+    said: Sequence[Utterance]
+    """Everything, in order."""
     failures: Sequence[str] = ()
     """What went wrong outside the turns."""
+    room: Room | None = None
+
+    @property
+    def interjected(self) -> list[Utterance]:
+        """What was said over the assistant."""
+        return [exchange.interjected for exchange in self.exchanges if exchange.interjected]
 
     def completed(self, epoch: Epoch) -> TurnCompleted | None:
         """How the server saw an exchange end."""
@@ -112,7 +149,17 @@ def build(lived: Lived, facts: Mapping[str, Any]) -> Report:
     """Measure and judge."""
     turns = [_turn(lived, exchange) for exchange in lived.exchanges]
     problems = [problem for expectation in _EXPECTATIONS for problem in expectation(lived, turns)]
-    return Report(ok=not problems, problems=problems, turns=turns, facts=facts)
+    return Report(
+        ok=not problems, problems=problems, turns=turns, alone=_alone(lived), over_playout=_over_playout(lived), facts=facts
+    )
+
+
+def _alone(lived: Lived) -> measure.Alone:
+    return measure.alone(lived.said, {exchange.epoch for exchange in lived.exchanges}, lived.moments)
+
+
+def _over_playout(lived: Lived) -> measure.OverPlayout | None:
+    return measure.over_playout(lived.interjected, lived.said, lived.moments)
 
 
 def _turn(lived: Lived, exchange: Exchange) -> TurnReport:
@@ -121,6 +168,7 @@ def _turn(lived: Lived, exchange: Exchange) -> TurnReport:
     user_text = completed.user_text if completed else ""
     interjected = exchange.interjected
     cut, murmured = exchange.role is Role.INTERRUPTED, exchange.role is Role.BACKCHANNEL
+    delay_ms = lived.room.delay_ms if lived.room else 0.0
     return TurnReport(
         role=exchange.role.value,
         said=said.text,
@@ -137,7 +185,9 @@ def _turn(lived: Lived, exchange: Exchange) -> TurnReport:
         first_audio_ms=measure.first_audio_ms(epoch, said, lived.heard),
         heard_ms=round(sum(run.length for run in lived.heard if run.epoch == epoch) / 16, 1),
         server_latencies=dataclasses.asdict(completed.latencies) if completed else {},
-        barge_in=measure.barge_in(epoch, interjected, lived.heard, lived.moments) if interjected and cut else None,
+        barge_in=measure.barge_in(epoch, interjected, lived.heard, lived.moments, delay_ms=delay_ms)
+        if interjected and cut
+        else None,
         backchannel=measure.backchannel(epoch, interjected, lived.heard, lived.moments) if interjected and murmured else None,
     )
 
@@ -178,6 +228,26 @@ def _nobody_else_is_answered(lived: Lived, _: Sequence[TurnReport]) -> Iterator[
             continue
         if event.epoch not in known and not repeated:
             yield f'The assistant took "{event.user_text}" for a turn and said "{event.heard_text}"; nobody had asked that.'
+
+
+def _it_does_not_hear_itself(lived: Lived, _: Sequence[TurnReport]) -> Iterator[str]:
+    alone = _alone(lived)
+    if alone.self_interruptions:
+        yield f"The assistant cut its own answer {_times(alone.self_interruptions)}: nobody had spoken."
+    if alone.self_pauses > SELF_PAUSES_MAX:
+        yield f"The assistant paused {_times(alone.self_pauses)} although nobody had spoken."
+    if alone.ghost_turns:
+        yield f"The assistant answered {_times(alone.ghost_turns)} what nobody had said."
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _words_over_the_assistant_are_understood(lived: Lived, _: Sequence[TurnReport]) -> Iterator[str]:
+    over_playout = _over_playout(lived)
+    if over_playout and over_playout.wer > OVER_PLAYOUT_WER_MAX:
+        yield f'What the user said over the assistant, "{over_playout.said}", was heard as "{over_playout.understood}".'
 
 
 def _answers_are_heard_to_the_end(lived: Lived, turns: Sequence[TurnReport]) -> Iterator[str]:
@@ -264,6 +334,8 @@ _EXPECTATIONS: Sequence[Callable[[Lived, Sequence[TurnReport]], Iterator[str]]] 
     _each_turn_is_answered,
     _each_turn_is_understood,
     _nobody_else_is_answered,
+    _it_does_not_hear_itself,
+    _words_over_the_assistant_are_understood,
     _answers_are_heard_to_the_end,
     _barge_in_works,
     _heard_is_what_was_heard,

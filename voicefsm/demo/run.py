@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -31,13 +32,14 @@ from voicefsm.demo.line import Line
 from voicefsm.demo.live import Screen
 from voicefsm.demo.processes import ProcessDied
 from voicefsm.demo.report import Lived, Report
+from voicefsm.demo.room import NONE
 from voicefsm.demo.settings import DemoSettings
 from voicefsm.demo.voice import Voices, choose_voices, speak
 from voicefsm.errors import VoiceFsmError
 
 PACKAGES = ("voicefsm", "grpcio", "nvidia-riva-client", "protobuf", "numpy", "transitions")
 """Whose versions the report names."""
-FILES = ("conversation.wav", "journal.jsonl", "timeline.html", "timeline.png", "report.json")
+FILES = ("conversation.wav", "microphone.wav", "journal.jsonl", "timeline.html", "timeline.png", "report.json")
 """What a demo leaves; those of an earlier one are removed first."""
 DEATH_S_MAX = 0.5
 """How long to wait for news of a child's death after a call broke off."""
@@ -100,6 +102,7 @@ async def _stage_and_talk(settings: DemoSettings, screen: Screen) -> Report:
                 f"gateway {up.gateway}, ASR and TTS {up.riva}, LLM {up.llm}; user {voices.user}, assistant {voices.assistant}"
             )
             call = _Call(settings, screen, up, voices)
+            screen.note(f"room: {settings.room.told() if settings.room else 'none, the microphone hears the user alone'}")
             await call.hold()
             facts = _facts() | call.facts | {"engines": await engines(up)}
         call.keep_files(settings.out, journals)
@@ -129,7 +132,7 @@ class _Call:
         try:
             async with Conversation.connect(self._stage.gateway, options) as conversation:
                 self.session_id = conversation.session.session_id
-                self.line = Line(conversation)
+                self.line = Line(conversation, self._settings.room)
                 self._observer = script.Observer(conversation, self.line, self._screen.shows)
                 self._user = script.User(
                     conversation, self.line, self._observer, speech=speech, settings=self._settings, show=self._screen.says
@@ -178,7 +181,7 @@ class _Call:
         self.facts = {
             "session_id": self.session_id,
             "echo_canceller": conversation.session.echo_canceller,
-            "line": "no echo: the user's microphone hears the user alone, and the canceller has nothing to do",
+            "room": self._room(line),
             "voices": {"user": self._voices.user, "assistant": conversation.session.voice_name or self._voices.assistant},
             "player": {
                 "underruns": player.underruns,
@@ -189,15 +192,28 @@ class _Call:
             "late_frames": line.late_frames,
         }
 
+    def _room(self, line: Line) -> dict[str, Any]:
+        """What the microphone heard besides the user."""
+        room = self._settings.room
+        if room is None:
+            return {"name": NONE, "note": "The microphone heard the user alone: there was nothing for the canceller to do."}
+        return dataclasses.asdict(room) | {
+            "user_to_echo_db": line.user_to_echo_db(),
+            "note": "Latencies count to the sample that the player hands over; it is in the air delay_ms later. "
+            "The client reports its playout as if that took known_ms.",
+        }
+
     def keep_files(self, out: Path, journals: Path) -> None:
         """The recording, the journal, and the pictures of both."""
-        wav, kept, written = out / "conversation.wav", out / "journal.jsonl", journals / f"{self.session_id}.jsonl"
+        wav, microphone = out / "conversation.wav", out / "microphone.wav"
+        kept, written = out / "journal.jsonl", journals / f"{self.session_id}.jsonl"
         try:
             if self.line:
                 self.line.save(wav)
+                self.line.save_microphone(microphone)
                 shutil.copyfile(written, kept)
                 for name in ("timeline.html", "timeline.png"):
-                    timeline.draw(kept, out / name, wav)
+                    timeline.draw(kept, out / name, wav, microphone if self._settings.room else None)
         except (VoiceFsmError, OSError) as error:
             self._failures.append(f"A file is missing: {error}")
 
@@ -208,6 +224,8 @@ class _Call:
             exchanges=user.exchanges if user else [],
             moments=observer.moments if observer else [],
             heard=line.heard if line else [],
+            said=line.said if line else [],
+            room=self._settings.room,
             failures=[*self._failures, *(observer.failures if observer else [])],
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from voicefsm.demo.room import DEFAULT, PRESETS, Room
 from voicefsm.values import setting
 
 
@@ -13,7 +14,9 @@ class DemoSettings:
     """One scripted conversation."""
 
     out: Path
-    """Directory for the recording, the journal, the picture and the report; made if missing."""
+    """Directory for the recordings, the journal, the picture and the report; made if missing."""
+    room: Room | None = PRESETS[DEFAULT]
+    """What the user's microphone hears of the assistant; None: nothing."""
     user_voice: str = setting(
         "", unit="", doc="The user's voice, as the embedded TTS server lists it; empty: one that differs from the assistant's."
     )

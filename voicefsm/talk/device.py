@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, Samples
-from voicefsm.client import Player
+from voicefsm.client import Alignment, Player
 from voicefsm.errors import VoiceFsmError
-from voicefsm.talk.alignment import Alignment
 
 BLOCKS_MAX = 50
 """Captured blocks that wait to be sent: one second."""

@@ -70,13 +70,14 @@ def page(session: Session, svg: str, places: Sequence[Row], title: str, audio: s
     )
 
 
-def audio_of(wav: Path, out: Path) -> str:
-    """The element that plays the recording."""
+def audio_of(wav: Path, out: Path, caption: str = "") -> str:
+    """The element that plays a recording, under its caption."""
     if wav.resolve().parent == out.resolve().parent:
         source = html.escape(wav.name, quote=True)
     else:
         source = f"data:audio/wav;base64,{base64.b64encode(wav.read_bytes()).decode()}"
-    return f'<audio controls preload="auto" src="{source}"></audio>'
+    heading = f"<p>{html.escape(caption)}</p>\n" if caption else ""
+    return f'{heading}<audio controls preload="auto" src="{source}"></audio>\n'
 
 
 def _row(turn: Turn) -> str:

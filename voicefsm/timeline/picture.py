@@ -22,6 +22,8 @@ from voicefsm.timeline.session import Line, Note, NoteKind, Session, Speaker, Sp
 
 INK, FAINT, PAPER = "#1f2933", "#9aa5b1", "#ffffff"
 VOICE_COLOURS = {Speaker.USER: "#2563a8", Speaker.ASSISTANT: "#0f7a5a"}
+ECHO_COLOUR = "#d8a24a"
+"""What the microphone heard besides the user."""
 STATE_COLOURS = {
     "idle": "#e4e7eb",
     "listening": "#a9cdf2",
@@ -161,6 +163,9 @@ def _row(axes: Axes, session: Session, recording: Recording | None, start_ms: in
     for label, y, speaker in (("user", USER_Y, Speaker.USER), ("assistant", ASSISTANT_Y, Speaker.ASSISTANT)):
         colour = VOICE_COLOURS[speaker]
         axes.text(-0.008, y / 10, label, transform=axes.transAxes, fontsize=9, weight="bold", color=colour, ha="right", va="center")
+    if recording and recording.microphone is not None:
+        y = (USER_Y - 1.1) / 10
+        axes.text(-0.008, y, "echo heard", transform=axes.transAxes, fontsize=8, color=ECHO_COLOUR, ha="right", va="center")
     axes.text(-0.008, STATE_Y / 10, "state", transform=axes.transAxes, fontsize=9, color=INK, ha="right", va="center")
 
 
@@ -173,10 +178,14 @@ def _voices(axes: Axes, session: Session, recording: Recording | None, start_ms:
             continue
         samples = recording.user if speaker is Speaker.USER else recording.assistant
         peak = max(int(abs(samples.astype("int32")).max(initial=0)), 3000) / 32768
-        low, high = envelope(samples, recording.rate_hz, start_ms, end_ms, bins) / peak * VOICE_HALF
         step_s = (end_ms - start_ms) / bins / 1000
         xs = [start_ms / 1000 + (index + 0.5) * step_s for index in range(bins)]
-        axes.fill_between(xs, y + low, y + high, color=colour, linewidth=0.3, step="mid")
+        tracks = [(samples, colour)]
+        if speaker is Speaker.USER and recording.microphone is not None:
+            tracks.insert(0, (recording.microphone, ECHO_COLOUR))
+        for track, ink in tracks:
+            low, high = envelope(track, recording.rate_hz, start_ms, end_ms, bins) / peak * VOICE_HALF
+            axes.fill_between(xs, y + low.clip(-VOICE_HALF), y + high.clip(max=VOICE_HALF), color=ink, linewidth=0.3, step="mid")
 
 
 def _bars(axes: Axes, speech: Sequence[Speech], y: float, colour: str) -> None:

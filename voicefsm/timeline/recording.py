@@ -17,11 +17,12 @@ _BYTES_PER_SAMPLE = 2
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recording:
-    """A stereo recording: the user left, the assistant right."""
+    """A stereo recording: the user left, the assistant right; and what the microphone heard of both, if that was kept."""
 
     rate_hz: int
     user: Samples
     assistant: Samples
+    microphone: Samples | None = None
 
     @property
     def duration_ms(self) -> int:
@@ -29,21 +30,27 @@ class Recording:
         return len(self.user) * 1000 // self.rate_hz
 
 
-def read(path: Path) -> Recording:
-    """Read a WAV file. Raises `VoiceFsmError` when it is not 16-bit stereo PCM."""
+def read(path: Path, microphone: Path | None = None) -> Recording:
+    """Read a stereo WAV file, and the microphone's mono one. Raises `VoiceFsmError` when either is not 16-bit PCM of that kind."""
+    rate_hz, both = _tracks(path, 2, "the user left, the assistant right")
+    heard = _tracks(microphone, 1, "what the microphone heard")[1][:, 0] if microphone else None
+    return Recording(rate_hz, both[:, 0], both[:, 1], heard)
+
+
+def _tracks(path: Path, channels: int, what: str) -> tuple[int, NDArray[np.int16]]:
+    """Sample rate and samples, shape (n, channels)."""
     try:
         with wave.open(str(path), "rb") as file:
-            channels, width, rate_hz = file.getnchannels(), file.getsampwidth(), file.getframerate()
+            found, width, rate_hz = file.getnchannels(), file.getsampwidth(), file.getframerate()
             data = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
         raise VoiceFsmError(f"{path} is not a WAV file: {error}.") from error
-    if (channels, width) != (2, _BYTES_PER_SAMPLE):
+    if (found, width) != (channels, _BYTES_PER_SAMPLE):
         raise VoiceFsmError(
-            f"{path} has {channels} channels of {8 * width} bits.",
-            remedy="Expected is what the demo writes: 16-bit stereo, the user left, the assistant right.",
+            f"{path} has {found} channels of {8 * width} bits.",
+            remedy=f"Expected is what the demo writes: 16-bit {'stereo' if channels > 1 else 'mono'}, {what}.",
         )
-    both = np.frombuffer(data, "<i2").reshape(-1, 2)
-    return Recording(rate_hz, both[:, 0], both[:, 1])
+    return rate_hz, np.frombuffer(data, "<i2").reshape(-1, channels)
 
 
 def envelope(samples: Samples, rate_hz: int, start_ms: float, end_ms: float, bins: int) -> NDArray[np.float64]:

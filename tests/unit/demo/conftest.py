@@ -19,6 +19,7 @@ from voicefsm.client import (
     PlayoutResumed,
     State,
     StateChanged,
+    Transcript,
     TtsCancelled,
     TurnCompleted,
     TurnLatencies,
@@ -66,6 +67,9 @@ class Manners:
     """Each is not understood as often as it stands here."""
     hears_as: dict[str, str] = dataclasses.field(default_factory=dict)
     whole_heard_text: bool = False
+    hears_itself: tuple[str, ...] = ()
+    """What it does in the middle of the story, nobody having spoken: pause, cut, answer."""
+    deaf_over_voice: bool = False
     hangs_up_after: str = ""
 
 
@@ -131,6 +135,8 @@ class FakeConversation:
             self._move(State.LISTENING)
 
     def _utterance(self, text: str) -> None:
+        deaf = self._manners.deaf_over_voice and self._state is State.INTERRUPTING
+        self._emit(Transcript, "" if deaf else text, True, 1.0, ())
         if text in self._manners.misses:
             self._manners.misses.remove(text)
             self._move(State.IDLE)
@@ -200,9 +206,23 @@ class FakeConversation:
         position = self.player.position
         if self._state is State.PROCESSING and position > self._first:
             self._move(State.SPEAKING)
+        if self._state is State.SPEAKING and self._said == script.STORY and position > self._first + 4000 * RATE:
+            self._hear_itself()
         if self._state is State.SPEAKING and position >= self._end:
             self._over(len(self._words), Outcome.COMPLETED)
             self._move(State.IDLE)
+
+    def _hear_itself(self) -> None:
+        habits, self._manners.hears_itself = self._manners.hears_itself, ()
+        for habit in habits:
+            if habit == "pause":
+                self._emit(PlayoutPaused, self._epoch, self.player.position)
+                self._emit(PlayoutResumed, self._epoch, self.player.position)
+            elif habit == "cut":
+                self._emit(TtsCancelled, self._epoch, self.player.position - 1, CancelReason.BARGE_IN, self.player.position)
+            else:
+                self._emit(StateChanged, State.LISTENING, State.PROCESSING, "FinalHeard", 0)
+                self._emit(TurnCompleted, Epoch(99), "word1 word2", "What?", "What?", Outcome.COMPLETED, NO_LATENCIES)
 
     def _over(self, heard: int, outcome: Outcome) -> None:
         self._heard, self._written = " ".join(self._words[:heard]), " ".join(self._words)
@@ -235,6 +255,6 @@ def talk(tmp_path):
         for task in (talking, *tasks):
             task.cancel()
         await asyncio.wait([talking, *tasks])
-        return report.build(report.Lived(user.exchanges, observer.moments, line.heard, failures), {}), line
+        return report.build(report.Lived(user.exchanges, observer.moments, line.heard, line.said, failures), {}), line
 
     return hold

@@ -46,7 +46,14 @@ async def test_report_json_has_what_is_promised(talk, manners):
     for turn in told["turns"]:
         assert {"states", "user_text", "assistant_text", "heard_text", "first_audio_ms", "server_latencies"} <= turn.keys()
         assert set(turn["server_latencies"]) >= {"first_audio_ms", "first_heard_ms"}
-    assert set(told["turns"][1]["barge_in"]) == {"onset_to_pause_ms", "onset_to_cancel_ms", "last_stale_sample_ms"}
+    assert set(told["turns"][1]["barge_in"]) == {
+        "onset_to_pause_ms",
+        "onset_to_silence_ms",
+        "onset_to_cancel_ms",
+        "last_stale_sample_ms",
+    }
+    assert (told["self_interruptions"], told["self_pauses"], told["ghost_turns"]) == (0, 0, 0)
+    assert told["user_over_playout"]["said"] == f"{script.STOP} {script.OKAY}"
     assert "barge_in" not in told["turns"][0]
 
 
@@ -68,6 +75,10 @@ async def test_report_json_has_what_is_promised(talk, manners):
         ({"whole_heard_text": True}, "not shorter"),
         ({"hangs_up_after": script.COUNT}, "broke off"),
         ({"pauses": False}, "did not stop the answer"),
+        ({"hears_itself": ("pause", "pause")}, "paused 2 times although nobody had spoken"),
+        ({"hears_itself": ("cut",)}, "cut its own answer once"),
+        ({"hears_itself": ("answer",)}, "answered once what nobody had said"),
+        ({"deaf_over_voice": True}, "What the user said over the assistant"),
     ],
 )
 async def test_each_bad_habit_is_a_problem(talk, manners, habit, problem):

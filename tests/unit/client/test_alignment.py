@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from voicefsm.talk.alignment import BLOCKS_MAX, Alignment
+from voicefsm.client.alignment import BLOCKS_MAX, Alignment
 
 RATE_HZ = 16000
 
