@@ -19,8 +19,8 @@ class DemoCommand(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Give a lonely `--room` its value."""
-        followed = [*args[1:], "--"]
-        given = [f"--room={ROOM}" if arg == "--room" and after.startswith("-") else arg for arg, after in zip(args, followed, strict=True)]
+        followed = zip(args, [*args[1:], "--"], strict=True)
+        given = [f"--room={ROOM}" if arg == "--room" and after.startswith("-") else arg for arg, after in followed]
         return super().parse_args(ctx, given)
 
 
@@ -31,8 +31,8 @@ def demo(
     room: Annotated[
         str,
         typer.Option(
-            help="The room in which the microphone hears the loudspeaker: office, living, near, values as erl=10,delay=120,drift=50 "
-            "(dB, ms, ppm), or none for a line without echo."
+            help="The room in which the microphone hears the loudspeaker: office, living, near, or values as "
+            "erl=10,delay=120,drift=50 (dB, ms, ppm); none: a line without echo."
         ),
     ] = ROOM,
 ) -> None:
