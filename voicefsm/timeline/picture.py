@@ -45,7 +45,9 @@ ROW_MS = 20_000
 ROWS_MAX = 16
 """More time makes longer rows, not a longer picture."""
 CLOSE_UPS_MAX = 4
-"""Interruptions drawn large; the first ones."""
+"""Interruptions drawn large; the first ones …"""
+ROOMY_CLOSE_UPS_MAX, TICK_MS = 2, 250
+"""… and up to so many have room for a label this often; more of them for half as many."""
 ONSET_MS_MAX = 1500
 """A pause belongs to an onset at most so long before it."""
 WIDTH_IN, ROW_IN, CLOSE_UP_IN, HEAD_IN = 17.0, 2.3, 2.8, 0.9
@@ -307,16 +309,16 @@ def _draw_close_ups(
         left_in = LEFT_IN + index * (width_in + gap_in)
         axes = _axes(drawing, (left_in, 0.35, width_in, CLOSE_UP_IN - 0.1), height_in)
         cut = close_up.notes[-1].kind is NoteKind.CANCEL
-        name = "Barge-in" if cut else "Backchannel or noise: the answer goes on"
+        name = "Barge-in" if cut else "No barge-in: the answer goes on"
         at = f"{close_up.onset_ms // 60_000}:{close_up.onset_ms / 1000 % 60:04.1f}"
         axes.set_title(f"{name}, at {at}", fontsize=10, weight="bold", color=INK, loc="left", pad=2)
-        _close_up(axes, session, recording, close_up)
+        _close_up(axes, session, recording, close_up, tick_ms=TICK_MS if len(close_ups) <= ROOMY_CLOSE_UPS_MAX else 2 * TICK_MS)
 
 
-def _close_up(axes: Axes, session: Session, recording: Recording | None, close_up: _CloseUp) -> None:
+def _close_up(axes: Axes, session: Session, recording: Recording | None, close_up: _CloseUp, tick_ms: int) -> None:
     axes.set_xlim(close_up.start_ms / 1000, close_up.end_ms / 1000)
-    first = math.ceil((close_up.start_ms - close_up.onset_ms + 100) / 250) * 250
-    ticks = range(first, close_up.end_ms - close_up.onset_ms - 100, 250)
+    first = math.ceil((close_up.start_ms - close_up.onset_ms + 100) / tick_ms) * tick_ms
+    ticks = range(first, close_up.end_ms - close_up.onset_ms - 100, tick_ms)
     axes.set_xticks([(close_up.onset_ms + t) / 1000 for t in ticks], [f"{t:+d} ms" if t else "onset" for t in ticks])
     _voices(axes, session, recording, close_up.start_ms, close_up.end_ms, bins=BINS_PER_ROW // 2)
     _states(axes, session, close_up.start_ms, close_up.end_ms, fontsize=8)
@@ -324,7 +326,7 @@ def _close_up(axes: Axes, session: Session, recording: Recording | None, close_u
         colour = NOTE_COLOURS[note.kind]
         axes.plot([note.at_ms / 1000] * 2, [ASSISTANT_Y - VOICE_HALF, 9.3], color=colour, linewidth=1.4)
         late_ms = note.at_ms - close_up.onset_ms
-        text = f"{note.text}  +{late_ms} ms" if place else note.text
+        text = f"{note.text.split(' (')[0]}  +{late_ms} ms" if place else note.text
         right = place == 0
         axes.text(
             note.at_ms / 1000,
