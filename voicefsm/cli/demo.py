@@ -17,7 +17,7 @@ ROOM = "office"
 class DemoCommand(TyperCommand):
     """Lets `--room` stand alone, for the room that is the default."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's own base
         """Give a lonely `--room` its value."""
         followed = zip(args, [*args[1:], "--"], strict=True)
         given = [f"--room={ROOM}" if arg == "--room" and after.startswith("-") else arg for arg, after in followed]

@@ -23,7 +23,7 @@ import numpy as np
 from voicefsm.acoustics.delay import HALF_SAMPLES, Delay, read
 from voicefsm.acoustics.echo_path import EchoPath
 from voicefsm.acoustics.rooms import RT60_S_MAX, RT60_S_MIN, random_room, responses
-from voicefsm.acoustics.signals import floats, pcm, room_noise
+from voicefsm.acoustics.signals import Signal, floats, pcm, room_noise
 from voicefsm.audio.samples import FRAME_SAMPLES, SAMPLES_PER_MS, Samples
 from voicefsm.errors import SettingsError
 
@@ -153,7 +153,7 @@ class Loudspeaker:
             return taken
         line = np.concatenate((self._tail, taken))
         self._tail = line[-len(self._tail) :]
-        positions = np.arange(first, first + FRAME_SAMPLES) * self._rate - _LATE_SAMPLES - begin
+        positions: Signal = np.arange(first, first + FRAME_SAMPLES).astype(np.float64) * self._rate - _LATE_SAMPLES - begin
         return pcm(read(floats(line), positions))
 
 

@@ -10,8 +10,10 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
+import typer
 
 from voicefsm import cli
 from voicefsm.cli import app, common
@@ -194,6 +196,20 @@ def test_table_has_every_state(form):
     assert all(state in done.stdout for state in ("IDLE", "LISTENING", "PROCESSING", "SPEAKING", "INTERRUPTING", "CLOSED"))
     if form == "json":
         assert json.loads(done.stdout)
+
+
+def test_a_room_has_a_name_or_values_or_stands_for_the_default(tmp_path):
+    """Otherwise a mistyped room would be another one, and `demo --room` alone would be refused."""
+    wrong = voicefsm("demo", "--room", "moon", "--out", str(tmp_path / "out"))
+    assert (wrong.returncode, '"moon" is no room' in wrong.stderr) == (2, True)
+    command = cast(typer.core.TyperGroup, typer.main.get_command(app)).commands["demo"]
+    for arguments, room in (
+        (["--room"], "office"),
+        (["--room", "--out", "x"], "office"),
+        (["--room", "near"], "near"),
+        ([], "office"),
+    ):
+        assert command.make_context("demo", arguments).params["room"] == room
 
 
 def test_timeline_refuses_what_it_cannot_draw(tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from typing import cast
 
 import numpy as np
 import pytest
 
-from voicefsm.client import Player
+from voicefsm.client import Conversation, Player
 from voicefsm.demo.line import Line
 from voicefsm.demo.room import Room
 from voicefsm.values import Epoch
@@ -35,7 +36,7 @@ class Call:
 async def on_the_line(room, frames=100):
     """Be on the line while a reply of half a second is played from the first frame on."""
     call = Call()
-    line = Line(call, room)
+    line = Line(cast(Conversation, call), room)
     noise = (np.random.default_rng(3).standard_normal(8000) * 4000).astype(np.int16)
     call.player.push(Epoch(1), BEGIN, noise, last=True)
     running = asyncio.create_task(line.run())
@@ -78,7 +79,7 @@ async def test_what_was_recorded_can_be_heard(tmp_path):
 
 async def test_all_that_was_said_is_kept():
     """If this fails a question that was asked twice looks like a turn of nobody's."""
-    line = Line(Call())
+    line = Line(cast(Conversation, Call()))
     first, second = line.say("one", np.ones(300, np.int16)), line.say("two", np.ones(640, np.int16))
     assert line.said == [first, second]
     assert (second.first_sample, second.end_sample) == (320, 960)
