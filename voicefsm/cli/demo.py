@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ class DemoCommand(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's own base
         """Give a lonely `--room` its value."""
-        followed = zip(args, [*args[1:], "--"], strict=True)
+        followed = itertools.pairwise([*args, "--"])
         given = [f"--room={ROOM}" if arg == "--room" and after.startswith("-") else arg for arg, after in followed]
         return super().parse_args(ctx, given)
 

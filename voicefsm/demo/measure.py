@@ -26,6 +26,8 @@ HEARD_AFTER_MS = 1000
 """What the assistant does within this time after the user fell silent may be the user's doing …"""
 TURN_AFTER_MS = 3000
 """… and a turn that is over, or words that are recognised, within this time are theirs."""
+LATE_MS = 15_000
+"""A slow recogniser may bring words so long after they were said."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -181,10 +183,12 @@ def _answered(moments: Sequence[Moment]) -> Iterator[tuple[TurnCompleted, int]]:
 
 
 def _is_ghost(turn: TurnCompleted, over_sample: int, said: Sequence[Utterance], asked: Collection[Epoch]) -> bool:
-    """Nobody had spoken; or nobody takes it for an answer, and none of its words were anybody's."""
-    spoken = _spoken(said, over_sample, TURN_AFTER_MS)
-    theirs = {word for one in spoken for word in words(one.text)}
-    return not spoken or (turn.epoch not in asked and not theirs & set(words(turn.user_text)))
+    """It is no answer to what had just been said, and most of its words were not said lately either: late is no ghost."""
+    if turn.epoch in asked and _spoken(said, over_sample, TURN_AFTER_MS):
+        return False
+    lately = {word for one in _spoken(said, over_sample, LATE_MS) for word in words(one.text)}
+    understood = words(turn.user_text)
+    return 2 * sum(word in lately for word in understood) < max(1, len(understood))
 
 
 def over_playout(interjected: Sequence[Utterance], said: Sequence[Utterance], moments: Sequence[Moment]) -> OverPlayout | None:

@@ -115,6 +115,8 @@ def test_what_follows_from_the_user_is_not_the_assistants_own_doing():
         ([paused(1500), cancelled(1599)], measure.Alone(1, 1, 0, 0)),
         ([cancelled(LATE), final(LATE, "once upon a time")], measure.Alone(1, 0, 0, 4)),
         (turn(LATE, "once upon"), measure.Alone(0, 0, 1, 0)),
+        (turn(LATE, "stop"), measure.Alone(0, 0, 0, 0)),
+        (turn(LATE, ""), measure.Alone(0, 0, 1, 0)),
         (turn(SOON, "once upon", Epoch(2)), measure.Alone(0, 0, 1, 0)),
         (turn(SOON, "don't stop", Epoch(2)), measure.Alone(0, 0, 0, 0)),
         (turn(LATE, "once upon", outcome=Outcome.RETRACTED), measure.Alone(0, 0, 0, 0)),
