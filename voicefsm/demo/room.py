@@ -29,7 +29,7 @@ from voicefsm.errors import SettingsError
 
 UNKNOWN_MS = 20.0
 """What a sound card forgets of its delay, unless the room says otherwise …"""
-KNOWN_MS_MAX = 100.0
+KNOWN_MS_MAX = 150.0
 """… and the most it tells of: what lies beyond its own buffers it has not heard of."""
 NOISE_DB = -70.0
 """A quiet room, dB full scale."""
