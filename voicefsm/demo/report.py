@@ -22,8 +22,8 @@ WER_MAX = 0.5
 """Above it a question does not count as understood."""
 STALE_MS_MAX = 20.0
 """One frame: what the loudspeaker had already taken when the order came."""
-PAUSE_MS_MAX = 300.0
-"""A person who is talked over for longer than this feels ignored."""
+PAUSE_MS_MAX = 400.0
+"""A person who is talked over for longer than this feels ignored. "Stop" is 0.2 s of hiss and silence before its vowel."""
 CANCEL_MS_MAX = 2000.0
 """A decision that takes longer is none."""
 SELF_PAUSES_MAX = 1

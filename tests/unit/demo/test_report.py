@@ -66,7 +66,7 @@ async def test_report_json_has_what_is_promised(talk, manners):
         ({"cuts_on_backchannel": True}, "ended as interrupted"),
         ({"skips_on_resume": 7}, "7 samples were lost"),
         ({"stale_ms": 200}, "still heard"),
-        ({"onset_frames": 16}, "talked on for 3"),
+        ({"onset_frames": 21}, "talked on for 4"),
         ({"decision_ms": 3000}, "The decision took 3"),
         ({"heard_share": 0.4}, "fit into what was played"),
         ({"heard_share": 2}, "fit into what was played"),
