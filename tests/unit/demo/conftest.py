@@ -29,7 +29,7 @@ from voicefsm.demo.line import Line
 from voicefsm.demo.settings import DemoSettings
 from voicefsm.values import CancelReason, Epoch
 
-SPEECH = {text: np.full(320 * (10 + 3 * place), 1000, np.int16) for place, text in enumerate(script.TEXTS)}
+SPEECH = {text: np.full(320 * (20 + 3 * place), 1000, np.int16) for place, text in enumerate(script.TEXTS)}
 RATE = 16
 """Samples of a millisecond."""
 MS_PER_WORD = 300
