@@ -172,11 +172,12 @@ class TurnSettings:
         1, unit="words", ge=1, le=10, doc="This many recognised words, backchannels apart, cancel a reply."
     )
     barge_in_strange_words_min: int = setting(
-        3,
+        100,
         unit="words",
         ge=1,
         le=100,
-        doc="This many recognised words that are not the reply's cancel it although the detector heard nobody speak.",
+        doc="This many recognised words that are not the reply's cancel it although the detector heard nobody speak; 100 is never. "
+        "Only for lines without echo: a recogniser makes other words of what is left of our own voice.",
     )
     barge_in_onset_ms_min: int = setting(
         200,

@@ -254,7 +254,8 @@ def test_judge_reads_the_context():
 )
 def test_words_that_the_detector_misses(text, said, strangers):
     """Otherwise a user in a loud room could not interrupt; or our own voice, badly recognised, would."""
-    context = Context(state=State.SPEAKING, agreed=text, partial=text, said=said)
+    settings = TurnSettings(barge_in_strange_words_min=3)
+    context = Context(settings=settings, state=State.SPEAKING, agreed=text, partial=text, said=said)
     assert candidate_of(context).strange_words == strangers
     assert (judge(context).verdict is CONFIRM) is (strangers > 2)
     context.evidence = Evidence(voiced_ms=60)

@@ -59,6 +59,21 @@ class AecSettings:
         le=99,
         doc="A frame in which the network of the canceller kalman thinks near-end speech less likely than this is not voiced.",
     )
+    recogniser_hold_ms: int = setting(
+        100,
+        unit="ms",
+        ge=0,
+        le=500,
+        doc="While our own voice is audible, the recogniser gets each frame this much later: whole if somebody speaks by then, "
+        "silent if the network of kalman is sure that it is echo only. 0 gives it all at once.",
+    )
+    gate_onset_pct_min: int = setting(
+        30,
+        unit="%",
+        ge=1,
+        le=99,
+        doc="The same for the first frames of a stretch over our voice: enough to pause playout, which can be undone.",
+    )
     far_active_db: int = setting(
         -55, unit="dB", ge=-90, le=0, doc="A reference signal at least this loud counts as far-end activity, dB full scale."
     )

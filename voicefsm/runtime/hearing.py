@@ -26,12 +26,14 @@ from voicefsm.audio.frame import AudioSettings, Framer
 from voicefsm.audio.samples import FRAME_MS, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
 from voicefsm.events import UNKNOWN_SWING_DB, Evidence
 from voicefsm.ports import EchoCanceller, VoiceDetector
-from voicefsm.runtime.near_end import near_end
+from voicefsm.runtime.near_end import NearEnd, near_end
 from voicefsm.vad.floor import NoiseFloor
 from voicefsm.vad.segmenter import Edge, EdgeKind, Segmenter
 from voicefsm.vad.settings import VadSettings
 
 _STRETCH_FRAMES = 1000 // FRAME_MS
+_ECHO_FOR_SURE = 0.1
+"""Less likely near-end speech than this is none."""
 _SWING_FRAMES_MIN = 4
 """Fewer voiced frames do not tell speech from a tone."""
 
@@ -110,6 +112,32 @@ class _Stretch:
         return round(100 * sum(self._speech) / len(self._speech)) if self._speech else 0
 
 
+class _HeldBack:
+    """What the recogniser gets a little later, because it may be nothing but our own voice.
+
+    A recogniser makes words even of an echo 40 dB below the user. So while the far end is audible a frame waits: once somebody
+    speaks, all that waited goes out as it is, and no syllable is missing; what nobody spoke into in time goes out silent.
+    """
+
+    def __init__(self, frames_max: int) -> None:
+        self._frames_max = frames_max
+        self._waiting: deque[tuple[Samples, bool]] = deque()
+
+    def let_through(self, frame: Samples, ear: NearEnd, *, is_near: bool) -> list[Samples]:
+        """Take one frame; return those whose time has come."""
+        if is_near or not self._frames_max:
+            out = [waited for waited, _ in self._waiting]
+            self._waiting.clear()
+            return [*out, frame]
+        self._waiting.append((frame, ear.far_active and ear.speech < _ECHO_FOR_SURE))
+        keep = self._frames_max if ear.far_active else 0
+        out = []
+        while len(self._waiting) > keep:
+            waited, is_echo = self._waiting.popleft()
+            out.append(SILENT_FRAME if is_echo else waited)
+        return out
+
+
 class Hearing:
     """The near end of one session."""
 
@@ -132,6 +160,7 @@ class Hearing:
         self._segmenter = Segmenter(settings.vad)
         self._canceller = canceller
         self._stretch = _Stretch()
+        self._held_back = _HeldBack(settings.aec.recogniser_hold_ms // FRAME_MS if self._ear.hears_speech else 0)
 
     def hear(self, samples: Samples, capture_sample: int, far_end_sample: int | None, *, deaf: bool = False) -> Heard:
         """Take one message: `samples` at the input rate, shape (n,), 10 to 200 ms.
@@ -148,10 +177,10 @@ class Hearing:
         edges: list[HeardEdge] = []
         for frame in frames:
             near = self._ear.take(frame)
-            linear.append(SILENT_FRAME if deaf else near)
             edge = self._segment(frame.capture_sample, near, deaf=deaf)
             if edge is not None:
                 edges.append(self._heard(edge, end))
+            linear += self._held_back.let_through(SILENT_FRAME if deaf else near, self._ear, is_near=self._segmenter.is_near)
         skipped_ms = (self._framer.skipped_samples - skipped) // SAMPLES_PER_MS
         return Heard(_joined(linear), tuple(edges), self._evidence(self._segmenter.voiced_ms), skipped_ms)
 
@@ -162,12 +191,13 @@ class Hearing:
     def _segment(self, capture_sample: int, near: Samples, *, deaf: bool) -> Edge | None:
         """Does this frame begin or end a stretch of speech?"""
         ear = self._ear
-        voiced = not ear.echo_only and self._is_voice(near) and not deaf
+        is_near = not ear.echo_only if self._segmenter.speaking else ear.may_be_onset
+        voiced = is_near and self._is_voice(near) and not deaf
         if voiced:
             self._stretch.add(ear.near_power, ear.speech)
         elif not self._segmenter.is_near:
             self._stretch.begin()
-        return self._segmenter.feed(capture_sample, voiced=voiced, echo_only=ear.echo_only, far_active=ear.far_active)
+        return self._segmenter.feed(capture_sample, voiced=voiced, far_active=ear.far_active)
 
     def _is_voice(self, near: Samples) -> bool:
         """Is there a voice in a frame that is no echo?

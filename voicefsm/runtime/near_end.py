@@ -50,6 +50,8 @@ class NearEnd(Protocol):
     """The same as a level."""
     echo_only: bool
     """Residual echo explains the last frame."""
+    may_be_onset: bool
+    """Not `echo_only`, or not surely: enough to begin a stretch of speech with."""
     speech: float
     """How likely near-end speech is in it: 0 to 1. Always 1 where nobody can say."""
 
@@ -107,11 +109,12 @@ class GatedNearEnd:
     near_power = 0.0
     near_db = SILENCE_DB
     echo_only = False
+    may_be_onset = False
     speech = 0.0
 
     def __init__(self, settings: AecSettings, canceller: GatedCanceller, reference: Reference, *, trusted: bool) -> None:
         self._canceller, self._reference, self._trusted = canceller, reference, trusted
-        self._threshold = settings.gate_pct_min / 100
+        self._threshold, self._onset_threshold = settings.gate_pct_min / 100, settings.gate_onset_pct_min / 100
         self._far = _FarEnd(settings)
         self._erle = Erle()
         self._echo_power = 0.0
@@ -147,6 +150,7 @@ class GatedNearEnd:
         self._echo_power = max(echo_power, self._echo_power * _FADE)
         drowned = self.far_active and self.near_db < self.echo_db + _ABOVE_ECHO_DB
         self.echo_only = self.speech < (max(self._threshold, _SURELY_SPEECH) if drowned else self._threshold)
+        self.may_be_onset = not self.echo_only or (self.far_active and not drowned and self.speech >= self._onset_threshold)
         if self.speech < _SURELY_ECHO and self.far_active:
             self._erle.update(mic_power, self.near_power)
         return near
@@ -172,6 +176,8 @@ class LevelledNearEnd:
     near_db = SILENCE_DB
     echo_only = False
     speech = 1.0
+
+    may_be_onset = True
 
     def __init__(self, settings: AecSettings, canceller: EchoCanceller, reference: Reference, *, trusted: bool) -> None:
         self._canceller, self._reference, self._trusted = canceller, reference, trusted
@@ -211,7 +217,7 @@ class LevelledNearEnd:
         else:
             near = self._cancel(near)
         self._past.append(frame.samples)
-        self.near_db = level_db(self.near_power)
+        self.near_db, self.may_be_onset = level_db(self.near_power), not self.echo_only
         return near
 
     def _rests(self, frame: AudioFrame) -> bool:

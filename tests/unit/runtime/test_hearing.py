@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from voicefsm.adapters.echo import NullCanceller, choose_canceller
 from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
+from voicefsm.aec import kalman
 from voicefsm.aec.reference import Reference
 from voicefsm.audio.resample import Resampler
 from voicefsm.audio.samples import RATE_HZ, RATES_HZ
@@ -15,6 +18,8 @@ from voicefsm.vad.segmenter import EdgeKind
 
 SETTINGS = HearingSettings()
 AHEAD = RATE_HZ // 5
+ALL_AT_ONCE = dataclasses.replace(SETTINGS, aec=dataclasses.replace(SETTINGS.aec, recogniser_hold_ms=0))
+"""The recogniser gets the linear signal as it is."""
 
 
 class CountingCanceller(NullCanceller):
@@ -31,10 +36,10 @@ class CountingCanceller(NullCanceller):
         self.closed += 1
 
 
-def hearing(canceller=None, *, rate=RATE_HZ, far_rate=RATE_HZ, trusted=False) -> tuple[Hearing, Reference]:
+def hearing(canceller=None, *, rate=RATE_HZ, far_rate=RATE_HZ, trusted=False, settings=SETTINGS) -> tuple[Hearing, Reference]:
     reference = Reference(far_rate, SETTINGS.aec)
     ear = Hearing(
-        SETTINGS,
+        settings,
         canceller=canceller or choose_canceller(SETTINGS.aec).make(),
         detector=WebRtcVoiceDetector(SETTINGS.vad),
         reference=reference,
@@ -252,9 +257,9 @@ def loudspeaker(seed: int, playing: list[tuple[int, int]], total: int) -> tuple[
     return sent, out, np.concatenate(([0], np.cumsum(plays)[:-1]))
 
 
-def overhear(mic: Signal, sent: Signal, position: np.ndarray) -> list[Heard]:
+def overhear(mic: Signal, sent: Signal, position: np.ndarray, settings: HearingSettings = SETTINGS) -> list[Heard]:
     """A session whose client reports the position exactly, once a frame."""
-    ear, reference = hearing()
+    ear, reference = hearing(settings=settings)
     heard: list[Heard] = []
     near, far, at_far = pcm(mic), pcm(sent), 0
     for at in range(0, len(near) - 319, 320):
@@ -290,7 +295,7 @@ def test_the_start_of_a_reply_is_cancelled_like_the_rest():
         starts = range(8137, 20 * RATE_HZ, 4 * RATE_HZ)
         sent, out, position = loudspeaker(seed, [(s, s + 48000) for s in starts], 21 * RATE_HZ)
         mic = through(out, room(seed)) * 10 ** (-10 / 20) + quiet(21)
-        linear = np.concatenate([h.samples for h in overhear(mic, sent, position)]).astype(float)
+        linear = np.concatenate([h.samples for h in overhear(mic, sent, position, ALL_AT_ONCE)]).astype(float)
         for start in starts[2:]:
             early = slice(start + 640, start + 3200)
             before, after = pcm(mic)[early].astype(float), linear[early]
@@ -315,7 +320,7 @@ def test_the_canceller_never_adds_an_echo():
     """Otherwise the loudspeaker's sudden silence is heard by the recogniser as our own voice, inverted."""
     sent, out, position = loudspeaker(1, [(0, 6 * RATE_HZ)], 7 * RATE_HZ)
     mic = pcm(through(out, room(1)) * 10 ** (-10 / 20) + quiet(7))
-    ear, reference = hearing()
+    ear, reference = hearing(settings=ALL_AT_ONCE)
     reference.append(0, pcm(sent))
     for at in range(0, len(mic) - 319, 320):
         frame = mic[at : at + 320]
@@ -332,3 +337,18 @@ def test_the_first_reply_of_a_session_can_be_interrupted_on_a_line_without_echo(
     onsets = [edge.onset_ms for edge in edges(converse(*hearing(), mic, far)) if edge.kind is EdgeKind.STARTED]
     assert onsets
     assert 1150 <= onsets[0] <= 1500
+
+
+@pytest.mark.skipif(kalman.library() is None, reason="NOT TESTED: the library was not compiled")
+def test_the_recogniser_hears_no_echo_and_every_syllable_of_the_user():
+    """Otherwise it makes words of what is left of our own voice; or the first syllable of each barge-in is missing."""
+    mic, far = echo_scene(2, near_db=10)
+    ear, reference = hearing()
+    heard = converse(ear, reference, mic, far)
+    left = np.concatenate([h.samples for h in heard]).astype(float)
+    late = SETTINGS.aec.recogniser_hold_ms * 16
+    alone, user = left[3 * RATE_HZ : 6 * RATE_HZ], left[6 * RATE_HZ : int(7.5 * RATE_HZ)]
+    assert np.mean(alone == 0) > 0.8, "most of what is echo only is silence"
+    loud = np.mean(user.reshape(-1, 320) ** 2, axis=1) > 100.0**2
+    assert np.argmax(loud) * 20 <= 60, "the user begins at once: nothing of him waited"
+    assert len(left) >= len(mic) - late - 640

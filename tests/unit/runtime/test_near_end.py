@@ -24,14 +24,14 @@ class FakeGate(NullCanceller):
     name = "fake"
 
     def __init__(self) -> None:
-        self.speech = 0.0
+        self.speech, self.divisor = 0.0, 10
         self.powers = (0.0, 0.0, 0.0, 0.0)
         self.moves = self.forgotten = 0
         self.misses: list[Samples] = []
         self.fars: list[Samples] = []
 
     def process(self, near, far):
-        left = (near // 10).astype(np.int16)
+        left = (near // self.divisor).astype(np.int16)
         self.fars.append(far)
         of_near, of_left, of_echo, of_far = (float(np.mean(np.square(x.astype(float)))) for x in (near, left, near - left, far))
         self.powers = of_near, of_left, of_echo, of_far
@@ -88,6 +88,18 @@ def test_what_residual_echo_could_be_must_be_surely_speech(gate, reference, spee
         ear.take(frame)
     assert ear.near_db <= ear.echo_db
     assert ear.echo_only is echo_only
+
+
+@pytest.mark.parametrize(("speech", "begins"), [(0.2, False), (0.35, True), (0.7, True)])
+def test_less_is_enough_to_begin_with(gate, reference, speech, begins):
+    """Otherwise the pause waits until the network is sure: what is cheap and can be undone needs less."""
+    ear = near_end(SETTINGS, gate, reference, trusted=False)
+    for frame in frames(60, far_end=0):  # a canceller that is known to leave little
+        ear.take(frame)
+    gate.speech, gate.divisor = speech, 1
+    ear.take(frames(1, far_end=0, first=60)[0])
+    assert ear.may_be_onset is begins
+    assert ear.echo_only is (speech < 0.6)
 
 
 def test_what_is_heard_is_what_is_left(gate, reference):
