@@ -19,7 +19,7 @@ from voicefsm.config import Settings
 FRAME_MS = 20
 """Two messages that are under way at the same instant may arrive in either order."""
 HUMS_ARE_SPEECH = Settings(aec=AecSettings(canceller=Canceller.NONE))
-"""A line without echo. The stimuli are hums, for machines without voices, and our canceller's gate knows that they are no speech."""
+"""A line without echo. The stimuli are hums, for machines without voices, and our gate knows that they are no speech."""
 PLAYED = ("user_interruption/000", "smooth_turn_taking/000")
 
 
