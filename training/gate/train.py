@@ -19,8 +19,8 @@ _CHUNK = 600
 _BATCH = 128
 _RUN = 6
 _ECHO = slice(40, 60)
-_ONSET_HOPS, _ONSET_WEIGHT = 12, 2.0
-_FAR_WEIGHT = 2.5
+_ONSET_HOPS, _ONSET_WEIGHT = 12, 3.0
+_FAR_WEIGHT = 1.5
 """Hops without a talker while the assistant may be audible teach this much more: a false alarm there cuts an answer."""
 
 
