@@ -62,6 +62,8 @@ class _Segment:
     """Offset of its first sample in the reply."""
     samples: int = 0
     words: list[SpokenWord] = dataclasses.field(default_factory=list)
+    is_timed: bool = True
+    """No: the times of its first words never came, those of later ones did."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,6 +159,8 @@ class Playout:
         segment = self._segments.setdefault(audio.index, _Segment(""))
         if not segment.samples:
             segment.first = self._made
+        if audio.words and not segment.words and self._ms(segment.samples) > _FIRST_WORD_MS_MAX:
+            segment.is_timed = False
         segment.samples += len(samples)
         segment.words.extend(audio.words)
         self._made += len(samples)
@@ -311,7 +315,7 @@ class Playout:
         if is_whole and heard >= segment.samples:
             return segment.text, "all"
         tokens = segment.text.split()
-        if segment.words:
+        if segment.words and segment.is_timed:
             known = len(segment.words) if is_whole else max(len(segment.words), len(tokens))  # words may come with their audio
             share = sum(word.end_ms <= self._ms(heard) for word in segment.words) / known
             return " ".join(tokens[: int(share * len(tokens) + 1e-9)]), "words"
@@ -321,6 +325,9 @@ class Playout:
 
 _CHECK_MS = 10
 """How soon to look again whether the client has come to the end."""
+
+_FIRST_WORD_MS_MAX = 1000
+"""A voice that times words as it speaks has timed one by then."""
 
 _MS_PER_CHARACTER = 65
 """Speaking rate assumed for a segment whose end has not been synthesised yet: 15 characters a second."""

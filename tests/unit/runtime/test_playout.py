@@ -357,6 +357,18 @@ def test_by_words_that_come_with_their_audio() -> None:
     assert heard_at(far_end, 450) == HeardText("one two", "words")
 
 
+def test_words_whose_times_begin_too_late_tell_nothing() -> None:
+    """Otherwise a voice that times only the later words of a sentence makes the model forget what was heard (found by the simulator)."""
+    far_end = playout()
+    far_end.expect(0, TEXT)
+    far_end.add(SpokenAudio(0, ramp(0, 1200 * PER_MS), ()))
+    far_end.add(SpokenAudio(0, ramp(1200 * PER_MS, 800 * PER_MS), timed(TEXT, 2000)[6:]))
+    far_end.finish()
+    heard = heard_at(far_end, 1010)
+    assert heard.source == "proportional"
+    assert heard.text.startswith("one two three four")
+
+
 def test_by_words_that_the_server_spells_differently() -> None:
     """Otherwise "1984", spoken as three words, shifts everything after it."""
     far_end = playout()
