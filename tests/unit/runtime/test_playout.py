@@ -358,7 +358,7 @@ def test_by_words_that_come_with_their_audio() -> None:
 
 
 def test_words_whose_times_begin_too_late_tell_nothing() -> None:
-    """Otherwise a voice that times only the later words of a sentence makes the model forget what was heard (found by the simulator)."""
+    """Otherwise a voice that times the later words of a sentence only makes the model forget (found by the simulator)."""
     far_end = playout()
     far_end.expect(0, TEXT)
     far_end.add(SpokenAudio(0, ramp(0, 1200 * PER_MS), ()))
