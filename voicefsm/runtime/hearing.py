@@ -5,9 +5,10 @@ the client and does, for each 20 ms frame that it completes,
 
     Framer      any rate, any length            -> 320 samples at 16 kHz with their place on the capture clock and on the far end's
     Reference   the far end's place             -> what the loudspeaker rendered meanwhile
-    near end    near end, reference             -> the linear near end, which is what the recogniser hears, always; is it echo?
+    near end    near end, reference             -> the linear near end; is it echo?
     detector    the linear near end             -> is there speech in it?
     Segmenter   voiced frames                   -> edges
+    held back   the linear near end             -> what the recogniser hears: all of the user, nothing that is surely our own voice
 
 Only edges and evidence reach the core.
 """
@@ -191,24 +192,22 @@ class Hearing:
     def _segment(self, capture_sample: int, near: Samples, *, deaf: bool) -> Edge | None:
         """Does this frame begin or end a stretch of speech?"""
         ear = self._ear
-        is_near = not ear.echo_only if self._segmenter.speaking else ear.may_be_onset
-        voiced = is_near and self._is_voice(near) and not deaf
+        echo_only = ear.echo_only if self._segmenter.speaking else not ear.may_be_onset
+        voiced = self._is_loud() and not deaf and not echo_only and self._is_voice(near)
         if voiced:
             self._stretch.add(ear.near_power, ear.speech)
         elif not self._segmenter.is_near:
             self._stretch.begin()
-        return self._segmenter.feed(capture_sample, voiced=voiced, far_active=ear.far_active)
+        return self._segmenter.feed(capture_sample, voiced=voiced, echo_only=echo_only, far_active=ear.far_active)
+
+    def _is_loud(self) -> bool:
+        """Is the frame loud enough to be speech? A network knows better than a floor, which has to see every frame."""
+        ear = self._ear
+        return ear.near_db >= self._level_db_min if ear.hears_speech else self._floor.exceeds(ear.near_db)
 
     def _is_voice(self, near: Samples) -> bool:
-        """Is there a voice in a frame that is no echo?
-
-        Where a network has looked at it, that knows better than a level above a floor; the voice detector has the last word only
-        while no far end disturbs it.
-        """
-        ear = self._ear
-        if not ear.hears_speech:
-            return self._floor.exceeds(ear.near_db) and self._detector.is_speech(near)
-        return ear.near_db >= self._level_db_min and (ear.far_active or self._detector.is_speech(near))
+        """Is there a voice in it? The detector has a say, unless a far end disturbs it and a network has spoken."""
+        return (self._ear.hears_speech and self._ear.far_active) or self._detector.is_speech(near)
 
     def _heard(self, edge: Edge, end: int) -> HeardEdge:
         """An edge, in milliseconds; `end` is the end of the audio on the capture clock."""
@@ -229,7 +228,7 @@ class Hearing:
             near_db=stretch.mean_db if voiced_ms else ear.near_db,
             far_db=ear.far_db,
             erle_db=ear.erle_db,
-            echo_db=ear.echo_db if ear.far_active else SILENCE_DB,
+            echo_db=ear.echo_db,
             gate_pct=stretch.speech_pct if voiced_ms and ear.far_active else 100,
             swing_db=stretch.swing_db if voiced_ms else UNKNOWN_SWING_DB,
         )

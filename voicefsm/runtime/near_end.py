@@ -69,7 +69,7 @@ class NearEnd(Protocol):
 
     @property
     def echo_db(self) -> int:
-        """The level of residual echo to be expected in the last frame."""
+        """The level of residual echo to be expected in the last frame; silence while no far end is audible."""
 
     def take(self, frame: AudioFrame) -> Samples:
         """Take one frame; return it without echo."""
@@ -137,7 +137,7 @@ class GatedNearEnd:
     @property
     def echo_db(self) -> int:
         """The level of residual echo to be expected."""
-        return max(SILENCE_DB, level_db(self._echo_power) - self._erle.db)
+        return max(SILENCE_DB, level_db(self._echo_power) - self._erle.db) if self.far_active else SILENCE_DB
 
     def take(self, frame: AudioFrame) -> Samples:
         """Take one frame; return it without echo."""
