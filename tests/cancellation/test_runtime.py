@@ -11,15 +11,13 @@ import asyncio
 import pytest
 
 from tests.cancellation.awaits import Place, Watch, assert_all_were_visited, describe, sources, within
+from tests.cancellation.conversation import LAST_MS, SPEECH, STORY, scripts
 from tests.cancellation.lingering import LingeringLanguageModel, LingeringRecognizer, LingeringSynthesizer
-from voicefsm.errors import BackendError
-from voicefsm.ports import Hypothesis
 from voicefsm.runtime.session import Session
 from voicefsm.simulation import virtual
 from voicefsm.simulation.client import SimulatedClient
 from voicefsm.simulation.fakes import FakeVoice
-from voicefsm.simulation.stage import Stage, plan_with, saying
-from voicefsm.values import Backend
+from voicefsm.simulation.stage import Stage, plan_with
 
 SOURCES = sources("runtime")
 EXCUSED = {
@@ -27,25 +25,15 @@ EXCUSED = {
 }
 """Points at which nobody can be cancelled, since nobody ever waits there."""
 
-STORY = "Once upon a time there was a king. He had a very long story to tell. It went on and on."
-SPEECH = [(200, 1200), (2600, 2900), (3600, 4800)]
-"""A question; a backchannel; a barge-in."""
-LAST_MS = 6500
 END_S_MAX = 60
 """Virtual; longer than what deadlines take to end a session that is left alone."""
 
 
 def stage() -> Stage:
     """A conversation with everything in it: an ASR stream that dies, a voice that runs ahead, a backchannel, a barge-in."""
-    gone = BackendError(Backend.ASR, "Gone.")
-    first: list[tuple[int, Hypothesis | BackendError]] = [*saying((1200, "tell me a story")), (2000, gone)]
-    second: list[tuple[int, Hypothesis | BackendError]] = [
-        (700, Hypothesis("okay", is_final=False)),
-        (2000, Hypothesis("wait what time is it", is_final=False)),
-    ]
     return Stage(
         plan_with(playout={"synthesis_ahead_ms_max": 1000}, turns={"idle_ms_max": 5000}),
-        recognizer=LingeringRecognizer(scripts=[first, second], open_ms=30),
+        recognizer=LingeringRecognizer(scripts=scripts(), open_ms=30),
         model=LingeringLanguageModel([STORY, "It is noon."], token_ms=40),
         synthesizer=LingeringSynthesizer(FakeVoice(chunk_period_ms=10)),
     )

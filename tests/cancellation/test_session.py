@@ -10,32 +10,19 @@ import itertools
 from contextlib import suppress
 from typing import Any
 
+from tests.cancellation.conversation import LAST_MS, SPEECH, STORY, scripts
 from voicefsm.context import State
-from voicefsm.errors import BackendError
-from voicefsm.ports import Hypothesis
 from voicefsm.runtime.session import Session
 from voicefsm.simulation import virtual
 from voicefsm.simulation.client import Habits, SimulatedClient
 from voicefsm.simulation.fakes import FakeLanguageModel, FakeRecognizer, FakeSynthesizer, FakeVoice
-from voicefsm.simulation.stage import Stage, saying
-from voicefsm.values import Backend
-
-STORY = "Once upon a time there was a king. He had a very long story to tell. It went on and on."
-SPEECH = [(200, 1200), (2600, 2900), (3600, 4800)]
-"""A question; a backchannel; a barge-in."""
-LAST_MS = 6500
+from voicefsm.simulation.stage import Stage
 
 
 def stage() -> Stage:
     """A conversation with everything in it: an ASR stream that dies, slow backends, a backchannel, a barge-in, a second answer."""
-    gone = BackendError(Backend.ASR, "Gone.")
-    first: list[tuple[int, Hypothesis | BackendError]] = [*saying((1200, "tell me a story")), (2000, gone)]
-    second: list[tuple[int, Hypothesis | BackendError]] = [
-        (700, Hypothesis("okay", is_final=False)),
-        (2000, Hypothesis("wait what time is it", is_final=False)),
-    ]
     return Stage(
-        recognizer=FakeRecognizer(scripts=[first, second], open_ms=30),
+        recognizer=FakeRecognizer(scripts=scripts(), open_ms=30),
         model=FakeLanguageModel([STORY, "It is noon."], token_ms=40),
         synthesizer=FakeSynthesizer(FakeVoice(chunk_period_ms=60)),
     )

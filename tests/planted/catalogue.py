@@ -18,6 +18,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.cancellation import test_runtime
 from tests.cancellation.awaits import Watch
+from tests.cancellation.conversation import LAST_MS, SPEECH
 from tests.model import faults
 from tests.properties.test_experience import Conversation
 from tests.simulation import test_planted as simulated
@@ -72,7 +73,7 @@ def at_run_time(_bug: Bug) -> bool:
 
 
 async def play(stage: Stage) -> None:
-    await stage.play(speech=test_runtime.SPEECH, script=[(test_runtime.LAST_MS, Session.hang_up)])
+    await stage.play(speech=SPEECH, script=[(LAST_MS, Session.hang_up)])
 
 
 def by_cancellation(_bug: Bug) -> bool:
