@@ -87,7 +87,8 @@ async def test_left_reply_leaves_the_next_one_whole(embedded: Embedded) -> None:
 
 async def test_own_voice_is_recognised_and_finalised_on_demand(embedded: Embedded) -> None:
     """Otherwise the local ears do not hear the local voice, or our endpointing waits for theirs."""
-    speech = np.concatenate([s.samples for s in await spoken_by(embedded, SEGMENTS[0])])
+    said = "Please tell me what you can do."
+    speech = np.concatenate([s.samples for s in await spoken_by(embedded, said)])
     asr = RivaRecognizer(RivaAsrSettings(), RivaChannelSettings(target=embedded.target))
     async with aclosing(asr), asr.open(RecognitionRequest("en-US", silence_ms=3000)) as stream:
         heard = aiter(stream)
@@ -97,7 +98,8 @@ async def test_own_voice_is_recognised_and_finalised_on_demand(embedded: Embedde
             async with asyncio.timeout(20):
                 while not (hypothesis := await anext(heard)).is_final:
                     pass
-            assert "hello" in hypothesis.text.lower()
+            # Half of the words: espeak never says a text twice alike, and which words are lost varies with it.
+            assert len(set(hypothesis.text.lower().split()) & set(said.lower().rstrip(".").split())) >= 4, hypothesis.text
             assert [w.start_ms for w in hypothesis.words] == sorted(w.start_ms for w in hypothesis.words)
         length_ms = 2 * (500 + len(speech) // 16)
         assert length_ms // 2 < hypothesis.words[-1].end_ms <= length_ms
