@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, Callable, Sequence
+import importlib.util
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 import grpc
@@ -174,3 +177,30 @@ async def until(happened: Callable[[], bool]) -> None:
 @pytest.fixture(name="until")
 def until_fixture() -> Callable[[Callable[[], bool]], object]:
     return until
+
+
+# --- the embedded servers ----------------------------------------------------------------------------------------------------
+
+EMBEDDED_NEEDS = ("pocketsphinx", "espeakng_loader", "soxr")
+SERVE_EMBEDDED = """
+import asyncio
+from voicefsm.embedded import EmbeddedSettings, serve
+asyncio.run(serve(EmbeddedSettings(riva_port=0, llm_port=0)))
+"""
+
+
+@pytest.fixture(scope="session")
+def embedded_addresses() -> Iterator[tuple[str, str]]:
+    """HOST:PORT of the speech server and base URL of the model server, in a process of their own."""
+    missing = [name for name in EMBEDDED_NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"the embedded engines need {', '.join(missing)}: pip install '.[embedded]'")
+    with subprocess.Popen([sys.executable, "-c", SERVE_EMBEDDED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        try:
+            assert lines[2] == "voicefsm embedded: ready\n"
+            yield lines[0].split()[-1], lines[1].split()[-1]
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import importlib.util
-import subprocess
-import sys
-from collections.abc import Iterator
 from contextlib import aclosing
 
 import numpy as np
@@ -20,12 +16,6 @@ from voicefsm.adapters.riva_tts import RivaSynthesizer, RivaTtsSettings
 from voicefsm.errors import BackendError
 from voicefsm.ports import GenerationRequest, Message, RecognitionRequest, SpokenAudio, SynthesisRequest
 
-MODULES = ("pocketsphinx", "espeakng_loader", "soxr")
-SERVE = """
-import asyncio
-from voicefsm.embedded import EmbeddedSettings, serve
-asyncio.run(serve(EmbeddedSettings(riva_port=0, llm_port=0)))
-"""
 SPEECH = SynthesisRequest("en-US", "", 16000)
 SEGMENTS = ("Hello, can you hear me?", "This is the second sentence.")
 
@@ -37,19 +27,8 @@ class Embedded:
 
 
 @pytest.fixture(scope="module")
-def embedded() -> Iterator[Embedded]:
-    missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
-    if missing:
-        pytest.skip(f"the embedded engines need {', '.join(missing)}: pip install '.[embedded]'")
-    with subprocess.Popen([sys.executable, "-c", SERVE], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(3)]
-        try:
-            assert lines[2] == "voicefsm embedded: ready\n"
-            yield Embedded(target=lines[0].split()[-1], base_url=lines[1].split()[-1])
-        finally:
-            process.terminate()
-            process.communicate(timeout=20)
+def embedded(embedded_addresses: tuple[str, str]) -> Embedded:
+    return Embedded(*embedded_addresses)
 
 
 async def spoken_by(embedded: Embedded, *segments: str) -> list[SpokenAudio]:

@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from voicefsm.cli import bench, demo, doctor, embedded, replay, serve, settings, simulate, table, talk, timeline
+from voicefsm.cli import bench, conformance, demo, doctor, embedded, replay, serve, settings, simulate, table, talk, timeline
 from voicefsm.errors import SettingsError, VoiceFsmError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ for command in (
     demo.demo,
     talk.talk,
     doctor.doctor,
+    conformance.conformance,
     table.table,
     replay.replay,
     simulate.simulate,

@@ -1,0 +1,50 @@
+"""The conformance list against the embedded servers: the command as its users run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from voicefsm.conformance import CHECKS
+
+LACKING: frozenset[str] = frozenset()
+"""Items that do not apply to the embedded servers, by intention."""
+
+
+def conformance(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "voicefsm", "conformance", *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, check=False)
+
+
+def test_every_item_that_applies_passes(embedded_addresses: tuple[str, str], tmp_path: Path) -> None:
+    """Otherwise what was tried out at home does not say what happens at a customer's."""
+    riva, llm = embedded_addresses
+    report = tmp_path / "report.json"
+    done = conformance("--riva", riva, "--llm", llm, "--json", str(report))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("conformance: ")
+    outcomes = {item["id"]: item["outcome"] for item in json.loads(report.read_text(encoding="utf-8"))["items"]}
+    assert outcomes == {check.id: "not supported" if check.id in LACKING else "pass" for check in CHECKS}
+
+
+def test_nobody_there_is_exit_code_1(tmp_path: Path) -> None:
+    """Otherwise a job that tests a server which is not there is green."""
+    done = conformance("--riva", "127.0.0.1:1", "--only", "H1,T3", "--set", "riva.open_ms_max=200")
+    assert done.returncode == 1
+    assert [line.split()[:2] for line in done.stdout.splitlines()[:-1]] == [["H1", "fail"], ["T3", "fail"]]
+    assert done.stdout.splitlines()[-1] == "conformance: 0 passed, 2 failed (H1, T3), 0 not supported"
+
+
+def test_bad_usage_is_exit_code_2() -> None:
+    """Otherwise a typing error passes for a run in which nothing failed."""
+    for arguments, said in (
+        ((), "say what to test"),
+        (("--riva", "127.0.0.1:1", "--only", "T99"), "There is no item T99"),
+        (("--riva", "nowhere"), "must look like HOST:PORT"),
+    ):
+        done = conformance(*arguments)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
