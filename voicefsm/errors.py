@@ -61,10 +61,14 @@ class TooMuch(RemoteProtocolError):
 class BackendError(VoiceFsmError):
     """A backend refused, failed, fell silent or could not be reached."""
 
-    def __init__(self, backend: Backend, message: str, *, remedy: str = "", retryable: bool = True) -> None:
+    def __init__(
+        self, backend: Backend, message: str, *, remedy: str = "", retryable: bool = True, retry_after_ms: int = 0
+    ) -> None:
+        """`retry_after_ms`: how long the backend wants to be left alone; 0 when it did not say."""
         super().__init__(message, remedy=remedy)
         self.backend = backend
         self.retryable = retryable
+        self.retry_after_ms = retry_after_ms
 
 
 class ContextOverflow(BackendError):

@@ -284,6 +284,8 @@ class BackendFailed(ReplyFact):
     """What to do about it."""
     retryable: bool = True
     """False when asking again cannot help."""
+    retry_after_ms: int = 0
+    """How long it wants to be left alone; 0 when it did not say."""
 
 
 # --- raised inside a step, by one machine for the others ----------------------------------------------------------------------

@@ -13,12 +13,15 @@ that just ends has lost the rest. Closing the stream closes the connection, and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import enum
 import json
+import math
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar, cast
 
 import httpx
@@ -37,6 +40,8 @@ ERROR_CHARS_MAX = 300
 """How much of it is told."""
 DONE = "[DONE]"
 """The event after which nothing comes."""
+RETRY_AFTER_MS_MAX = 3_600_000
+"""The longest time a server may ask to be left alone; what is longer counts as this."""
 TAIL_MS_MAX = 50
 """How long to wait for the end of the body after it."""
 WARM_UP_TOKENS_MAX = 512
@@ -144,7 +149,7 @@ class NimLanguageModel:
         """The models the server lists, in its order. Raises `BackendError`."""
         response = await self._get("models")
         if response.status_code != httpx.codes.OK:
-            raise self._refused(response.status_code, response.content)
+            raise self._refused(response, response.content)
         try:
             return tuple(str(model["id"]) for model in response.json()["data"])
         except (ValueError, KeyError, TypeError) as error:
@@ -174,7 +179,7 @@ class NimLanguageModel:
             response = await self._within(deadline, self._post(request))
         try:
             if response.status_code != httpx.codes.OK:
-                raise self._refused(response.status_code, await self._within(deadline, _head(response)))
+                raise self._refused(response, await self._within(deadline, _head(response)))
             parser = EventParser()
             async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as body:
                 while (data := await self._within(deadline, anext(body, None))) is not None:
@@ -235,14 +240,23 @@ class NimLanguageModel:
 
     # --- errors ---
 
-    def _refused(self, status: int, body: bytes) -> BackendError:
+    def _refused(self, response: httpx.Response, body: bytes) -> BackendError:
+        status = response.status_code
         remedy = _REMEDIES.get(status, _ITS_LOG if status >= httpx.codes.INTERNAL_SERVER_ERROR else _IS_IT_ONE)
-        what = f"answered HTTP {status}: {error_text(body)}."
-        return self._error(what, remedy, retryable=is_retryable(status), is_overflow=is_overflow(status, body))
+        return self._error(
+            f"answered HTTP {status}: {error_text(body)}.",
+            remedy,
+            retryable=is_retryable(status),
+            is_overflow=is_overflow(status, body),
+            retry_after_ms=retry_after_ms(response.headers),
+        )
 
-    def _error(self, what: str, remedy: str, *, retryable: bool, is_overflow: bool = False) -> BackendError:
+    def _error(
+        self, what: str, remedy: str, *, retryable: bool, is_overflow: bool = False, retry_after_ms: int = 0
+    ) -> BackendError:
         kind, remedy = (ContextOverflow, _TOO_LONG) if is_overflow else (BackendError, remedy)
-        return kind(Backend.LLM, f"The language model at {self._settings.base_url} {what}", remedy=remedy, retryable=retryable)
+        message = f"The language model at {self._settings.base_url} {what}"
+        return kind(Backend.LLM, message, remedy=remedy, retryable=retryable, retry_after_ms=retry_after_ms)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -288,6 +302,30 @@ def is_retryable(status: int) -> bool:
     return status in {408, 409, 425, 429} or status >= httpx.codes.INTERNAL_SERVER_ERROR
 
 
+def retry_after_ms(headers: Mapping[str, str]) -> int:
+    """How long a server wants to be left alone: `retry-after-ms` of OpenAI, seconds or a date of RFC 9110; 0 when it does not say.
+
+    A date is compared with the server's own `date`: our clock may be wrong.
+    """
+    with contextlib.suppress(ValueError, KeyError):
+        if text := headers.get("retry-after-ms"):
+            return _bounded_ms(float(text))
+        if text := headers.get("retry-after"):
+            return _bounded_ms(float(text) * 1000 if _NUMBER.fullmatch(text.strip()) else _until_ms(text, headers["date"]))
+    return 0
+
+
+def _until_ms(date: str, now: str) -> float:
+    return (parsedate_to_datetime(date) - parsedate_to_datetime(now)).total_seconds() * 1000
+
+
+def _bounded_ms(ms: float) -> int:
+    if not math.isfinite(ms):
+        raise ValueError
+    return round(min(max(0.0, ms), RETRY_AFTER_MS_MAX))
+
+
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _OVERFLOW = re.compile(rb"context[_ ](?:length|size|window)|maximum (?:context|model length)", re.IGNORECASE)
 """What vLLM, NIM, OpenAI and llama.cpp say of a prompt that is too long; they have no status of its own for it."""
 

@@ -3,7 +3,7 @@
 The one exception is a turn that turns out not to be over: `retract_user` takes its words back before anything else is added. When
 a limit is reached, the oldest exchanges are dropped a quarter at a time, not one by one, for the same cache's sake. Characters have
 a limit as well as messages: a model refuses a prompt beyond its context, and would then refuse every later one. What it takes is
-known only when it does, and then `halve` lets the next turn work.
+known only when it refuses, and then `halve` makes room.
 """
 
 from __future__ import annotations
@@ -26,11 +26,19 @@ class History:
         if len(self._messages) > self._messages_max or self._chars() > self._chars_max:
             self._shorten(self._messages_max * 3 // 4, self._chars_max * 3 // 4, messages_min=1)
 
-    def halve(self) -> None:
-        """The model took no prompt of this length: drop the oldest half, be it the turn just taken."""
-        self._shorten(self._messages_max, self._chars() // 2)
+    def halve(self) -> bool:
+        """The model took no prompt of this length: drop the oldest half, but not what is being answered.
 
-    def _shorten(self, messages_max: int, chars_max: int, *, messages_min: int = 0) -> None:
+        False when that alone is too long. It is dropped then, or it would be in the way of all that follows.
+        """
+        newest = max((k for k, message in enumerate(self._messages) if message.role == "user"), default=0)
+        if newest == 0:
+            self._messages.clear()
+            return False
+        self._shorten(self._messages_max, self._chars() // 2, messages_min=len(self._messages) - newest)
+        return True
+
+    def _shorten(self, messages_max: int, chars_max: int, *, messages_min: int) -> None:
         """Drop the oldest until the rest is short enough and begins with the user: many chat templates insist on that as well."""
         kept, chars = self._messages, self._chars()
         while len(kept) > messages_min and (len(kept) > messages_max or chars > chars_max or kept[0].role != "user"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from voicefsm import effects as fx
 from voicefsm.effects import Outcome
@@ -84,8 +85,8 @@ class Interpreter:
         self._user_text = order.user_text
         self._history.add_user(order.user_text)
         self._playout.begin(epoch)
-        asked = GenerationRequest(self._history.messages(), plan.temperature, plan.tokens_max, plan.model)
-        writing = write(self._senses.model, asked, epoch, now=self._now, tell=self._tell, shorten=self._history.halve)
+        ask = partial(_request, plan, self._history)
+        writing = write(self._senses.model, ask, epoch, now=self._now, tell=self._tell, shorten=self._history.halve)
         self._writing = self.tasks.create_task(writing, name=f"generation {epoch}")
         self._voice = Voice()
         wanted = SynthesisRequest(plan.language_code, plan.voice_name, plan.output_format.rate_hz)
@@ -160,6 +161,10 @@ class Interpreter:
 
     def _end_session(self, _: fx.EndSession) -> None:
         """The session's loop sees this order itself."""
+
+
+def _request(plan: SessionPlan, history: History) -> GenerationRequest:
+    return GenerationRequest(history.messages(), plan.temperature, plan.tokens_max, plan.model)
 
 
 # ruff: noqa: SLF001 (the table names the methods of the class above; one table per process, not per session)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 
 from voicefsm.errors import BackendError, ContextOverflow
@@ -15,37 +15,66 @@ from voicefsm.values import Backend, Epoch
 
 async def write(
     model: LanguageModel,
-    request: GenerationRequest,
+    ask: Callable[[], GenerationRequest],
     epoch: Epoch,
     *,
     now: Callable[[], int],
     tell: Callable[[Fact], None],
-    shorten: Callable[[], None],
+    shorten: Callable[[], bool],
 ) -> None:
     """Let the model answer, and cut its answer into sentences. Ends with `GenerationFinished` or `BackendFailed`.
 
-    `shorten` is called when the prompt is too long for the model, so that the next one is not.
+    `ask` makes the request. When it is too long for the model, `shorten` makes the next one shorter, and says whether it could: a
+    backend that is well and was asked too much has not failed yet, so it is asked once more.
     """
+    teller = _Teller(epoch, now, tell)
+    for may_ask_again in (True, False):
+        try:
+            await _write(model, ask(), teller)
+        except BackendError as error:
+            is_shorter = isinstance(error, ContextOverflow) and shorten()  # if this reply is lost, the next need not be
+            if is_shorter and may_ask_again and not teller.has_begun:
+                continue
+            tell(failed(now(), epoch, error))
+        else:
+            tell(GenerationFinished(now(), epoch))
+        return
+
+
+class _Teller:
+    """Tells what is written of one reply."""
+
+    def __init__(self, epoch: Epoch, now: Callable[[], int], tell: Callable[[Fact], None]) -> None:
+        self.has_begun = False
+        """Whether a token came."""
+        self._epoch, self._now, self._tell = epoch, now, tell
+        self._sentences = 0
+
+    def begin(self) -> None:
+        """A token came; the first is news."""
+        if not self.has_begun:
+            self.has_begun = True
+            self._tell(TokenArrived(self._now(), self._epoch))
+
+    def say(self, sentences: Iterable[str]) -> None:
+        """These can be spoken."""
+        for sentence in sentences:
+            self._tell(SentenceReady(self._now(), self._epoch, self._sentences, sentence))
+            self._sentences += 1
+
+
+async def _write(model: LanguageModel, request: GenerationRequest, teller: _Teller) -> None:
     cutter = SentenceCutter()
-    spoken, is_first = 0, True
-    try:
-        async with aclosing(model.stream(request)) as pieces:
-            async for piece in pieces:
-                if is_first:
-                    is_first = False
-                    tell(TokenArrived(now(), epoch))
-                for sentence in cutter.feed(piece):
-                    tell(SentenceReady(now(), epoch, spoken, sentence))
-                    spoken += 1
-        for sentence in cutter.flush():
-            tell(SentenceReady(now(), epoch, spoken, sentence))
-            spoken += 1
-    except BackendError as error:
-        if isinstance(error, ContextOverflow):
-            shorten()
-        tell(BackendFailed(now(), epoch, error.backend, error.message, error.remedy, error.retryable))
-    else:
-        tell(GenerationFinished(now(), epoch))
+    async with aclosing(model.stream(request)) as pieces:
+        async for piece in pieces:
+            teller.begin()
+            teller.say(cutter.feed(piece))
+    teller.say(cutter.flush())
+
+
+def failed(at_ms: int, epoch: Epoch, error: BackendError) -> BackendFailed:
+    """A backend's error as a fact."""
+    return BackendFailed(at_ms, epoch, error.backend, error.message, error.remedy, error.retryable, error.retry_after_ms)
 
 
 class Voice:
@@ -100,7 +129,7 @@ class Voice:
                 raise BackendError(Backend.TTS, "The TTS server ended the reply while it was being written.")
         except BackendError as error:
             is_cut = True
-            tell(BackendFailed(now(), epoch, error.backend, error.message, error.remedy, error.retryable))
+            tell(failed(now(), epoch, error))
         finally:
             self._stream = None
         if playout.epoch == epoch:

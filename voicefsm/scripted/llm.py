@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import re
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -20,6 +22,8 @@ import h11
 READ_BYTES = 65536
 BODY_BYTES_MAX = 8 << 20
 """Largest request body."""
+PROMPTS_MAX = 100
+"""How many prompts are in the prefix cache."""
 
 _TOKEN = re.compile(r"\s*\S+|\s+$")
 
@@ -50,6 +54,8 @@ class HttpError:
 
     status: int
     body: str | bytes | Mapping[str, Any]
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Further ones, such as `retry-after`."""
 
 
 Step = str | bytes | Mapping[str, Any] | Pause | Hang | Drop
@@ -95,6 +101,14 @@ class LlmRequest:
     body: Mapping[str, Any]
     headers: Mapping[str, str]
     """Names in lower case."""
+    cached_chars: int
+    """How much of the prompt, from its start, was in an earlier one: what a prefix cache saves."""
+
+
+def _common_chars(one: str, other: str) -> int:
+    """How long the beginning is that two texts share."""
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 # --- the server --------------------------------------------------------------------------------------------------------------
@@ -112,11 +126,14 @@ class ScriptedLlm:
         *,
         first_token_ms: int = 0,
         token_ms: int = 0,
+        prefill_us_per_char: int = 0,
+        headers: Mapping[str, str] | None = None,
         models: Sequence[str] = ("scripted",),
         is_ready: bool = True,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
+        """`prefill_us_per_char` delays the first token by what is not cached of the prompt; `headers` come with every reply."""
         self.requests: list[LlmRequest] = []
         """Every request for a completion."""
         self.paths: list[str] = []
@@ -131,6 +148,8 @@ class ScriptedLlm:
         """What `/v1/health/ready` says."""
         self.models = list(models)
         self._replies, self._first_token_ms, self._token_ms = replies, first_token_ms, token_ms
+        self._prefill_us_per_char, self._headers = prefill_us_per_char, dict(headers or {})
+        self._prompts: deque[str] = deque(maxlen=PROMPTS_MAX)
         self._host, self._port = host, port
         self._server: asyncio.Server | None = None
         self._serving: dict[asyncio.Task[None], _Connection] = {}
@@ -200,18 +219,23 @@ class ScriptedLlm:
 
     async def _complete(self, connection: _Connection, head: h11.Request, body: Mapping[str, Any]) -> None:
         headers = {name.decode(): value.decode() for name, value in head.headers}
-        self.requests.append(LlmRequest(tuple(body["messages"]), body, headers))
+        prompt = json.dumps(body["messages"], ensure_ascii=False)
+        cached = max((_common_chars(prompt, earlier) for earlier in self._prompts), default=0)
+        self._prompts.append(prompt)
+        self.requests.append(LlmRequest(tuple(body["messages"]), body, headers, cached))
         answer = self._replies[min(len(self.requests), len(self._replies)) - 1]
         reply = answer(body["messages"]) if callable(answer) else answer
         if isinstance(reply, HttpError):
-            await connection.send_json(reply.status, reply.body)
+            await connection.send_json(reply.status, reply.body, {**self._headers, **reply.headers})
             return
-        if await connection.stream(self._carry_out(written(reply) if isinstance(reply, str) else reply)):
+        first_token_ms = self._first_token_ms + (len(prompt) - cached) * self._prefill_us_per_char / 1000
+        steps = self._carry_out(written(reply) if isinstance(reply, str) else reply, first_token_ms)
+        if await connection.stream(steps, self._headers):
             self.completed += 1
         else:
             self.aborted += 1
 
-    async def _carry_out(self, steps: Steps) -> AsyncIterator[bytes | Drop]:
+    async def _carry_out(self, steps: Steps, first_token_ms: float) -> AsyncIterator[bytes | Drop]:
         """The bytes of a reply, at their time."""
         texts = 0
         for step in steps:
@@ -223,7 +247,7 @@ class ScriptedLlm:
                 case Drop() | bytes():
                     yield step
                 case str():
-                    await asyncio.sleep((self._token_ms if texts else self._first_token_ms) / 1000)
+                    await asyncio.sleep((self._token_ms if texts else first_token_ms) / 1000)
                     texts += 1
                     yield event(chunk({"content": step}))
                 case _:
@@ -257,16 +281,16 @@ class _Connection:
             self._http.receive_data(await self._reader.read(READ_BYTES))
         return happened  # type: ignore[return-value]
 
-    async def send_json(self, status: int, body: str | bytes | Mapping[str, Any]) -> None:
+    async def send_json(self, status: int, body: str | bytes | Mapping[str, Any], further: Mapping[str, str] | None = None) -> None:
         """A whole response. Text and bytes go out as they are."""
         data = json.dumps(body) if isinstance(body, Mapping) else body
         data = data.encode() if isinstance(data, str) else data
-        headers = [("content-type", "application/json"), ("content-length", str(len(data)))]
+        headers = [("content-type", "application/json"), ("content-length", str(len(data))), *(further or {}).items()]
         await self._send(h11.Response(status_code=status, headers=headers), h11.Data(data=data), h11.EndOfMessage())
 
-    async def stream(self, body: AsyncIterator[bytes | Drop]) -> bool:
+    async def stream(self, body: AsyncIterator[bytes | Drop], further: Mapping[str, str]) -> bool:
         """A streamed response; False when the client left before its end."""
-        sending = asyncio.create_task(self._send_stream(body))
+        sending = asyncio.create_task(self._send_stream(body, further))
         watching = asyncio.create_task(self._reader.read(1))
         try:
             await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -277,8 +301,8 @@ class _Connection:
             await asyncio.gather(sending, watching, return_exceptions=True)
         return is_done
 
-    async def _send_stream(self, body: AsyncIterator[bytes | Drop]) -> None:
-        headers = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")]
+    async def _send_stream(self, body: AsyncIterator[bytes | Drop], further: Mapping[str, str]) -> None:
+        headers = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), *further.items()]
         await self._send(h11.Response(status_code=200, headers=headers))
         async for part in body:
             if isinstance(part, Drop):

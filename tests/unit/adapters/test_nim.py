@@ -103,6 +103,7 @@ async def test_named_model_and_thinking_are_sent_as_set() -> None:
         ["Hello", " there", chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"a'}}]}), FINISH, DONE],
         [chunk({"reasoning": "Well"}), chunk({"reasoning_content": "hm", "content": ""}), "Hello", " there", FINISH, DONE],
         ["<thi", "nk>Well</th", "ink>\n\n", "Hello", " there", FINISH, DONE],
+        [*"<think>Well</think>\n\nHello there", FINISH, DONE],
         ["Hello", " there", FINISH, Drop()],
         [event(chunk({"content": "Hello"})) + event(chunk({"content": " there"})) + event(FINISH) + DONE],
         [b"data: {\ndata: " + json.dumps(chunk({"content": "Hello there"}))[1:].encode() + b"\n\n", FINISH, DONE],
@@ -178,6 +179,29 @@ async def test_refusal_says_what_the_server_said(status: int, body: Any, told: s
             await pieces_of(adapter)
     assert caught.value.retryable is retryable
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_ms"),
+    [
+        ({}, 0),
+        ({"retry-after": "2"}, 2000),
+        ({"retry-after": "0.25"}, 250),
+        ({"retry-after-ms": "1500", "retry-after": "2"}, 1500),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 7000),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT", "date": "Wed, 21 Oct 2015 07:29:00 GMT"}, 0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT"}, 0),
+        ({"retry-after": "soon", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after-ms": "nan"}, 0),
+        ({"retry-after": "999999999"}, 3_600_000),
+    ],
+)
+async def test_server_that_wants_to_be_left_alone_is_believed(headers: dict[str, str], wait_ms: int) -> None:
+    """Otherwise a server at its limit is asked again at once, by every session, and never recovers."""
+    async with model(HttpError(429, {"status": 429, "title": "Too Many Requests"}, headers)) as (adapter, _):
+        with pytest.raises(BackendError, match="Too Many Requests") as caught:
+            await pieces_of(adapter)
+    assert (caught.value.retry_after_ms, caught.value.retryable) == (wait_ms, True)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from voicefsm.ports import Message
 from voicefsm.runtime.history import History
 
@@ -106,10 +109,34 @@ def test_half_is_dropped_when_the_model_takes_no_more() -> None:
         history.add_user(f"q{k}")
         history.add_heard(f"a{k}")
     history.add_user("q4")
-    history.halve()
+    assert history.halve()
     assert said(history) == [("system", "S"), ("user", "q3"), ("assistant", "a3"), ("user", "q4")]
-    history.halve()
-    history.halve()
+    assert history.halve()
+    assert said(history)[1:] == [("user", "q4")], "what is being answered stays"
+    assert not history.halve()
     history.add_heard("a4")
     history.add_user("q5")
     assert said(history)[1:] == [("user", "q5")], "what alone was too long, its answer, and nothing of the next turn"
+
+
+OUTCOMES = st.sampled_from(["heard", "cut", "unheard", "retracted"])
+TURNS = st.lists(st.tuples(st.text(min_size=1, max_size=20), OUTCOMES), max_size=30)
+
+
+@given(TURNS)
+def test_each_prompt_extends_the_one_before(turns: list[tuple[str, str]]) -> None:
+    """Otherwise the model's prefix cache is cold, and every turn waits for the whole conversation to be read again."""
+    history, prompts, before = History("S", 1000, 100_000), list[tuple[Message, ...]](), ""
+    for text, outcome in turns:
+        history.add_user(text)
+        prompts.append(history.messages())
+        if outcome == "retracted":
+            history.retract_user()
+        else:
+            history.add_heard({"heard": "One two three.", "cut": "One two", "unheard": ""}[outcome])
+        if len(prompts) > 1:
+            last, this = prompts[-2:]
+            whole = len(last) if before in ("heard", "cut") else len(last) - 1  # the last: a turn that was not over
+            assert this[:whole] == last[:whole]
+            assert this[whole].role == ("assistant" if before in ("heard", "cut") else "user")
+        before = outcome

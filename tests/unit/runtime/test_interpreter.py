@@ -170,8 +170,8 @@ async def test_the_model_sees_the_turn_and_a_retracted_turn_leaves() -> None:
         assert hand.playout.epoch == TWO
 
 
-async def test_a_prompt_that_is_too_long_is_shorter_the_next_time() -> None:
-    """Otherwise a long conversation fails at every turn until the client hangs up."""
+async def test_a_prompt_that_is_too_long_is_shortened_and_asked_again() -> None:
+    """Otherwise a long conversation fails at every turn until the client hangs up; but no other failure costs it its history."""
     too_long, other = ContextOverflow(Backend.LLM, "Too long."), BackendError(Backend.LLM, "Gone.")
     async with hands(Stage(model=FakeLanguageModel([[other], [too_long], "Hello."]))) as hand:
         for k in range(4):
@@ -181,9 +181,11 @@ async def test_a_prompt_that_is_too_long_is_shorter_the_next_time() -> None:
             hand.do(fx.StartGeneration(Epoch(epoch), f"Q{epoch}"))
             await asyncio.sleep(1)
             hand.do(fx.CancelTts(Epoch(epoch), CancelReason.CLIENT))
-        assert [len(request.messages) for request in hand.stage.model.requests] == [10, 10, 4]
-        assert hand.stage.model.requests[2].messages[1:3] == (Message("user", "q3"), Message("assistant", "a3"))
-        assert [fact.message for fact in hand.told if isinstance(fact, BackendFailed)] == ["Gone.", "Too long."]
+        asked = hand.stage.model.requests
+        assert [len(request.messages) for request in asked] == [10, 10, 4, 4]
+        assert asked[2].messages[1:3] == (Message("user", "q3"), Message("assistant", "a3"))
+        assert (asked[1].messages[0], asked[1].messages[-1]) == (asked[2].messages[0], asked[2].messages[-1])
+        assert [fact.message for fact in hand.told if isinstance(fact, BackendFailed)] == ["Gone."]
 
 
 async def test_what_an_exchange_came_to_is_returned_sent_and_remembered() -> None:

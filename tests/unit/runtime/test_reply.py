@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from voicefsm.errors import BackendError
+from voicefsm.errors import BackendError, ContextOverflow
 from voicefsm.events import BackendFailed, Fact, FirstAudio, GenerationFinished, SentenceReady, TokenArrived
 from voicefsm.ports import GenerationRequest, Message, SpokenAudio, SynthesisRequest
 from voicefsm.runtime.playout import Playout, PlayoutSettings
@@ -23,7 +23,7 @@ WANTED = SynthesisRequest("en-US", "", 16000)
 EPOCH = Epoch(3)
 
 
-def no_need() -> None:
+def no_need() -> bool:
     """The prompt is never too long."""
     raise AssertionError
 
@@ -31,7 +31,7 @@ def no_need() -> None:
 async def written(*replies: Reply) -> list[Fact]:
     """What the writing of one reply tells."""
     facts: list[Fact] = []
-    await write(FakeLanguageModel(replies), ASKED, EPOCH, now=lambda: 5, tell=facts.append, shorten=no_need)
+    await write(FakeLanguageModel(replies), lambda: ASKED, EPOCH, now=lambda: 5, tell=facts.append, shorten=no_need)
     return facts
 
 
@@ -50,10 +50,10 @@ async def test_sentences_are_told_as_they_are_complete_and_numbered() -> None:
 
 async def test_a_model_that_fails_in_mid_sentence() -> None:
     """Otherwise half a sentence is spoken, or a failure passes for the end of the answer."""
-    error = BackendError(Backend.LLM, "Gone.", remedy="Wait.", retryable=False)
+    error = BackendError(Backend.LLM, "Gone.", remedy="Wait.", retryable=False, retry_after_ms=700)
     facts = await written(["It is a quarter past noon. ", "The sun ", error])
     assert sentences(facts) == [(0, "It is a quarter past noon.")]
-    assert facts[-1] == BackendFailed(5, EPOCH, Backend.LLM, "Gone.", "Wait.", retryable=False)
+    assert facts[-1] == BackendFailed(5, EPOCH, Backend.LLM, "Gone.", "Wait.", retryable=False, retry_after_ms=700)
     assert not any(isinstance(fact, GenerationFinished) for fact in facts)
 
 
@@ -65,7 +65,7 @@ async def test_an_answer_without_a_word() -> None:
 async def test_a_cancelled_answer_closes_the_models_stream() -> None:
     """Otherwise a GPU goes on writing for nobody."""
     model, facts = FakeLanguageModel(["word " * 1000]), list[Fact]()
-    task = asyncio.create_task(write(model, ASKED, EPOCH, now=lambda: 5, tell=facts.append, shorten=no_need))
+    task = asyncio.create_task(write(model, lambda: ASKED, EPOCH, now=lambda: 5, tell=facts.append, shorten=no_need))
     await asyncio.sleep(1)
     task.cancel()
     await asyncio.wait([task])
@@ -73,6 +73,33 @@ async def test_a_cancelled_answer_closes_the_models_stream() -> None:
     told = len(facts)
     await asyncio.sleep(100)
     assert len(facts) == told
+
+
+OVERFLOW = ContextOverflow(Backend.LLM, "Too long.", retryable=False)
+
+
+@pytest.mark.parametrize(
+    ("replies", "shortened", "asked", "told"),
+    [
+        ((OVERFLOW, "Hello there."), [True], 2, GenerationFinished(5, EPOCH)),
+        ((OVERFLOW, OVERFLOW, "Hello."), [True, True], 2, BackendFailed(5, EPOCH, Backend.LLM, "Too long.", retryable=False)),
+        ((OVERFLOW, "Hello."), [False], 1, BackendFailed(5, EPOCH, Backend.LLM, "Too long.", retryable=False)),
+        ((["Hello. ", OVERFLOW],), [True], 1, BackendFailed(5, EPOCH, Backend.LLM, "Too long.", retryable=False)),
+    ],
+)
+async def test_a_prompt_that_is_too_long_is_shortened_and_asked_once_more(
+    replies: Sequence[Reply], shortened: list[bool], asked: int, told: Fact
+) -> None:
+    """Otherwise a long conversation ends at the model's context; or it is asked for ever; or a beginning is spoken twice."""
+    model, facts, prompts, left = FakeLanguageModel(replies), list[Fact](), [3, 2, 1], list(shortened)
+
+    def ask() -> GenerationRequest:
+        return GenerationRequest([Message("user", "hello")] * prompts.pop(0), temperature=0.0, tokens_max=100)
+
+    await write(model, ask, EPOCH, now=lambda: 5, tell=facts.append, shorten=lambda: left.pop(0))
+    assert [len(request.messages) for request in model.requests] == [3, 2][:asked]
+    assert facts[-1] == told
+    assert not left
 
 
 class Speaking:

@@ -56,6 +56,19 @@ async def test_replies_may_depend_on_the_messages_and_be_raw() -> None:
         assert (await client.get(f"{llm.base_url}/nothing")).status_code == 404
 
 
+async def test_prefix_cache_remembers_prompts() -> None:
+    """Otherwise a history that changes its beginning looks as fast as one that only grows."""
+    llm = ScriptedLlm(["Hi."], prefill_us_per_char=1, headers={"nvcf-reqid": "7"})
+    async with llm, httpx.AsyncClient() as client:
+        longer = BODY | {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]}
+        for body in (BODY, longer, BODY | {"messages": [{"role": "user", "content": "help"}]}):
+            answer = await client.post(f"{llm.base_url}/chat/completions", json=body)
+            assert answer.headers["nvcf-reqid"] == "7"
+        first, grown, changed = (request.cached_chars for request in llm.requests)
+        assert (first, grown) == (0, len(json.dumps(BODY["messages"])) - 1)
+        assert 0 < changed < grown
+
+
 async def test_outage_ends_on_the_same_port() -> None:
     """Otherwise no test can see a client come back."""
     async with ScriptedLlm() as llm, httpx.AsyncClient() as client:
