@@ -91,6 +91,20 @@ class Word:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model wants to be called."""
+
+    id: str
+    """Ours, not the model's; unique in the session."""
+    name: str
+    """Of the tool."""
+    arguments: str
+    """A JSON object, as text."""
+    problem: str = ""
+    """Why it cannot be called, as the model is told; empty when it can."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Fact:
     """Anything that happened."""
 

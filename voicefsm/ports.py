@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from voicefsm.context import Context, State
 from voicefsm.effects import Effect
 from voicefsm.errors import VoiceFsmError
-from voicefsm.events import Fact, Word
+from voicefsm.events import Fact, ToolCall, Word
 from voicefsm.values import Epoch
 
 Samples = NDArray[np.int16]
@@ -80,11 +80,34 @@ class Recognizer(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Tool:
+    """Something the model may ask to be done, by the client."""
+
+    name: str
+    description: str
+    parameters: str
+    """What it takes: a JSON schema of an object, as text."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WantedCall:
+    """The model wants a tool to be called. Nothing in it has been checked."""
+
+    name: str
+    arguments: str
+    """What should be the text of a JSON object."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Message:
     """One entry of the conversation as the model sees it."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    """Of the assistant; each is answered by a message of the role "tool"."""
+    call_id: str = ""
+    """Of the role "tool": the call that it answers."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,13 +120,20 @@ class GenerationRequest:
     model: str = ""
     """Empty: the adapter's own."""
     traceparent: str = ""
+    tools: tuple[Tool, ...] = ()
+    """What the model may ask for."""
+    may_call: bool = True
+    """False: the tools are declared, since earlier messages name them, and the model has to answer without them."""
 
 
 class LanguageModel(Protocol):
     """An OpenAI-compatible server."""
 
-    def stream(self, request: GenerationRequest) -> AsyncGenerator[str]:
-        """Pieces of the answer's text, never reasoning, never tool calls, never empty. `aclose()` aborts the generation."""
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[str | WantedCall]:
+        """Pieces of the answer's text, never reasoning, never empty; then the calls it ends with. `aclose()` aborts the generation.
+
+        Calls come only if the request has tools and allows calls.
+        """
 
 
 # --- text to speech ----------------------------------------------------------------------------------------------------------

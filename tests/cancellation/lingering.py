@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
-from voicefsm.ports import GenerationRequest, RecognitionRequest, SynthesisRequest
+from voicefsm.ports import GenerationRequest, RecognitionRequest, SynthesisRequest, WantedCall
 from voicefsm.simulation.fakes import (
     FakeLanguageModel,
     FakeRecognitionStream,
@@ -46,7 +46,7 @@ class LingeringSynthesizer(FakeSynthesizer):
 class LingeringLanguageModel(FakeLanguageModel):
     """Its replies are closed slowly."""
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | WantedCall]:
         async with aclosing(super().stream(request)) as pieces:
             try:
                 async for piece in pieces:

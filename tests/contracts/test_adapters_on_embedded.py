@@ -113,4 +113,4 @@ async def test_responder_answers_and_stops(embedded: Embedded) -> None:
             pieces = [await anext(reply) for _ in range(5)]
         assert all(pieces)
         hello = GenerationRequest((Message("user", "Hello"),), temperature=0.0, tokens_max=300)
-        assert "".join([piece async for piece in model.stream(hello)]).strip()
+        assert "".join([str(piece) async for piece in model.stream(hello)]).strip()

@@ -58,13 +58,13 @@ async def test_whole_answers_arrive() -> None:
         assert await model.models() == ("voicefsm-rules",)
         await model.ready()
         await model.warm_up()
-        pieces = [piece async for piece in model.stream(request("Tell me a long story please."))]
+        pieces = [str(piece) async for piece in model.stream(request("Tell me a long story please."))]
         story = "".join(pieces)
         assert story.startswith(INTRODUCTION)
         assert story.endswith("That is the end of the story.")
         assert len(pieces) > len(story.split())
         asked = request("Tell me a long story please.", INTRODUCTION, "Stop. What was the last thing you told me?")
-        assert INTRODUCTION in "".join([piece async for piece in model.stream(asked)])
+        assert INTRODUCTION in "".join([str(piece) async for piece in model.stream(asked)])
 
 
 async def test_abandoned_answer_is_aborted() -> None:

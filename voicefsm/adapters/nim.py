@@ -2,9 +2,10 @@
 
 Theory of operation: one POST for each reply, its server-sent events taken apart here. `EventParser` works on bytes, because
 `aiter_lines()` of httpx splits at U+2028 and U+0085, which models do write. `SpeechFilter` lets through what is to be said:
-reasoning comes in a field of its own, or between `<think>` and `</think>` in the text, cut anywhere; tool calls come in a field of
-their own. That a model's replies begin with reasoning nobody opened is known from the setting or learned in the warm-up, whose
-prompt is ours: were it learned from the replies of sessions, one user who asks for the closing tag would silence all the others.
+reasoning comes in a field of its own, or between `<think>` and `</think>` in the text, cut anywhere. Tool calls come in a field of
+their own as well, in pieces that `WantedCalls` puts together. That a model's replies begin with reasoning nobody opened is known
+from the setting or learned in the warm-up, whose prompt is ours: were it learned from the replies of sessions, one user who asks
+for the closing tag would silence all the others.
 
 A stream is whole when a choice carried a finish reason or `[DONE]` came; an error may come inside an HTTP 200, and a connection
 that just ends has lost the rest. Closing the stream closes the connection, and the server drops the generation.
@@ -27,7 +28,7 @@ from typing import Any, TypeVar, cast
 import httpx
 
 from voicefsm.errors import BackendError, ContextOverflow
-from voicefsm.ports import GenerationRequest, Message
+from voicefsm.ports import GenerationRequest, Message, Tool, WantedCall
 from voicefsm.values import Backend, Shape, setting
 
 T = TypeVar("T")
@@ -38,6 +39,10 @@ ERROR_BYTES_MAX = 1 << 16
 """How much of an error's body is read."""
 ERROR_CHARS_MAX = 300
 """How much of it is told."""
+CALLS_MAX = 32
+"""Most tool calls of one reply."""
+ARGUMENTS_CHARS_MAX = 1 << 16
+"""Longest arguments of one of them."""
 DONE = "[DONE]"
 """The event after which nothing comes."""
 RETRY_AFTER_MS_MAX = 3_600_000
@@ -111,15 +116,19 @@ class NimLanguageModel:
         """Close every connection. Harmless twice."""
         await self._client.aclose()
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | WantedCall]:
         """See `ports.LanguageModel`."""
-        async with aclosing(self._spoken(request, SpeechFilter(begins_with_reasoning=self.begins_with_reasoning))) as pieces:
+        completion = Completion(self._error)
+        speech = SpeechFilter(begins_with_reasoning=self.begins_with_reasoning)
+        async with aclosing(self._spoken(request, completion, speech)) as pieces:
             async for piece in pieces:
                 yield piece
+        if request.tools and request.may_call:
+            for call in completion.calls.all():
+                yield call
 
-    async def _spoken(self, request: GenerationRequest, speech: SpeechFilter) -> AsyncGenerator[str]:
+    async def _spoken(self, request: GenerationRequest, completion: Completion, speech: SpeechFilter) -> AsyncGenerator[str]:
         """What `speech` lets through of the reply."""
-        completion = Completion(self._error)
         async with aclosing(self._events(request)) as events:
             try:
                 async for event in events:
@@ -140,7 +149,7 @@ class NimLanguageModel:
         """
         request = GenerationRequest((Message("user", "Say: ready."),), temperature=0.0, tokens_max=WARM_UP_TOKENS_MAX)
         speech = SpeechFilter(begins_with_reasoning=self.begins_with_reasoning)
-        async with aclosing(self._spoken(request, speech)) as reply:
+        async with aclosing(self._spoken(request, Completion(self._error), speech)) as reply:
             async for _ in reply:
                 pass
         self.begins_with_reasoning |= speech.closed_unopened
@@ -206,11 +215,14 @@ class NimLanguageModel:
     async def _body(self, request: GenerationRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": request.model or await self._model_name(),
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": [_message_of(message) for message in request.messages],
             "temperature": request.temperature,
             "max_tokens": request.tokens_max,
             "stream": True,
         }
+        if request.tools:
+            body["tools"] = [_tool_of(tool) for tool in request.tools]
+            body["tool_choice"] = "auto" if request.may_call else "none"
         if self._settings.disable_thinking:
             body["chat_template_kwargs"] = {"enable_thinking": False}
         return body
@@ -242,6 +254,9 @@ class NimLanguageModel:
 
     def _refused(self, response: httpx.Response, body: bytes) -> BackendError:
         status = response.status_code
+        if _NO_TOOLS in body:
+            remedy = "Start the server with a tool call parser, or declare no tools."
+            return self._error(f"answered HTTP {status}: {error_text(body)}.", remedy, retryable=False)
         remedy = _REMEDIES.get(status, _ITS_LOG if status >= httpx.codes.INTERNAL_SERVER_ERROR else _IS_IT_ONE)
         return self._error(
             f"answered HTTP {status}: {error_text(body)}.",
@@ -257,6 +272,21 @@ class NimLanguageModel:
         kind, remedy = (ContextOverflow, _TOO_LONG) if is_overflow else (BackendError, remedy)
         message = f"The language model at {self._settings.base_url} {what}"
         return kind(Backend.LLM, message, remedy=remedy, retryable=retryable, retry_after_ms=retry_after_ms)
+
+
+def _message_of(message: Message) -> dict[str, Any]:
+    written: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        written["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.calls
+        ]
+    return written | ({"tool_call_id": message.call_id} if message.call_id else {})
+
+
+def _tool_of(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": json.loads(tool.parameters)}
+    return {"type": "function", "function": function}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -300,6 +330,10 @@ _REMEDIES: Mapping[int, str] = {
 def is_retryable(status: int) -> bool:
     """Whether asking again can help."""
     return status in {408, 409, 425, 429} or status >= httpx.codes.INTERNAL_SERVER_ERROR
+
+
+_NO_TOOLS = b"--enable-auto-tool-choice"
+"""What vLLM and NIM say when they were started without tools."""
 
 
 def retry_after_ms(headers: Mapping[str, str]) -> int:
@@ -411,6 +445,8 @@ class Completion:
     def __init__(self, error: Callable[..., BackendError]) -> None:
         self._error = error
         self._has_text = False
+        self.calls = WantedCalls()
+        """The tools it asks for."""
         self.finish_reason = ""
         """Why the model stopped; empty as long as it has not."""
         self.is_done = False
@@ -428,11 +464,15 @@ class Completion:
             return ""  # usage, and whatever else servers put there
         self.finish_reason = str(choice.get("finish_reason") or self.finish_reason)
         delta = choice.get("delta")
-        text = delta.get("content") if isinstance(delta, Mapping) else None
+        if not isinstance(delta, Mapping):
+            return ""
+        if not self.calls.take(delta.get("tool_calls")):
+            raise self._error("asks for more tool calls than anybody could mean.", _ITS_LOG, retryable=True)
+        text = delta.get("content")
         if not isinstance(text, str):
             return ""
         self._has_text |= bool(text)
-        return text.encode(errors="ignore").decode()  # half a surrogate pair, escaped in JSON, cannot be sent on
+        return _clean(text)
 
     def _parse(self, event: str) -> Mapping[str, Any]:
         try:
@@ -453,7 +493,7 @@ class Completion:
 
     def check(self) -> None:
         """The events are over. Raises `BackendError` when the reply is not."""
-        if self.finish_reason or (self.is_done and self._has_text):
+        if self.finish_reason or (self.is_done and (self._has_text or self.calls.all())):
             return
         raise self._error("broke off the reply before its end.", _ITS_LOG, retryable=True)
 
@@ -463,6 +503,66 @@ def _code(body: Mapping[str, Any]) -> int:
     error = body.get("error")
     code = error.get("code") if isinstance(error, Mapping) else body.get("code")
     return int(code) if isinstance(code, int | str) and str(code).isdecimal() else 0
+
+
+# --- tool calls --------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(slots=True)
+class _CallInPieces:
+    """One call, as far as it has come."""
+
+    index: int
+    id: str
+    name: str = ""
+    arguments: str = ""
+
+
+class WantedCalls:
+    """Puts tool calls together that come in pieces.
+
+    A piece names its call by an index; some servers leave that out or give every call the same, and tell calls apart by their ids
+    alone. Name and id come once, or again with every piece; the arguments are cut anywhere.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[_CallInPieces] = []
+
+    def take(self, pieces: object) -> bool:
+        """Take the `tool_calls` of one delta, whatever it is. False beyond `CALLS_MAX` or `ARGUMENTS_CHARS_MAX`."""
+        for piece in pieces if isinstance(pieces, list) else ():
+            if isinstance(piece, Mapping) and not self._take(piece):
+                return False
+        return len(self._calls) <= CALLS_MAX
+
+    def _take(self, piece: Mapping[str, Any]) -> bool:
+        index, call_id = piece.get("index"), str(piece.get("id") or "")
+        call = self._call(index if isinstance(index, int) else None, call_id)
+        function = piece.get("function")
+        if isinstance(function, Mapping):
+            call.name = call.name or str(function.get("name") or "")
+            arguments = function.get("arguments") or ""
+            call.arguments += arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        return len(call.arguments) <= ARGUMENTS_CHARS_MAX
+
+    def _call(self, index: int | None, call_id: str) -> _CallInPieces:
+        for call in reversed(self._calls):
+            is_same_id = not call_id or call_id == call.id or not call.id
+            if index in (None, call.index) and is_same_id:
+                call.id = call.id or call_id
+                return call
+        call = _CallInPieces(len(self._calls) if index is None else index, call_id)
+        self._calls.append(call)
+        return call
+
+    def all(self) -> list[WantedCall]:
+        """Those that name a tool, in order."""
+        return [WantedCall(call.name, _clean(call.arguments)) for call in self._calls if call.name]
+
+
+def _clean(text: str) -> str:
+    """Without halves of surrogate pairs, which come escaped in JSON and cannot be sent on."""
+    return text.encode(errors="ignore").decode()
 
 
 # --- reasoning ---------------------------------------------------------------------------------------------------------------

@@ -68,7 +68,8 @@ async def _write(model: LanguageModel, request: GenerationRequest, teller: _Tell
     async with aclosing(model.stream(request)) as pieces:
         async for piece in pieces:
             teller.begin()
-            teller.say(cutter.feed(piece))
+            if isinstance(piece, str):
+                teller.say(cutter.feed(piece))
     teller.say(cutter.flush())
 
 

@@ -24,7 +24,21 @@ from voicefsm.scripted.asr import (
 )
 from voicefsm.scripted.faults import Close, Fail, FallSilent, StopReading
 from voicefsm.scripted.listening import ListeningAsr, Pace, SpokenWord
-from voicefsm.scripted.llm import DONE, FINISH, ROLE, Drop, Hang, HttpError, LlmRequest, Pause, ScriptedLlm, chunk, event, written
+from voicefsm.scripted.llm import (
+    DONE,
+    FINISH,
+    ROLE,
+    Drop,
+    Hang,
+    HttpError,
+    LlmRequest,
+    Pause,
+    ScriptedLlm,
+    called,
+    chunk,
+    event,
+    written,
+)
 from voicefsm.scripted.riva import ScriptedRiva
 from voicefsm.scripted.tts import Asked, Fault, ScriptedTts, TtsScript, voice
 
@@ -60,6 +74,7 @@ __all__ = [
     "SpokenWord",
     "StopReading",
     "TtsScript",
+    "called",
     "chunk",
     "event",
     "final",

@@ -93,6 +93,23 @@ def written(text: str) -> list[Step]:
     return [ROLE, *_TOKEN.findall(text), FINISH, DONE]
 
 
+def called(*calls: tuple[str, str], text: str = "", piece_chars: int = 7) -> list[Step]:
+    """The steps of a reply that ends in tool calls, each of (name, arguments): as vLLM cuts them, all calls at the same time."""
+    heads = [
+        {"index": k, "id": f"chatcmpl-tool-{k}", "type": "function", "function": {"name": name, "arguments": ""}}
+        for k, (name, _) in enumerate(calls)
+    ]
+    longest = max((len(arguments) for _, arguments in calls), default=0)
+    pieces = [
+        {"index": k, "function": {"arguments": arguments[start : start + piece_chars]}}
+        for start in range(0, longest, piece_chars)
+        for k, (_, arguments) in enumerate(calls)
+        if start < len(arguments)
+    ]
+    deltas = [chunk({"tool_calls": [piece]}) for piece in [*heads, *pieces]]
+    return [ROLE, *_TOKEN.findall(text), *deltas, chunk({}, "tool_calls"), DONE]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class LlmRequest:
     """One request for a completion, as the server received it."""

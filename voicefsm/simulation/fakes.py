@@ -27,6 +27,7 @@ from voicefsm.ports import (
     SpokenAudio,
     SpokenWord,
     SynthesisRequest,
+    WantedCall,
 )
 from voicefsm.values import Backend
 
@@ -281,8 +282,8 @@ class FakeSynthesizer:
 
 # --- language model ----------------------------------------------------------------------------------------------------------
 
-Reply = str | BackendError | Sequence[str | BackendError]
-"""A text (written word by word), a failure before the first token, or the exact pieces with a failure among them."""
+Reply = str | BackendError | Sequence[str | BackendError | WantedCall]
+"""A text (written word by word), a failure before the first token, or the exact pieces, with a failure or tool calls among them."""
 
 
 class FakeLanguageModel:
@@ -297,7 +298,7 @@ class FakeLanguageModel:
         self._replies = replies
         self._first_token_ms, self._token_ms = first_token_ms, token_ms
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | WantedCall]:
         """See `ports.LanguageModel`. The messages are copied: a test sees what was sent, not what became of it."""
         self.requests.append(dataclasses.replace(request, messages=tuple(request.messages)))
         reply = self._replies[min(len(self.requests), len(self._replies)) - 1]
@@ -309,7 +310,7 @@ class FakeLanguageModel:
             raise
         self.completed += 1
 
-    async def _write(self, reply: Reply) -> AsyncIterator[str]:
+    async def _write(self, reply: Reply) -> AsyncIterator[str | WantedCall]:
         pieces = tokens(reply) if isinstance(reply, str) else [reply] if isinstance(reply, BackendError) else reply
         for k, piece in enumerate(pieces):
             await asyncio.sleep((self._token_ms if k else self._first_token_ms) / 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -12,10 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voicefsm.adapters.nim import EVENT_BYTES_MAX, EventParser, LlmSettings, NimLanguageModel, Reasoning, SpeechFilter, error_text
+from voicefsm.adapters.nim import (
+    ARGUMENTS_CHARS_MAX,
+    CALLS_MAX,
+    EVENT_BYTES_MAX,
+    EventParser,
+    LlmSettings,
+    NimLanguageModel,
+    Reasoning,
+    SpeechFilter,
+    WantedCalls,
+    error_text,
+)
 from voicefsm.errors import BackendError, ContextOverflow
-from voicefsm.ports import GenerationRequest, Message
-from voicefsm.scripted import DONE, FINISH, ROLE, Drop, Hang, HttpError, Pause, ScriptedLlm, chunk, event
+from voicefsm.events import ToolCall
+from voicefsm.ports import GenerationRequest, Message, Tool, WantedCall
+from voicefsm.scripted import DONE, FINISH, ROLE, Drop, Hang, HttpError, Pause, ScriptedLlm, called, chunk, event
 from voicefsm.scripted.llm import Answer, Step
 
 REQUEST = GenerationRequest((Message("system", "Be brief."), Message("user", "Hello?")), temperature=0.3, tokens_max=64)
@@ -30,7 +43,9 @@ async def model(*replies: Answer, **settings: Any) -> AsyncGenerator[tuple[NimLa
 
 
 async def pieces_of(adapter: NimLanguageModel) -> list[str]:
-    return [piece async for piece in adapter.stream(REQUEST)]
+    pieces = [piece async for piece in adapter.stream(REQUEST)]
+    assert not any(isinstance(piece, WantedCall) for piece in pieces), "nobody declared a tool"
+    return [str(piece) for piece in pieces]
 
 
 async def answer(*steps: Step, **settings: Any) -> str:
@@ -156,7 +171,7 @@ async def test_reply_that_breaks_off_is_a_failure_after_its_text(steps: Sequence
 
 async def collect(adapter: NimLanguageModel, heard: list[str]) -> None:
     async for piece in adapter.stream(REQUEST):
-        heard.append(piece)  # noqa: PERF401, what came before a failure counts
+        heard.append(str(piece))  # noqa: PERF401, what came before a failure counts
 
 
 @pytest.mark.parametrize(
@@ -293,7 +308,7 @@ async def test_slow_listener_is_no_slow_server() -> None:
     async with model("one two three", first_token_ms_max=200, token_ms_max=100) as (adapter, _):
         heard = []
         async for piece in adapter.stream(REQUEST):
-            heard.append(piece)
+            heard.append(str(piece))
             await asyncio.sleep(0.15)
         assert "".join(heard) == "one two three"
 
@@ -337,6 +352,136 @@ async def test_ready_says_why_not() -> None:
     async with model("x", model="other") as (adapter, _):
         with pytest.raises(BackendError, match=r"no model 'other'. It has: scripted"):
             await adapter.ready()
+
+
+# --- tools ---
+
+WEATHER = Tool(
+    "weather", "What the weather is like.", '{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}'
+)
+WITH_TOOLS = dataclasses.replace(REQUEST, tools=(WEATHER,))
+PARIS, ROME = WantedCall("weather", '{"city": "Paris"}'), WantedCall("weather", '{"city": "Rome"}')
+
+
+async def wanted(*steps: Step, request: GenerationRequest = WITH_TOOLS) -> list[str | WantedCall]:
+    async with model(steps) as (adapter, _):
+        return [piece async for piece in adapter.stream(request)]
+
+
+def delta(**piece: Any) -> dict[str, Any]:
+    return chunk({"tool_calls": [piece]})
+
+
+def function(name: str = "", arguments: object = "") -> dict[str, object]:
+    return ({"name": name} if name else {}) | {"arguments": arguments}
+
+
+async def test_tools_are_declared_and_calls_and_their_answers_are_told() -> None:
+    """Otherwise the model does not know what it may ask for, or what came of it."""
+    call = ToolCall("000001000", "weather", '{"city": "Paris"}')
+    messages = (
+        Message("user", "Weather?"),
+        Message("assistant", "Let me see.", calls=(call,)),
+        Message("tool", "Sunny.", call_id=call.id),
+    )
+    async with model("Sunny.") as (adapter, llm):
+        for may_call in (True, False):
+            request = dataclasses.replace(WITH_TOOLS, messages=messages, may_call=may_call)
+            assert [piece async for piece in adapter.stream(request)] == ["Sunny."]
+    body, forbidden = llm.requests[0].body, llm.requests[1].body
+    parameters = json.loads(WEATHER.parameters)
+    assert body["tools"] == [
+        {"type": "function", "function": {"name": "weather", "description": "What the weather is like.", "parameters": parameters}}
+    ]
+    assert (body["tool_choice"], forbidden["tool_choice"]) == ("auto", "none")
+    assert body["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": "Let me see.",
+            "tool_calls": [
+                {"id": "000001000", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+            ],
+        },
+        {"role": "tool", "content": "Sunny.", "tool_call_id": "000001000"},
+    ]
+    assert forbidden["tools"] == body["tools"], "or the prefix cache is cold for the last answer"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        called(("weather", PARIS.arguments), ("weather", ROME.arguments)),
+        called(("weather", PARIS.arguments), ("weather", ROME.arguments), piece_chars=1),
+        [  # each call whole, all with the same index
+            delta(index=0, id="a", function=function("weather", PARIS.arguments)),
+            delta(index=0, id="b", function=function("weather", ROME.arguments)),
+            chunk({}, "stop"),
+        ],
+        [  # no index at all, arguments as an object
+            delta(id="a", function=function("weather", {"city": "Paris"})),
+            delta(id="b", function=function("weather", {"city": "Rome"})),
+            DONE,
+        ],
+        [  # name and id with every piece
+            delta(index=0, id="a", function=function("weather", '{"city": ')),
+            delta(index=0, id="a", function=function("weather", '"Paris"}')),
+            delta(index=1, id="b", function=function("weather", ROME.arguments)),
+            chunk({"tool_calls": None}, "tool_calls"),
+        ],
+        [  # without ids, and both in one delta
+            chunk({"tool_calls": [{"index": k, "function": {"name": "weather"}} for k in range(2)]}),
+            delta(index=1, function=function(arguments=ROME.arguments)),
+            delta(index=0, function=function(arguments=PARIS.arguments)),
+            delta(index=2, function=function()),
+            chunk({"tool_calls": [7, {"index": 0, "function": 7}]}),
+            FINISH,
+        ],
+    ],
+)
+async def test_calls_are_put_together(steps: Sequence[Step]) -> None:
+    """Otherwise a call is made with half its arguments, or with another call's."""
+    assert await wanted(*steps) == [PARIS, ROME]
+
+
+async def test_text_before_a_call_is_said_and_the_call_is_not() -> None:
+    """Otherwise the assistant reads JSON aloud, or swallows what it said before."""
+    steps = called(("weather", PARIS.arguments), text="Let me see.")
+    assert await wanted(*steps) == ["Let", " me", " see.", PARIS]
+    assert await wanted(*steps, request=REQUEST) == ["Let", " me", " see."], "nobody asked for calls"
+    assert await wanted(*steps, request=dataclasses.replace(WITH_TOOLS, may_call=False)) == ["Let", " me", " see."]
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=30), st.integers(1, 5))
+@settings(deadline=None)
+def test_any_cut_of_the_arguments_gives_the_same_call(text: str, piece_chars: int) -> None:
+    """Otherwise a token border in the wrong place breaks a call."""
+    calls, arguments = WantedCalls(), json.dumps({"text": text})
+    for step in called(("one", arguments), ("two", "{}"), piece_chars=piece_chars):
+        if isinstance(step, dict):
+            assert calls.take(step["choices"][0]["delta"].get("tool_calls"))
+    assert calls.all() == [WantedCall("one", arguments), WantedCall("two", "{}")]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [delta(index=0, function=function("weather", "x" * (ARGUMENTS_CHARS_MAX + 1)))],
+        [delta(index=k, function=function("weather", "{}")) for k in range(CALLS_MAX + 1)],
+    ],
+)
+async def test_calls_without_end_are_a_failure(steps: Sequence[Step]) -> None:
+    """Otherwise a model that repeats itself fills the memory."""
+    with pytest.raises(BackendError, match="more tool calls than"):
+        await wanted(*steps, FINISH, DONE)
+
+
+async def test_server_without_tools_says_what_to_do() -> None:
+    """Otherwise the operator of a NIM without a tool parser looks for the fault here."""
+    told = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+    async with model(HttpError(400, {"error": {"message": told, "code": 400}})) as (adapter, _):
+        with pytest.raises(BackendError, match=r"auto-tool-choice.*declare no tools") as caught:
+            _ = [piece async for piece in adapter.stream(WITH_TOOLS)]
+    assert not caught.value.retryable
 
 
 # --- on their own ---

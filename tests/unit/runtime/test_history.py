@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voicefsm.events import ToolCall
 from voicefsm.ports import Message
-from voicefsm.runtime.history import History
+from voicefsm.runtime.history import UNANSWERED, History
 
 
 def said(history: History) -> list[tuple[str, str]]:
@@ -119,24 +121,147 @@ def test_half_is_dropped_when_the_model_takes_no_more() -> None:
     assert said(history)[1:] == [("user", "q5")], "what alone was too long, its answer, and nothing of the next turn"
 
 
+def call(number: int) -> ToolCall:
+    return ToolCall(f"{number:09}", "weather", "{}")
+
+
+def test_calls_and_their_results_stand_between_question_and_answer() -> None:
+    """Otherwise the model does not know that it has asked, or asks again at the next turn."""
+    history = History("S", 100, 10_000)
+    history.add_user("weather?")
+    history.add_calls("Let me see.", (call(1), call(2)))
+    history.add_result(call(2).id, "rain")
+    history.add_result(call(1).id, "sun")
+    history.add_result(call(1).id, "again")
+    history.add_result("unknown", "what?")
+    asked = history.messages()
+    assert asked[2:] == (
+        Message("assistant", "Let me see.", (call(1), call(2))),
+        Message("tool", "rain", call_id=call(2).id),
+        Message("tool", "sun", call_id=call(1).id),
+    )
+    history.add_heard("Let me see. Sunny and rainy.")
+    history.add_user("thanks")
+    assert history.messages() == (*asked, Message("assistant", "Sunny and rainy."), Message("user", "thanks"))
+
+
+@pytest.mark.parametrize(
+    ("heard", "contents"),
+    [
+        ("One two. Three four. Five six.", ["One two.", "Three four.", "Five six."]),
+        ("One two. Three four. Five", ["One two.", "Three four.", "Five"]),
+        ("One two. Three four.", ["One two.", "Three four.", ""]),
+        ("One two. Three", ["One two.", "Three", ""]),
+        ("One", ["One", "", ""]),
+        ("", ["", "", ""]),
+    ],
+)
+def test_of_the_words_around_calls_the_history_keeps_what_was_heard(heard: str, contents: list[str]) -> None:
+    """Otherwise the model believes it has said what nobody heard, or forgets what was heard."""
+    history = History("S", 100, 10_000)
+    history.add_user("weather?")
+    for k, written in enumerate(["One two.", "Three four."]):
+        history.add_calls(written, (call(k),))
+        history.add_result(call(k).id, "sun")
+    history.add_heard(heard)
+    assert [message.content for message in history.messages() if message.role == "assistant"] == contents
+
+
+def test_what_was_called_for_stays_when_the_turn_goes_on() -> None:
+    """Otherwise the table is booked twice: once before the user said for how many, once after."""
+    history = History("S", 100, 10_000)
+    history.add_user("hello")
+    history.add_heard("hi")
+    history.add_user("book a table")
+    history.add_calls("", (call(1),))
+    history.retract_user()
+    history.add_user("book a table for four")
+    assert [(message.role, message.content) for message in history.messages()[3:]] == [
+        ("user", "book a table"),
+        ("assistant", ""),
+        ("tool", UNANSWERED),
+        ("assistant", ""),
+        ("user", "book a table for four"),
+    ]
+
+
+def test_a_long_history_drops_calls_with_their_results() -> None:
+    """Otherwise the model's server refuses a result without its call, at every turn."""
+    history = History("S", 12, 10_000)
+    for k in range(40):
+        history.add_user(f"q{k}")
+        history.add_calls("", (call(k),))
+        history.add_result(call(k).id, "sun")
+        history.add_heard("a")
+        prompt = history.messages()
+        assert prompt[1].role == "user"
+        assert [m.call_id for m in prompt if m.call_id] == [call.id for m in prompt for call in m.calls]
+        assert len(prompt) < 20
+
+
+def test_arguments_count_as_characters() -> None:
+    """Otherwise a few long calls go beyond the model's context."""
+    history = History("S", 100, 1000)
+    for k in range(10):
+        history.add_user(f"q{k}")
+        history.add_calls("", (ToolCall(str(k), "weather", "x" * 400),))
+        history.add_heard("a")
+    assert sum(len(message.calls) for message in history.messages()) <= 2
+
+
+def test_nothing_is_added_to_a_history_that_was_too_long_alone() -> None:
+    """Otherwise an answer without its question stands at the beginning, and strict templates refuse every prompt."""
+    history = History("S", 100, 1000)
+    history.add_user("q")
+    assert not history.halve()
+    history.add_calls("", (call(1),))
+    history.add_result(call(1).id, "sun")
+    history.add_heard("a")
+    assert history.messages() == (Message("system", "S"),)
+
+
+def test_halving_keeps_the_call_that_is_being_answered() -> None:
+    """Otherwise the model gets a result without its call."""
+    history = History("S", 100, 10_000)
+    for k in range(3):
+        history.add_user(f"q{k}")
+        history.add_heard("a" * 50)
+    history.add_user("q")
+    history.add_calls("", (call(1),))
+    history.add_result(call(1).id, "sun" * 100)
+    assert history.halve()
+    assert [message.role for message in history.messages()] == ["system", "user", "assistant", "tool"]
+
+
 OUTCOMES = st.sampled_from(["heard", "cut", "unheard", "retracted"])
-TURNS = st.lists(st.tuples(st.text(min_size=1, max_size=20), OUTCOMES), max_size=30)
+TURNS = st.lists(st.tuples(st.text(min_size=1, max_size=20), OUTCOMES, st.integers(0, 2)), max_size=30)
 
 
 @given(TURNS)
-def test_each_prompt_extends_the_one_before(turns: list[tuple[str, str]]) -> None:
+def test_each_prompt_extends_the_one_before(turns: list[tuple[str, str, int]]) -> None:
     """Otherwise the model's prefix cache is cold, and every turn waits for the whole conversation to be read again."""
-    history, prompts, before = History("S", 1000, 100_000), list[tuple[Message, ...]](), ""
-    for text, outcome in turns:
+    history, stays = History("S", 1000, 100_000), 1
+    last: tuple[Message, ...] = (Message("system", "S"),)
+    for number, (text, outcome, rounds) in enumerate(turns):
         history.add_user(text)
-        prompts.append(history.messages())
+        last, stays = extended(last, stays, history)
+        for k in range(rounds):
+            history.add_calls("One.", (call(2 * number + k),))
+            history.add_result(call(2 * number + k).id, "sun")
+            last, stays = extended(last, stays, history)
         if outcome == "retracted":
             history.retract_user()
         else:
-            history.add_heard({"heard": "One two three.", "cut": "One two", "unheard": ""}[outcome])
-        if len(prompts) > 1:
-            last, this = prompts[-2:]
-            whole = len(last) if before in ("heard", "cut") else len(last) - 1  # the last: a turn that was not over
-            assert this[:whole] == last[:whole]
-            assert this[whole].role == ("assistant" if before in ("heard", "cut") else "user")
-        before = outcome
+            history.add_heard({"heard": "One. " * rounds + "Two three.", "cut": "On", "unheard": ""}[outcome])
+        is_whole = outcome == "heard" or (outcome == "cut" and not rounds)
+        # What was not heard is cut from the first call on; a turn that was not over, and called nothing, goes on or is taken back.
+        first_call = next((k for k, m in enumerate(last) if m.call_id == call(2 * number).id), len(last)) - 1
+        stays = len(last) if is_whole else first_call
+
+
+def extended(last: tuple[Message, ...], stays: int, history: History) -> tuple[tuple[Message, ...], int]:
+    """The next prompt, whose first messages are those of the last one."""
+    this = history.messages()
+    assert this[:stays] == last[:stays]
+    assert len(this) >= stays
+    return this, len(this)

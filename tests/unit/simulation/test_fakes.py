@@ -85,7 +85,7 @@ async def test_left_reply_counts_as_aborted() -> None:
 async def test_model_writes_replies_in_order_and_counts_aborts() -> None:
     """Otherwise the history that reached the model, or a generation left running, cannot be asserted."""
     fake = FakeLanguageModel(["Hello there you.", ["a", BackendError(Backend.LLM, "broke")]])
-    assert "".join([piece async for piece in fake.stream(LLM)]) == "Hello there you."
+    assert "".join([str(piece) async for piece in fake.stream(LLM)]) == "Hello there you."
     with pytest.raises(BackendError, match="broke"):
         _ = [piece async for piece in fake.stream(LLM)]
     third = fake.stream(LLM)
