@@ -40,7 +40,7 @@ from voicefsm.scripted.llm import (
     written,
 )
 from voicefsm.scripted.riva import ScriptedRiva
-from voicefsm.scripted.tts import Asked, Fault, ScriptedTts, TtsScript, voice
+from voicefsm.scripted.tts import Asked, Fault, ScriptedTts, Stall, TtsScript, fastpitch_like, magpie_like, voice
 
 __all__ = [
     "DONE",
@@ -72,12 +72,15 @@ __all__ = [
     "ScriptedRiva",
     "ScriptedTts",
     "SpokenWord",
+    "Stall",
     "StopReading",
     "TtsScript",
     "called",
     "chunk",
     "event",
+    "fastpitch_like",
     "final",
+    "magpie_like",
     "partial",
     "voice",
     "written",

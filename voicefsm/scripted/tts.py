@@ -13,9 +13,9 @@ import asyncio
 import dataclasses
 import re
 import zlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -25,6 +25,9 @@ import riva.client.proto.riva_tts_pb2 as rtts
 from voicefsm.scripted.faults import Close, Fail, FallSilent, settle
 
 RAMP_PERIOD_SAMPLES = 32_000
+FRAME_MS = 256 / 22.05
+"""The frame that FastPitch's durations count."""
+ServicerContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _WORD = re.compile(r"\S+")
 
 Voice = Callable[[str, int, int], np.ndarray[Any, np.dtype[np.int16]]]
@@ -40,10 +43,17 @@ def voice(text: str, rate_hz: int, char_ms: int = 60) -> np.ndarray[Any, np.dtyp
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Stall:
+    """Make nothing for a while, and go on."""
+
+    ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
     """Something that goes wrong with one text."""
 
-    what: Fail | Close | FallSilent
+    what: Fail | Close | FallSilent | Stall
     after_ms: int = 0
     """Audio of this text delivered before."""
 
@@ -58,26 +68,75 @@ class TtsScript:
     """Audio of one character."""
     voice: Voice = voice
     """What speaks: (text, rate in Hz, milliseconds per character) to `len(text) * char_ms` of audio."""
+    audio_ms_max: int = 20_000
+    """Audio of one text; what is longer is cut without a word."""
+    one_word_share: float = 1.0
+    """How much of the audio of a text of one word comes; some voices swallow the rest."""
+    lost_bytes: int = 0
+    """Bytes at the end of each text that never come."""
+
     chunk_bytes: int = 4096
     """Audio of one response; an odd number splits samples."""
+    first_chunk_bytes: int = 0
+    """Audio of the first response to each text; 0: as of the others."""
     first_chunk_ms: int = 0
-    """Wait before the first response to each text."""
+    """Wait before the first response to each text …"""
+    load_ms: int = 0
+    """… and so much more for each other call that is open."""
     chunk_period_ms: int = 0
     """Wait before each later one."""
+    residue: float = 0.0
+    """How much of the time that a cancelled text would have needed the server is busy with it and makes nothing else."""
+    runs_ahead: bool = False
+    """Makes audio at its own pace, whether anybody takes it or not; else flow control holds it back."""
+    waits_for_half_close: bool = False
+    """Says nothing before the client has half-closed."""
+    drops_on_half_close: bool = False
+    """Says nothing more once the client has half-closed."""
+
     times_words: bool = True
     """Whether responses carry word timings, when asked for."""
     repeats_words: bool = False
     """Whether each response carries the timings of the whole text again."""
+    word_ms_late: int = 0
+    """How much later than they are the timings say that words are."""
+    predicts_durations: bool = False
+    """Whether the first response to each text carries the durations of its characters, as FastPitch does."""
     echoes_ids: bool = True
     """Whether responses carry the id of their request."""
+
     silent_texts: Sequence[str] = ()
     """Texts that are answered with no audio at all."""
     faults: Mapping[int, Fault] = dataclasses.field(default_factory=dict)
     """By number of the text, counted from 0 over the server's life."""
+    fault_of: Callable[[str], Fault | None] = lambda _: None
+    """What goes wrong with a text because of what stands in it."""
     voices: Sequence[tuple[str, str, str]] = (("scripted-tts", "en-US", "Scripted-Voice"),)
     """(model, language codes, voice name); another language or voice is refused."""
+    subvoices: str = ""
+    """"NAME:id,…" of every voice."""
+    checks_voice: bool = True
+    """Whether a voice it does not have is refused …"""
+    checks_language: bool = True
+    """… and a language."""
+    text_chars_max: int = 2000
+    """Longer texts are refused."""
     streams_max: int = 1000
-    """Calls beyond this many at a time are refused with RESOURCE_EXHAUSTED."""
+    """Calls beyond this many at a time are refused …"""
+    full: Fail = Fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "The server is at its capacity.")
+    """… with this."""
+
+
+def magpie_like(**fields: Any) -> TtsScript:
+    """Timing as published of Magpie TTS at 22.05 kHz: 68 ms to a first chunk of 10 ms, then 139.5 ms of audio every 11 ms."""
+    timing = {"first_chunk_ms": 68, "load_ms": 4, "first_chunk_bytes": 441, "chunk_bytes": 6152, "chunk_period_ms": 11}
+    return TtsScript(**timing | {"residue": 1.0} | fields)
+
+
+def fastpitch_like(**fields: Any) -> TtsScript:
+    """Timing as published of FastPitch at 22.05 kHz: 22 ms to the first 0.93 s of audio, 3 ms to each further; an old server."""
+    timing = {"first_chunk_ms": 22, "load_ms": 7, "chunk_bytes": 41012, "chunk_period_ms": 3}
+    return TtsScript(**timing | {"is_old": True, "times_words": False, "predicts_durations": True} | fields)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,6 +156,32 @@ class EndCall(Exception):
     """The script ends the call with OK."""
 
 
+class _Call:
+    """One call, and how its responses go out: each when the one before was taken, or without waiting for it."""
+
+    def __init__(self, number: int, context: ServicerContext, *, runs_ahead: bool) -> None:
+        self.number, self.context, self._runs_ahead = number, context, runs_ahead
+        self._writing: asyncio.Task[None] | None = None
+        """The last response that nobody waited for; it waits for those before it."""
+
+    async def write(self, response: rtts.SynthesizeSpeechResponse) -> None:
+        """Hand one response to gRPC."""
+        if self._runs_ahead:
+            self._writing = asyncio.create_task(self._write_after(self._writing, response))
+        else:
+            await self.context.write(response)
+
+    async def _write_after(self, before: asyncio.Task[None] | None, response: rtts.SynthesizeSpeechResponse) -> None:
+        if before is not None:
+            await before
+        await self.context.write(response)
+
+    async def drain(self) -> None:
+        """Wait until every response was taken."""
+        if self._writing is not None:
+            await self._writing
+
+
 class ScriptedTts:
     """The service, and what it has seen."""
 
@@ -109,93 +194,173 @@ class ScriptedTts:
         self.cancelled = 0
         """Calls that the client cancelled."""
         self.produced_bytes = 0
-        """Audio handed to gRPC."""
+        """Audio made."""
+        self.asked_at: list[float] = []
+        """When each text arrived, on the clock of the loop, in seconds."""
+        self.cancelled_at: list[float] = []
+        """When each call ended that the client cancelled."""
+        self._busy_until = 0.0
         self.open_calls = 0
         """Calls that are alive."""
 
     # --- the wire ---
 
-    async def online(self, _: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def online(self, _: object, context: ServicerContext) -> None:
         """`SynthesizeOnline` since 2.25: texts in, audio out, until the client half-closes."""
         async with self._call(context) as call:
-            while (request := await context.read()) is not grpc.aio.EOF:
-                await self._speak(call, request, context)
+            if self.script.drops_on_half_close:
+                await self._converse_until_half_close(call)
+                return
+            requests = _read(context)
+            if self.script.waits_for_half_close:
+                requests = _replayed([request async for request in requests])
+            async for request in requests:
+                await self._speak(call, request)
             await settle()
 
-    async def online_old(self, request: rtts.SynthesizeSpeechRequest, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def online_old(self, request: rtts.SynthesizeSpeechRequest, context: ServicerContext) -> None:
         """`SynthesizeOnline` before 2.25: one text in."""
         async with self._call(context) as call:
-            await self._speak(call, request, context)
+            await self._speak(call, request)
 
     async def config(self, *_: object) -> rtts.RivaSynthesisConfigResponse:
         """`GetRivaSynthesisConfig`."""
         response = rtts.RivaSynthesisConfigResponse()
         for model, languages, name in self.script.voices:
-            response.model_config.add(model_name=model, parameters={"language_code": languages, "voice_name": name})
+            parameters = {"language_code": languages, "voice_name": name, "subvoices": self.script.subvoices}
+            response.model_config.add(model_name=model, parameters={key: value for key, value in parameters.items() if value})
         return response
 
     # --- what it does ---
 
     @asynccontextmanager
-    async def _call(self, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncGenerator[int]:
-        """One call, counted; its number."""
+    async def _call(self, context: ServicerContext) -> AsyncGenerator[_Call]:
+        """One call, counted."""
         if self.open_calls >= self.script.streams_max:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "The server is at its capacity.")
+            await context.abort(self.script.full.code, self.script.full.details)
         self.open_calls += 1
         self.calls += 1
         try:
-            yield self.calls - 1
+            call = _Call(self.calls - 1, context, runs_ahead=self.script.runs_ahead)
+            yield call
+            await call.drain()
         except asyncio.CancelledError:
             self.cancelled += 1
+            self.cancelled_at.append(asyncio.get_running_loop().time())
             raise
         except EndCall:
             pass
         finally:
             self.open_calls -= 1
 
-    async def _speak(self, call: int, request: rtts.SynthesizeSpeechRequest, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def _converse_until_half_close(self, call: _Call) -> None:
+        """Answer texts; half-close ends it all, once something was said."""
+        before, speaking = self.produced_bytes, asyncio.create_task(asyncio.sleep(0))
+        try:
+            async for request in _read(call.context):
+                speaking = asyncio.create_task(self._speak_after(speaking, call, request))
+            if self.produced_bytes == before:
+                await speaking
+        finally:
+            speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)
+
+    async def _speak_after(self, before: asyncio.Task[None], call: _Call, request: rtts.SynthesizeSpeechRequest) -> None:
+        await before
+        await self._speak(call, request)
+
+    async def _speak(self, call: _Call, request: rtts.SynthesizeSpeechRequest) -> None:
         """Answer one text."""
-        nth = self._note(call, request)
-        await self._refuse_unknown(request, context)
-        audio, fault = self._audio(request), self.script.faults.get(nth)
-        if fault is not None:
-            audio = audio[: fault.after_ms * request.sample_rate_hz // 1000 * 2]
-        for start in range(0, len(audio), self.script.chunk_bytes):
-            await asyncio.sleep((self.script.chunk_period_ms if start else self.script.first_chunk_ms) / 1000)
-            chunk = audio[start : start + self.script.chunk_bytes]
-            await context.write(self._response(request, chunk, is_first=start == 0))
+        nth = self._note(call.number, request)
+        await self._refuse(request, call.context)
+        audio = self._audio(request)
+        fault = self.script.faults.get(nth) or self.script.fault_of(request.text)
+        breaks_at = len(audio) if fault is None else fault.after_ms * request.sample_rate_hz // 1000 * 2
+        parts = (
+            [audio[:breaks_at]] if fault is None or not isinstance(fault.what, Stall) else [audio[:breaks_at], audio[breaks_at:]]
+        )
+        async with self._model(len(audio)):
+            await self._deliver(call, request, parts[0], begun=False)
+            if fault is not None:
+                await self._break(fault, call.context)
+            for part in parts[1:]:
+                await self._deliver(call, request, part, begun=True)
+
+    async def _deliver(self, call: _Call, request: rtts.SynthesizeSpeechRequest, audio: bytes, *, begun: bool) -> None:
+        """Make the audio, chunk by chunk."""
+        for nth, chunk in enumerate(self._chunks(audio, begun=begun)):
+            is_first = nth == 0 and not begun
+            await asyncio.sleep((self._first_chunk_ms() if is_first else self.script.chunk_period_ms) / 1000)
             self.produced_bytes += len(chunk)
-        if fault is not None:
-            await self._break(fault, context)
+            await call.write(self._response(request, chunk, is_first=is_first))
+
+    def _first_chunk_ms(self) -> int:
+        return self.script.first_chunk_ms + self.script.load_ms * (self.open_calls - 1)
+
+    def _chunks(self, audio: bytes, *, begun: bool) -> Iterator[bytes]:
+        start = 0
+        while start < len(audio):
+            is_small = start == 0 and not begun and self.script.first_chunk_bytes
+            end = start + (self.script.first_chunk_bytes if is_small else self.script.chunk_bytes)
+            yield audio[start:end]
+            start = end
+
+    @asynccontextmanager
+    async def _model(self, audio_bytes: int) -> AsyncGenerator[None]:
+        """The model, for one text. If its call is cancelled, the model goes on with it for a while, and makes nothing else."""
+        loop, script = asyncio.get_running_loop(), self.script
+        await asyncio.sleep(self._busy_until - loop.time())
+        needed_s = (script.first_chunk_ms + audio_bytes // script.chunk_bytes * script.chunk_period_ms) / 1000
+        done_at = loop.time() + needed_s
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._busy_until = loop.time() + max(0.0, done_at - loop.time()) * script.residue
+            raise
 
     def _note(self, call: int, request: rtts.SynthesizeSpeechRequest) -> int:
         asked = Asked(call, request.text, request.id.value, request.language_code, request.voice_name, request.sample_rate_hz)
         self.asked.append(asked)
+        self.asked_at.append(asyncio.get_running_loop().time())
         return len(self.asked) - 1
 
-    async def _refuse_unknown(self, request: rtts.SynthesizeSpeechRequest, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        known = self.script.voices
-        if not any(request.language_code in codes.split(",") and request.voice_name in ("", name) for _, codes, name in known):
-            details = f"Error: no voice {request.voice_name!r} for language {request.language_code!r}"
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, details)
+    async def _refuse(self, request: rtts.SynthesizeSpeechRequest, context: ServicerContext) -> None:
+        """Texts that are too long, and languages and voices that are not there."""
+        script, invalid = self.script, grpc.StatusCode.INVALID_ARGUMENT
+        if len(request.text) > script.text_chars_max:
+            await context.abort(invalid, f"Error: the text has more than {script.text_chars_max} characters")
+        language, name = request.language_code, request.voice_name
+        fitting = [known for _, codes, known in script.voices if language in codes.split(",") or not script.checks_language]
+        names = {"", *fitting, *(f"{known}.{sub.split(':')[0]}" for known in fitting for sub in script.subvoices.split(",") if sub)}
+        if not fitting or (script.checks_voice and name not in names):
+            await context.abort(invalid, f"Error: no voice {name!r} for language {language!r}")
 
     def _audio(self, request: rtts.SynthesizeSpeechRequest) -> bytes:
-        if request.text in self.script.silent_texts:
+        script = self.script
+        if request.text in script.silent_texts:
             return b""
-        return self.script.voice(request.text, request.sample_rate_hz, self.script.char_ms).tobytes()
+        samples = script.voice(request.text, request.sample_rate_hz, script.char_ms)
+        share = script.one_word_share if len(request.text.split()) == 1 else 1.0
+        samples = samples[: min(int(len(samples) * share), script.audio_ms_max * request.sample_rate_hz // 1000)]
+        audio = samples.tobytes()
+        return audio[: len(audio) - script.lost_bytes]
 
     def _response(self, request: rtts.SynthesizeSpeechRequest, chunk: bytes, *, is_first: bool) -> rtts.SynthesizeSpeechResponse:
+        script = self.script
         response = rtts.SynthesizeSpeechResponse(audio=chunk)
         response.meta.text = request.text
-        if self.script.echoes_ids:
+        if script.echoes_ids:
             response.id.value = request.id.value
-        if (is_first or self.script.repeats_words) and self.script.times_words and request.enable_word_time_offsets:
+        if (is_first or script.repeats_words) and script.times_words and request.enable_word_time_offsets:
             for found in _WORD.finditer(request.text):
-                span_ms = found.start() * self.script.char_ms, found.end() * self.script.char_ms
-                response.meta.words.add(word=found[0], start_time=span_ms[0], end_time=span_ms[1])
+                start_ms, end_ms = (place * script.char_ms + script.word_ms_late for place in found.span())
+                response.meta.words.add(word=found[0], start_time=start_ms, end_time=end_ms)
+        if is_first and script.predicts_durations:
+            response.meta.processed_text = request.text.upper()
+            response.meta.predicted_durations.extend([script.char_ms / FRAME_MS] * len(request.text))
         return response
 
-    async def _break(self, fault: Fault, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def _break(self, fault: Fault, context: ServicerContext) -> None:
         match fault.what:
             case Fail(code, details):
                 await context.abort(code, details)
@@ -203,3 +368,16 @@ class ScriptedTts:
                 raise EndCall
             case FallSilent():
                 await asyncio.Event().wait()
+            case Stall(ms):
+                await asyncio.sleep(ms / 1000)
+
+
+async def _read(context: ServicerContext) -> AsyncGenerator[rtts.SynthesizeSpeechRequest]:
+    """The texts of a call, until the client half-closes."""
+    while (request := await context.read()) is not grpc.aio.EOF:
+        yield request
+
+
+async def _replayed(requests: Sequence[rtts.SynthesizeSpeechRequest]) -> AsyncGenerator[rtts.SynthesizeSpeechRequest]:
+    for request in requests:
+        yield request

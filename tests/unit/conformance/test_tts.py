@@ -2,31 +2,71 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
+import grpc
 import pytest
 
+from voicefsm.adapters.riva_tts import RivaTtsSettings
 from voicefsm.conformance import Outcome
-from voicefsm.conformance.tts import CHECKS
-from voicefsm.scripted import ScriptedRiva, TtsScript
+from voicefsm.conformance.tts import CHECKS, MANY
+from voicefsm.scripted import Close, Fail, FallSilent, Fault, ScriptedRiva, TtsScript
 
 IDS = {check.id for check in CHECKS}
+PACED: dict[str, Any] = {"chunk_period_ms": 8, "chunk_bytes": 8192, "char_ms": 20}
+"""Slow enough for T18 to see whether the server is held back."""
+UNKNOWN = Fail(grpc.StatusCode.UNKNOWN, "Error: Triton model failed during inference.")
 
 
 async def test_healthy_server_passes(outcomes):
     """Otherwise a report about a good server frightens its owner."""
-    async with ScriptedRiva() as riva:
+    async with ScriptedRiva(tts=TtsScript(**PACED)) as riva:
         assert (await outcomes(CHECKS, riva=riva.target))[Outcome.PASS] == IDS
 
 
-@pytest.mark.parametrize(("broken", "script"), [("T2", TtsScript(echoes_ids=False))])
-async def test_broken_behaviour_fails_its_item(outcomes, broken, script):
-    """Otherwise the item cannot fail, and says nothing."""
-    async with ScriptedRiva(tts=script) as riva:
-        assert (await outcomes(CHECKS, riva=riva.target))[Outcome.FAIL] == {broken}
+def breaks(what: Fail | FallSilent, *marks: str) -> dict[str, Any]:
+    return {"fault_of": lambda text: Fault(what) if any(mark in text for mark in marks) else None}
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "T1": {"silent_texts": MANY[1:2]},
+    "T2": {"echoes_ids": False},
+    "T3": {"waits_for_half_close": True},
+    "T4": {"drops_on_half_close": True, "first_chunk_ms": 20},
+    "T5": {"residue": 30.0},
+    "T6": {"text_chars_max": 9999, "fault_of": lambda text: Fault(Close()) if len(text) > 2000 else None},
+    "T7": {"fault_of": lambda text: Fault(UNKNOWN) if not any(map(str.isalnum, text)) else None},
+    "T8": breaks(UNKNOWN, "{", "*"),
+    "T9": {"checks_voice": False},
+    "T10": {"checks_language": False},
+    "T11": {"lost_bytes": 1},
+    "T12": {"load_ms": 200},
+    "T13": {"streams_max": 5, "full": UNKNOWN},
+    "T15": {"word_ms_late": 200},
+    "T16": {"one_word_share": 0.1},
+    "T18": {"runs_ahead": True},
+    "T19": breaks(FallSilent(), "prosody"),
+}
+
+
+def test_every_item_can_fail():
+    """Otherwise an item says nothing."""
+    assert set(BROKEN) == IDS
+
+
+@pytest.mark.parametrize("broken", [check.id for check in CHECKS])
+async def test_broken_behaviour_fails_its_item(outcomes, broken):
+    """Otherwise the item cannot fail, or a report blames the wrong thing."""
+    hasty = [dataclasses.replace(check, deadline_ms=3000) if check.id == "T19" else check for check in CHECKS]
+    async with ScriptedRiva(tts=TtsScript(**PACED | BROKEN[broken])) as riva:
+        found = await outcomes(hasty, riva=riva.target, tts=RivaTtsSettings(first_audio_ms_max=500))
+    assert found[Outcome.FAIL] == {broken}
 
 
 async def test_old_server_lacks_streaming_input_alone(outcomes):
     """Otherwise the owner of a Riva 2.17 is told it is broken."""
-    async with ScriptedRiva(tts=TtsScript(is_old=True)) as riva:
+    async with ScriptedRiva(tts=TtsScript(is_old=True, **PACED)) as riva:
         found = await outcomes(CHECKS, riva=riva.target)
     assert found[Outcome.NOT_SUPPORTED] == {"T1"}
     assert found[Outcome.FAIL] == set()
