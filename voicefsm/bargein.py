@@ -24,7 +24,8 @@ Then, is it for us? The first line that applies is the reason.
     over, backchannel      reject       the user follows us
     out of time            as the evidence stands
 
-Between the lines is time. `verdict_ms_max` after the pause a listener's "uh-huh" is over and a barge-in is not: for who has fallen
+Words decide best, so they are asked for as soon as the speech pauses, at a comma if need be, and a recogniser that has said its last
+word of an "okay" ends the pause at once. Between the lines is time. `verdict_ms_max` after the pause a listener's "uh-huh" is over and a barge-in is not: for who has fallen
 silent by then, or is not clear, playout resumes; for who goes on it stays paused until words come or the speech is long enough. So
 the rule does not depend on a recogniser that is fast, or hears at all.
 
@@ -216,6 +217,8 @@ class Candidate:
     """What it is that sounds."""
     strange_words: int = 0
     """Words that the detector heard nobody speak, and that are not ours."""
+    is_final: bool = False
+    """The recogniser has just said its last word about it."""
 
 
 def candidate_of(context: Context, fact: Fact | None = None) -> Candidate:
@@ -233,6 +236,7 @@ def candidate_of(context: Context, fact: Fact | None = None) -> Candidate:
         words=lexicon.content_words(agreed if deadline is None else text, is_open=True),
         has_stop=lexicon.has_stop(text),
         is_backchannel=is_backchannel,
+        is_final=isinstance(fact, FinalHeard) and bool(fact.text),
         speech_ms_min=settings.barge_in_speech_ms_min * (2 if is_guarded and deadline is not Timer.DECISION else 1),
         is_late=deadline is not None,
         sound=sound_in(context),
@@ -291,7 +295,7 @@ def _rejected(candidate: Candidate, settings: TurnSettings) -> Decision | None:
         return Decision(Verdict.REJECT, f"only {candidate.voiced_ms} ms of speech")
     if is_settled and candidate.sound.why:
         return Decision(Verdict.REJECT, candidate.sound.why)
-    if is_settled and candidate.is_backchannel:
+    if (is_settled or candidate.is_final) and candidate.is_backchannel:
         return Decision(Verdict.REJECT, "backchannel")
     return Decision(Verdict.REJECT, f"no words in {candidate.voiced_ms} ms of speech") if candidate.is_late else None
 
@@ -304,6 +308,11 @@ def judge(context: Context, fact: Fact | None = None) -> Decision:
 def is_clear(context: Context) -> bool:
     """Does the near end sound like the user, as far as is known?"""
     return sound_in(context).standing is Standing.CLEAR
+
+
+def is_alien(context: Context) -> bool:
+    """Does it sound like nobody who talks to us?"""
+    return sound_in(context).standing is Standing.ALIEN
 
 
 def account(context: Context, why: str) -> str:

@@ -133,7 +133,14 @@ class TurnSettings:
         doc="Speech within this time of earlier speech belongs to the same interruption; playout is paused for it twice at most.",
     )
     barge_in_quiet_ms: int = setting(
-        60, unit="ms", ge=20, le=500, doc="Without a voiced frame for this long speech does not go on, once the verdict is due."
+        80, unit="ms", ge=20, le=500, doc="Without a voiced frame for this long speech does not go on, once the verdict is due."
+    )
+    barge_in_lull_ms: int = setting(
+        60,
+        unit="ms",
+        ge=20,
+        le=500,
+        doc="Silence after speech over our voice until the recogniser is asked for its words: before the verdict, if possible.",
     )
     barge_in_speech_ms_min: int = setting(
         800, unit="ms", ge=100, le=3000, doc="Near-end speech this long cancels a reply even without a recognised word."

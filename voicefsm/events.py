@@ -45,12 +45,8 @@ class Timer(enum.IntEnum):
     """Playout paused for speech has to resume, unless the speech goes on."""
     WORDLESS = 12
     """The recogniser has finalised all it heard, and hears nothing more in what the detector takes for speech."""
-
-
-UNKNOWN_DB = -96
-"""A level that was not measured, or silence: the least that 16 bits can tell."""
-UNKNOWN_SWING_DB = 96
-"""A swing that was not measured."""
+    LULL = 13
+    """Speech over our voice has paused for a moment: what it said so far is wanted before the verdict."""
 
 
 UNKNOWN_DB = -96

@@ -34,6 +34,7 @@ from voicefsm.events import (
     SpeechEnded,
     TextReceived,
     Timer,
+    TimerFired,
 )
 from voicefsm.table import Row
 from voicefsm.values import NO_EPOCH, CancelReason, EndReason, Epoch
@@ -276,8 +277,8 @@ def is_rejected(context: Context, event: Fact) -> bool:
     return judge(context, event).verdict is Verdict.REJECT
 
 
-def ask_for_words(context: Context, _event: SpeechEnded) -> None:
-    """The speech is over: what it said may decide, and is wanted now."""
+def ask_for_words(context: Context, _event: SpeechEnded | TimerFired) -> None:
+    """The speech is over, or pauses: what it said may decide, and is wanted now."""
     context.order(FinalizeUtterance())
 
 

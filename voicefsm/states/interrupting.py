@@ -1,13 +1,13 @@
 """INTERRUPTING: speech over our voice. Playout is paused, the decision pending.
 
 Every new piece of evidence asks the one rule (`bargein.decide`): confirm cancels the reply and gives the user the floor; reject
-resumes at the exact sample. A pause is short unless speech goes on: the verdict's deadline moves on with every voiced frame that
+resumes at the exact sample. Words are the best evidence: they are asked for whenever the speech pauses. A pause is short unless speech goes on: the verdict's deadline moves on with every voiced frame that
 sounds like the user, and playout resumes when it passes. Bounded by the decision's deadline.
 """
 
 from __future__ import annotations
 
-from voicefsm.bargein import account, is_clear, judge
+from voicefsm.bargein import account, is_alien, is_clear, judge
 from voicefsm.context import Context, State
 from voicefsm.effects import ResumePlayout
 from voicefsm.events import (
@@ -49,11 +49,12 @@ from voicefsm.states.common import (
 from voicefsm.table import Row, stays
 
 STATE = State.INTERRUPTING
-DEADLINES = (Timer.VERDICT, Timer.DECISION)
+DEADLINES = (Timer.VERDICT, Timer.DECISION, Timer.LULL)
 
 
 def go_on(context: Context, event: EvidenceChanged | SpeechStarted) -> None:
-    """Speech goes on: if it sounds like the user it has the time it needs."""
+    """Speech goes on: if it sounds like the user it has the time it needs. Its words are wanted when it pauses."""
+    context.arm(Timer.LULL, event.at_ms + context.settings.barge_in_lull_ms)
     if is_clear(context):
         quiet_ms = event.at_ms + context.settings.barge_in_quiet_ms
         context.arm(Timer.VERDICT, max(context.deadlines[Timer.VERDICT], quiet_ms))
@@ -72,6 +73,11 @@ def resume_for_good(context: Context, event: TimerFired) -> None:
     resume(context, event)
 
 
+def may_be_words(context: Context, _event: TimerFired) -> bool:
+    """Is it speech, and long enough for a word?"""
+    return context.evidence.voiced_ms >= context.settings.barge_in_onset_ms_min and not is_alien(context)
+
+
 ROWS: tuple[Row[State], ...] = (
     Row(EvidenceChanged, when=(is_confirmed,), to=State.LISTENING, do=(yield_to_speech, listen)),
     Row(EvidenceChanged, do=(go_on,), because="Not clear yet."),
@@ -79,6 +85,8 @@ ROWS: tuple[Row[State], ...] = (
     Row(SpeechEnded, when=(is_rejected,), to=State.SPEAKING, do=(resume,)),
     Row(SpeechEnded, do=(ask_for_words,)),
     Row(SpeechStarted, do=(go_on,), because="A second burst: the same candidate."),
+    Row(Timer.LULL, when=(may_be_words,), do=(ask_for_words,), because="Words tell a barge-in from a listener's uh-huh."),
+    *stays(Timer.LULL, because="Too short, or nobody."),
     Row(PartialHeard, when=(is_confirmed,), to=State.LISTENING, do=(yield_to_speech, listen)),
     Row(PartialHeard, when=(is_rejected,), to=State.SPEAKING, do=(resume,)),
     *stays(PartialHeard, because="Not clear yet."),

@@ -9,24 +9,51 @@ def until(lines: list[str]) -> list[str]:
 
 def test_the_pause_lasts_while_speech_goes_on(did):
     """Otherwise a barge-in would be talked over before it has its words, or an "uh-huh" would keep playout paused."""
-    first = "4400 EvidenceChanged evidence.voiced_ms=400\n"
-    assert not until(did("interrupting", first)), "the verdict is due at 4460 as it is"
+    first = "4360 EvidenceChanged evidence.voiced_ms=360\n"
+    assert did("interrupting", first + "4460 Timer VERDICT")[0] == "INTERRUPTING -> SPEAKING", "due at 4460 as it is"
     second = first + "4440 EvidenceChanged evidence.voiced_ms=440\n"
-    assert until(did("interrupting", second)) == ["until 4500 VERDICT"]
-    assert did("interrupting", second + "4500 Timer VERDICT")[0] == "INTERRUPTING -> SPEAKING"
+    assert not any("->" in line for line in did("interrupting", second + "4460 Timer VERDICT\n4519 Timer VERDICT"))
+    assert did("interrupting", second + "4520 Timer VERDICT")[0] == "INTERRUPTING -> SPEAKING"
+
+
+def test_words_are_wanted_before_the_verdict(did):
+    """Otherwise the comma of "No, ..." would be over, and the answer go on, before anybody knows the word."""
+    speech = "4300 EvidenceChanged evidence.voiced_ms=300\n"
+    assert until(did("interrupting", speech)) == ["until 4360 LULL"]
+    assert "FinalizeUtterance" in did("interrupting", speech + "4360 Timer LULL")
+    soft = "evidence.near_db=-37\n"
+    assert "FinalizeUtterance" in did("interrupting", speech.rstrip() + " " + soft + "4360 Timer LULL"), "a stop word would count"
+
+
+def test_no_words_are_wanted_of_what_cannot_have_any(did):
+    """Otherwise every click and our own echo would cut the recogniser's utterance in two."""
+    click = "4260 EvidenceChanged evidence.voiced_ms=199\n4320 Timer LULL"
+    assert "FinalizeUtterance" not in did("interrupting", click)
+    alien = "4300 EvidenceChanged evidence.voiced_ms=300 evidence.gate_pct=10\n4360 Timer LULL"
+    assert "FinalizeUtterance" not in did("interrupting", alien)
+
+
+def test_a_final_backchannel_resumes_at_once(did):
+    """Otherwise the pause would last until the verdict although the recogniser has said its last word."""
+    facts = '4300 EvidenceChanged evidence.voiced_ms=300\n4360 Timer LULL\n4380 FinalHeard text="Okay,"'
+    assert did("interrupting", facts)[0] == "INTERRUPTING -> SPEAKING"
+    assert not any("->" in line for line in did("interrupting", facts.replace("Final", "Partial")))
+    again = facts + '\n4420 EvidenceChanged evidence.voiced_ms=340\n4480 Timer LULL\n4500 FinalHeard text=""'
+    assert not any("->" in line for line in did("interrupting", again)), "an empty final says nothing about what came since"
 
 
 def test_all_bursts_together_have_the_time_of_one_decision(did):
     """Otherwise bursts of noise could keep playout paused for ever, or 'uh … stop' would be judged by its 'uh'."""
     bursts = "4100 SpeechEnded last_voiced_ms=4080 evidence.voiced_ms=250\n4440 SpeechStarted onset_ms=4400 evidence.voiced_ms=60\n"
-    assert until(did("interrupting", bursts)) == ["until 4500 VERDICT"]
+    assert until(did("interrupting", bursts)) == ["until 4500 LULL"]
+    assert not any("->" in line for line in did("interrupting", bursts + "4519 Timer VERDICT"))
+    assert did("interrupting", bursts + "4520 Timer VERDICT")[0] == "INTERRUPTING -> SPEAKING"
     assert until(did("interrupting", bursts + "5530 EvidenceChanged evidence.voiced_ms=80\n")) == ["until 5560 DECISION"]
 
 
 def test_what_is_not_the_user_has_no_more_time(did):
     """Otherwise a television would keep playout paused until the decision's deadline."""
     alien = "4440 EvidenceChanged evidence.voiced_ms=440 evidence.gate_pct=10\n"
-    assert not until(did("interrupting", alien))
     assert did("interrupting", alien + "4460 Timer VERDICT")[0] == "INTERRUPTING -> SPEAKING"
 
 
