@@ -24,10 +24,11 @@ Then, is it for us? The first line that applies is the reason.
     over, backchannel      reject       the user follows us
     out of time            as the evidence stands
 
-Words decide best, so they are asked for as soon as the speech pauses, at a comma if need be, and a recogniser that has said its last
-word of an "okay" ends the pause at once. Between the lines is time. `verdict_ms_max` after the pause a listener's "uh-huh" is over and a barge-in is not: for who has fallen
-silent by then, or is not clear, playout resumes; for who goes on it stays paused until words come or the speech is long enough. So
-the rule does not depend on a recogniser that is fast, or hears at all.
+Words decide best, so they are asked for as soon as the speech pauses, at a comma if need be, and a recogniser that has said its
+last word of an "okay" ends the pause of playout at once. Between the lines is time. `verdict_ms_max` after the pause began a
+listener's "uh-huh" is over and a barge-in is not: for who has fallen silent by then, or is not clear, playout resumes; for who goes
+on it stays paused until words come or the speech is long enough. So the rule does not depend on a recogniser that is fast, or hears
+at all.
 
 While the reply is not audible yet (PROCESSING) the same rule is more patient: there is nothing to reject, and only words or twice
 the usual speech confirm.

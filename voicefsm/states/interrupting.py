@@ -1,8 +1,9 @@
 """INTERRUPTING: speech over our voice. Playout is paused, the decision pending.
 
 Every new piece of evidence asks the one rule (`bargein.decide`): confirm cancels the reply and gives the user the floor; reject
-resumes at the exact sample. Words are the best evidence: they are asked for whenever the speech pauses. A pause is short unless speech goes on: the verdict's deadline moves on with every voiced frame that
-sounds like the user, and playout resumes when it passes. Bounded by the decision's deadline.
+resumes at the exact sample. Words are the best evidence, so they are asked for whenever the speech pauses. A pause of playout is
+short unless speech goes on: the verdict's deadline moves on with every voiced frame that sounds like the user, and playout resumes
+when it passes. Bounded by the decision's deadline.
 """
 
 from __future__ import annotations
