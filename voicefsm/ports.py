@@ -170,6 +170,8 @@ class SpokenAudio:
     """At the requested rate; may be empty when only words are new. Not to be written to."""
     words: tuple[SpokenWord, ...] = ()
     """Word timings that became known with this piece; empty when the server has none."""
+    is_predicted: bool = False
+    """Whether these timings are what the server planned, not what it measured."""
 
 
 class SynthesisStream(Protocol):

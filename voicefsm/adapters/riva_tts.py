@@ -20,9 +20,11 @@ import asyncio
 import dataclasses
 import enum
 import math
+import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import accumulate
 from typing import Any
 
 import grpc
@@ -59,10 +61,10 @@ class RivaTtsSettings:
         doc="auto, streaming (one call for each reply, Riva 2.25 and later) or unary (one for each piece of text).",
     )
     segment_chars_max: int = setting(
-        100,
+        50,
         unit="characters",
         ge=20,
-        le=1800,
+        le=200,
         doc="Longest text of one request. Shorter frees a cancelled server sooner, longer has fewer audible joins.",
     )
     segments_waiting_max: int = setting(
@@ -73,6 +75,13 @@ class RivaTtsSettings:
     )
     chunk_ms_max: int = setting(
         3000, unit="ms", ge=100, le=60000, doc="How long the server may pause within a text before it counts as failed."
+    )
+    start_ms_min: int = setting(
+        40,
+        unit="ms",
+        ge=0,
+        le=1000,
+        doc="Audio of a reply that must be there before any of it is played: some servers begin with a few ms, and pause.",
     )
     run_ahead_bytes: int = setting(
         16384,
@@ -177,7 +186,8 @@ _RESERVED = str.maketrans(dict.fromkeys("{}<>*", " "))
 def pieces(text: str, chars_max: int) -> list[str]:
     """`text` without reserved characters in pieces of at most `chars_max` characters with something to say in each.
 
-    Cut between words, into parts of about the same length: some voices lose the end of a text of one word. A longer word is cut.
+    Cut after a clause where there is one, or else between words, into parts of about the same length, never a single word at the
+    end: some voices swallow it. A longer word is cut.
     """
     text = text.encode(errors="ignore").decode()  # half a surrogate pair cannot be sent
     text = " ".join(text.translate(_RESERVED).split())
@@ -189,14 +199,22 @@ def pieces(text: str, chars_max: int) -> list[str]:
     return [piece for piece in found if any(char.isalnum() for char in piece)]
 
 
+_CLAUSE_END = re.compile(r"[,;:.!?…–—、，।]\s")  # noqa: RUF001, those are meant
+
+
 def _cut(text: str, chars_max: int) -> int:
-    """Where the first piece of `text` ends: at the first space past an even share, or else the last one that fits."""
+    """Where the first piece of `text` ends."""
     if len(text) <= chars_max:
         return len(text)
     share = math.ceil(len(text) / math.ceil(len(text) / chars_max))
+    clauses = [found.start() + 1 for found in _CLAUSE_END.finditer(text, share // 2, chars_max + 1)]
+    if clauses:
+        return min(clauses, key=lambda end: abs(end - share))
     end = text.find(" ", share, chars_max + 1)
     if end < 0:
         end = text.rfind(" ", 0, chars_max + 1)
+    if end > 0 and " " not in text[end + 1 :] and (sooner := text.rfind(" ", 0, end)) > 0:
+        end = sooner  # or one word would be left alone
     return end if end > 0 else chars_max
 
 
@@ -223,6 +241,8 @@ class _Piece:
     """Of the last word that was timed."""
     _words_found: int = 0
     """Words of the text that have their time."""
+    _is_predicted: bool = False
+    """Whether durations came."""
 
     def samples(self, chunk: bytes) -> Samples:
         """The whole samples of a chunk, which may begin or end within one."""
@@ -239,6 +259,13 @@ class _Piece:
                 self._last_span_ms = span_ms
                 yield self._spelling(timing.word), timing.end_time
 
+    def predicted_words(self, meta: rtts.SynthesizeSpeechResponseMetadata) -> list[tuple[str, int]]:
+        """(word, end_ms) by the durations that the model planned, which come with the first audio; none if it told none."""
+        if self._is_predicted or not meta.predicted_durations:
+            return []
+        self._is_predicted = True
+        return list(words_of_durations(self.text, meta.processed_text, meta.predicted_durations))
+
     def _spelling(self, word: str) -> str:
         """`word` as it stands in the text, where it can be found among the next few; servers normalise what they speak."""
         ours = self.text.split()
@@ -251,6 +278,30 @@ class _Piece:
 
 def _letters(word: str) -> str:
     return "".join(char for char in word.casefold() if char.isalnum())
+
+
+_TOKEN = re.compile(r"\{[^{}]*\}|.", re.DOTALL)
+"""What a duration is for: a phoneme in braces, or a character."""
+FRAME_MS = 256 / 22.05
+"""The frame of FastPitch's durations: 256 samples at 22.05 kHz, or 512 at 44.1 kHz."""
+SECONDS_MAX = 0.5
+"""A mean duration beyond it counts frames; no sound of speech is so long, and none shorter than half a frame."""
+
+
+def words_of_durations(text: str, processed_text: str, durations: Sequence[float]) -> Iterator[tuple[str, int]]:
+    """(word, end_ms) for each word of `text`, by the duration of each token of what the server made of it.
+
+    Riva's proto does not name the unit of the durations, and calls them experimental: frames and seconds are told apart by size.
+    Where there are not as many durations as tokens, they are shared out.
+    """
+    processed = processed_text.strip() or text
+    tokens = _TOKEN.findall(processed)
+    ends_ms = [0.0, *accumulate(durations)]
+    unit_ms = FRAME_MS if ends_ms[-1] > SECONDS_MAX * len(durations) else 1000.0
+    ends = [nth for nth, token in enumerate(tokens) if token.isspace() and not tokens[nth - 1].isspace()] + [len(tokens)]
+    names = text.split() if len(text.split()) == len(ends) else processed.split()
+    for name, end in zip(names, ends, strict=False):
+        yield name, round(ends_ms[round(end * len(durations) / len(tokens))] * unit_ms)
 
 
 class RivaSynthesisStream:
@@ -297,6 +348,23 @@ class RivaSynthesisStream:
 
     async def __aiter__(self) -> AsyncIterator[SpokenAudio]:
         """See `ports.SynthesisStream`."""
+        held: list[SpokenAudio] = []
+        missing = self._request.sample_rate_hz * self._settings.start_ms_min // 1000
+        try:
+            async for spoken in self._all():
+                missing -= len(spoken.samples)
+                held.append(spoken)
+                while missing <= 0 and held:
+                    yield held.pop(0)
+        except BackendError:
+            for spoken in held:
+                yield spoken
+            raise
+        for spoken in held:
+            yield spoken
+
+    async def _all(self) -> AsyncIterator[SpokenAudio]:
+        """What the server delivers, as it comes."""
         if not self._is_piecewise:
             async for spoken in self._streamed():
                 yield spoken
@@ -470,5 +538,7 @@ class RivaSynthesisStream:
         samples = piece.samples(response.audio)
         self._segment = (piece.index, delivered + len(samples))
         offset_ms = piece.offset_samples * 1000 // self._request.sample_rate_hz
-        words = tuple(SpokenWord(text, offset_ms + end_ms) for text, end_ms in piece.new_words(response.meta.words))
-        return SpokenAudio(piece.index, samples, words)
+        timed = list(piece.new_words(response.meta.words))
+        predicted = [] if timed else piece.predicted_words(response.meta)
+        words = tuple(SpokenWord(text, offset_ms + end_ms) for text, end_ms in timed or predicted)
+        return SpokenAudio(piece.index, samples, words, is_predicted=bool(predicted))

@@ -132,7 +132,7 @@ class TurnCompleted:
     assistant_text: str
     heard_text: str
     heard_source: str
-    """How the heard text was found: "all", "words" (the voice timed them) or "proportional"."""
+    """How the heard text was found: "all", "words" (the voice timed them), "durations" (it planned them) or "proportional"."""
     outcome: Outcome
     latencies: Latencies
 

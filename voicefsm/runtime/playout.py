@@ -12,7 +12,7 @@ gives no back-pressure, so nothing else keeps a client's buffer short, and a sho
 
 Pause stops the sending at once, and the cursor as soon as the client says where it stopped. Nothing is dropped: resume goes on
 with the next sample. Cancel drops all that was not heard. The heard text follows from the cursor and the voice's word timings,
-or failing those from the share of each segment that was heard; `HeardText.source` says which.
+or failing those from the durations it planned, or from the share of each segment that was heard; `HeardText.source` says which.
 """
 
 from __future__ import annotations
@@ -64,6 +64,12 @@ class _Segment:
     words: list[SpokenWord] = dataclasses.field(default_factory=list)
     is_timed: bool = True
     """No: the times of its first words never came, those of later ones did."""
+    is_predicted: bool = False
+    """Whether the voice only planned those times."""
+
+
+SOURCES = ("all", "words", "durations", "proportional")
+"""How a heard text is known, the surest first: nothing was cut; times the voice measured; times it planned; the share of audio."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class HeardText:
 
     text: str
     source: str
-    """ "all", "words" or "proportional"."""
+    """One of `SOURCES`."""
 
 
 class Playout:
@@ -163,6 +169,7 @@ class Playout:
             segment.is_timed = False
         segment.samples += len(samples)
         segment.words.extend(audio.words)
+        segment.is_predicted |= audio.is_predicted
         self._made += len(samples)
         if len(samples):
             self._pieces.append(samples)
@@ -254,15 +261,14 @@ class Playout:
     def heard_text(self, now_ms: int) -> HeardText:
         """What of it was heard, to the word. A segment that the voice made no sound of was not."""
         heard = self._heard(now_ms)
-        parts, sources = [], set()
+        parts, sources = [], {"all"}
         for _, segment in sorted(self._segments.items()):
             if not segment.samples or heard <= segment.first:
                 continue
             text, source = self._heard_of(segment, heard - segment.first)
             parts.append(text)
             sources.add(source)
-        source = "proportional" if "proportional" in sources else "words" if "words" in sources else "all"
-        return HeardText(" ".join(filter(None, parts)), source)
+        return HeardText(" ".join(filter(None, parts)), max(sources, key=SOURCES.index))
 
     # --- inside --------------------------------------------------------------------------------------------------------------
 
@@ -318,7 +324,8 @@ class Playout:
         if segment.words and segment.is_timed:
             known = len(segment.words) if is_whole else max(len(segment.words), len(tokens))  # words may come with their audio
             share = sum(word.end_ms <= self._ms(heard) for word in segment.words) / known
-            return " ".join(tokens[: int(share * len(tokens) + 1e-9)]), "words"
+            source = "durations" if segment.is_predicted else "words"
+            return " ".join(tokens[: int(share * len(tokens) + 1e-9)]), source
         expected = segment.samples if is_whole else max(segment.samples, self._samples(len(segment.text) * _MS_PER_CHARACTER))
         return _cut_text(tokens, heard / expected * len(segment.text)), "proportional"
 

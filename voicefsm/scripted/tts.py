@@ -211,10 +211,12 @@ class ScriptedTts:
             if self.script.drops_on_half_close:
                 await self._converse_until_half_close(call)
                 return
-            requests = _read(context)
-            if self.script.waits_for_half_close:
-                requests = _replayed([request async for request in requests])
-            async for request in requests:
+            waiting: list[rtts.SynthesizeSpeechRequest] = []
+            while (request := await context.read()) is not grpc.aio.EOF:
+                waiting.append(request)
+                while waiting and not self.script.waits_for_half_close:
+                    await self._speak(call, waiting.pop(0))
+            for request in waiting:
                 await self._speak(call, request)
             await settle()
 
@@ -257,7 +259,7 @@ class ScriptedTts:
         """Answer texts; half-close ends it all, once something was said."""
         before, speaking = self.produced_bytes, asyncio.create_task(asyncio.sleep(0))
         try:
-            async for request in _read(call.context):
+            while (request := await call.context.read()) is not grpc.aio.EOF:
                 speaking = asyncio.create_task(self._speak_after(speaking, call, request))
             if self.produced_bytes == before:
                 await speaking
@@ -370,14 +372,3 @@ class ScriptedTts:
                 await asyncio.Event().wait()
             case Stall(ms):
                 await asyncio.sleep(ms / 1000)
-
-
-async def _read(context: ServicerContext) -> AsyncGenerator[rtts.SynthesizeSpeechRequest]:
-    """The texts of a call, until the client half-closes."""
-    while (request := await context.read()) is not grpc.aio.EOF:
-        yield request
-
-
-async def _replayed(requests: Sequence[rtts.SynthesizeSpeechRequest]) -> AsyncGenerator[rtts.SynthesizeSpeechRequest]:
-    for request in requests:
-        yield request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import aclosing
 
 import grpc
@@ -23,10 +24,12 @@ from voicefsm.adapters.riva_tts import (
     _Piece,
     _voices,
     pieces,
+    words_of_durations,
 )
+from voicefsm.bench.turns import clock
 from voicefsm.errors import BackendError
 from voicefsm.ports import SpokenAudio, SpokenWord, SynthesisRequest
-from voicefsm.scripted import Close, Fail, FallSilent, Fault, ScriptedRiva, TtsScript, voice
+from voicefsm.scripted import Close, Fail, FallSilent, Fault, ScriptedRiva, TtsScript, fastpitch_like, magpie_like, voice
 
 REQUEST = SynthesisRequest("en-US", "", 16000)
 SEGMENTS = ("Hello there.", "This is the second.", "And a third one.")
@@ -95,7 +98,9 @@ async def test_old_server_loses_nothing_of_a_reply_still_being_written() -> None
 async def test_old_server_with_a_slow_listener_loses_nothing() -> None:
     """Otherwise audio that waits to be taken is dropped when a write fails beside it (grpc.aio does that)."""
     text = "A long first sentence that takes a while to be taken by its listener."
-    async with ScriptedRiva(tts=TtsScript(is_old=True)) as riva, aclosing(synthesizer(riva)) as tts, tts.open(REQUEST) as stream:
+    whole = RivaTtsSettings(segment_chars_max=len(text))
+    riva = ScriptedRiva(tts=TtsScript(is_old=True))
+    async with riva, aclosing(synthesizer(riva, whole)) as tts, tts.open(REQUEST) as stream:
         stream.speak(0, text)
         audio = aiter(stream)
         spoken = [await anext(audio)]
@@ -394,3 +399,117 @@ def test_pieces_share_the_length() -> None:
     """Otherwise the last word of a sentence is sent alone, and some voices swallow it."""
     assert pieces("one two three four five", 20) == ["one two three", "four five"]
     assert np.ptp([len(part) for part in pieces("word " * 45, 100)]) <= 10
+    assert pieces("one two three four five", 20)[-1] == "four five"
+    assert pieces("aaaaaaaaaa bbbbbbbbb ccccccccc", 20) == ["aaaaaaaaaa", "bbbbbbbbb ccccccccc"]
+
+
+def test_pieces_end_with_a_clause_where_there_is_one() -> None:
+    """Otherwise the melody of a sentence breaks in mid-clause, where everybody hears it."""
+    text = "It is warm and sunny, says the old man, but the evening will be cold and wet."
+    assert pieces(text, 50) == ["It is warm and sunny, says the old man,", "but the evening will be cold and wet."]
+    assert pieces("यह बहुत लंबा वाक्य है, और यह आगे भी चलता रहता है।", 30)[0] == "यह बहुत लंबा वाक्य है,"
+
+
+# --- when audio comes --------------------------------------------------------------------------------------------------------
+
+RATE_HZ = 22050
+STORY = (
+    "Once upon a time there was a king,",
+    "who had a very long story to tell to everybody who came by. ",
+    "It went on, and on, and nobody knew how it would end, not even the king himself.",
+    "Then it was over.",
+)
+
+
+async def listen(script: TtsScript, settings: RivaTtsSettings, sentence_ms: int) -> tuple[float, float]:
+    """A listener that plays at real time what it gets: (ms to the first audio, ms of silence within the reply)."""
+    loop = asyncio.get_running_loop()
+    riva = ScriptedRiva(tts=script)
+    async with riva, aclosing(synthesizer(riva, settings)) as tts:
+        await reply(tts, "One.", "Two.")
+        await reply(tts, "One.", "Two.")  # an old server is known by now
+        async with tts.open(SynthesisRequest("en-US", "", RATE_HZ)) as stream:
+            asked = loop.time()
+            asyncio.create_task(write(stream, sentence_ms))  # noqa: RUF006, it ends long before the reply
+            began, played_s, silence_s = 0.0, 0.0, 0.0
+            async for spoken in stream:
+                began = began or loop.time()
+                late_s = loop.time() - began - played_s - silence_s
+                silence_s += max(0.0, late_s) if played_s else 0.0
+                played_s += len(spoken.samples) / RATE_HZ
+                if (ahead_s := -late_s) > 5:
+                    await asyncio.sleep(ahead_s - 5)
+    assert round(played_s * 1000) == sum(len(piece) for text in STORY for piece in pieces(text, settings.segment_chars_max)) * 60
+    return (began - asked) * 1000, silence_s * 1000
+
+
+async def write(stream: RivaSynthesisStream, sentence_ms: int) -> None:
+    for index, text in enumerate(STORY):
+        stream.speak(index, text)
+        await asyncio.sleep(sentence_ms / 1000)
+    stream.finish()
+
+
+@pytest.mark.parametrize("script", [magpie_like(), fastpitch_like(), magpie_like(load_ms=0, first_chunk_ms=400)])
+@pytest.mark.parametrize("sentence_ms", [0, 300])
+def test_no_gap_between_sentences(script: TtsScript, sentence_ms: int) -> None:
+    """Otherwise the voice stops in the middle of a reply although the server is fast enough. Counted in virtual time."""
+    first_ms, silence_ms = clock.run(listen(script, RivaTtsSettings(), sentence_ms))
+    assert silence_ms <= 1
+    assert script.first_chunk_ms <= round(first_ms) <= script.first_chunk_ms + 2 * script.chunk_period_ms + 5
+
+
+def test_tiny_beginning_waits_for_more() -> None:
+    """Otherwise the first 10 ms of each reply are followed by a hole; and this measure of gaps could not see one."""
+    _, silence_ms = clock.run(listen(magpie_like(chunk_period_ms=19), RivaTtsSettings(start_ms_min=0), 0))
+    assert silence_ms > 5
+    _, silence_ms = clock.run(listen(magpie_like(chunk_period_ms=19), RivaTtsSettings(), 0))
+    assert silence_ms <= 1
+
+
+async def test_audio_before_a_failure_is_delivered_however_little_it_is() -> None:
+    """Otherwise what was waiting for more is lost with the server."""
+    script = TtsScript(faults={0: Fault(Fail(grpc.StatusCode.UNKNOWN, "Triton"), after_ms=20)})
+    spoken: list[SpokenAudio] = []
+    async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva)) as tts, tts.open(REQUEST) as stream:
+        stream.speak(0, SEGMENTS[0])
+        with pytest.raises(BackendError, match="Triton"):
+            await _collect(stream, spoken)
+    assert heard(spoken) == {0: EXACT[0][: 20 * 32]}
+
+
+# --- what was heard ----------------------------------------------------------------------------------------------------------
+
+
+async def test_planned_durations_time_words_where_nothing_else_does() -> None:
+    """Otherwise what was heard of FastPitch is a guess, although it says how long each sound will be."""
+    script = TtsScript(times_words=False, predicts_durations=True)
+    async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva)) as tts:
+        spoken = await reply(tts, SEGMENTS[1])
+    timed = [s for s in spoken if s.words]
+    assert [s.is_predicted for s in timed] == [True]
+    exact = [(found[0], found.end() * 60) for found in re.finditer(r"\S+", SEGMENTS[1])]
+    assert [w.text for w in timed[0].words] == [word for word, _ in exact]
+    assert all(abs(w.end_ms - end_ms) <= 2 for w, (_, end_ms) in zip(timed[0].words, exact, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("processed", "durations", "ends_ms"),
+    [
+        ("HI YOU", [10.0] * 6, [232, 697]),
+        ("HI YOU", [0.05] * 6, [100, 300]),
+        ("{@HH}{@AY1} {@Y}{@UW1}", [10.0] * 5, [232, 580]),
+        ("{@HH@AY1} {@Y@UW1}", [10.0] * 6, [232, 697]),
+        ("", [10.0] * 6, [232, 697]),
+    ],
+)
+def test_durations_in_either_unit_for_letters_or_phonemes(processed, durations, ends_ms) -> None:
+    """Otherwise every word of such a server is over in a millisecond, or never."""
+    words = list(words_of_durations("Hi you", processed, durations))
+    assert [word for word, _ in words] == ["Hi", "you"]
+    assert [end_ms for _, end_ms in words] == pytest.approx(ends_ms, abs=120 if "@HH@" in processed else 1)
+
+
+def test_durations_of_other_words_keep_theirs() -> None:
+    """Otherwise a number that is spoken as three words loses two of them."""
+    assert [word for word, _ in words_of_durations("in 84", "in eighty four", [5.0] * 14)] == ["in", "eighty", "four"]

@@ -378,6 +378,18 @@ def test_by_words_that_the_server_spells_differently() -> None:
     assert heard_at(far_end, 1010).text in ("in 1984", "in 1984 it")
 
 
+def test_by_times_that_the_voice_planned() -> None:
+    """Otherwise nobody can tell a measured heard text from a planned one."""
+    far_end = playout()
+    far_end.expect(0, TEXT)
+    far_end.add(SpokenAudio(0, ramp(0, 2000 * PER_MS), timed(TEXT, 2000), is_predicted=True))
+    far_end.finish()
+    measured = playout()
+    speak(measured, TEXT, 2000, words=timed(TEXT, 2000))
+    measured.finish()
+    assert heard_at(far_end, 1000) == HeardText(heard_at(measured, 1000).text, "durations")
+
+
 def test_by_share_of_the_audio() -> None:
     """Otherwise a voice that times no words leaves the model with nothing, or everything."""
     far_end = playout()
