@@ -120,15 +120,14 @@ def _check_pause(before: Frozen, effects: Sequence[fx.Effect], after: Frozen) ->
 def _check_floor(core: Core, before: Frozen, fact: Fact, after: int) -> None:
     """Nobody is talked over."""
     frozen = core.contexts[after]
-    if core.settings.interruption is not Interruption.ENABLED or _get(frozen, "near_end") is NearEnd.QUIET:
+    if core.settings.interruption is not Interruption.ENABLED or _get(frozen, "state") is not State.SPEAKING:
         return
-    if _get(frozen, "state") is not State.SPEAKING:
-        return
-    _hold(
-        not isinstance(fact, PlayoutStarted) or _get(before, "state") is State.SPEAKING, "the assistant began to speak into speech"
-    )
-    if isinstance(fact, SpeechStarted | EvidenceChanged | SpeechEnded | PartialHeard | FinalHeard):
-        _hold(judge(core.context(after)).verdict is not Verdict.CONFIRM, "SPEAKING while the user is confirmed speaking")
+    if isinstance(fact, PlayoutStarted) and _get(before, "state") is not State.SPEAKING:
+        _hold(_get(frozen, "near_end") is NearEnd.QUIET, "the assistant began to speak into speech")
+    is_repeated = isinstance(fact, SpeechStarted) and _get(before, "near_end") is NearEnd.SPEECH
+    if isinstance(fact, SpeechStarted | EvidenceChanged | SpeechEnded | PartialHeard | FinalHeard) and not is_repeated:
+        verdict = judge(core.context(after), fact).verdict
+        _hold(verdict is not Verdict.CONFIRM, "the assistant speaks on although this confirms the user's speech")
 
 
 def check_pair(frozen: Frozen, world: World, *, is_faulty: bool) -> None:

@@ -93,8 +93,8 @@ def may_pause(context: Context, _event: SpeechStarted | EvidenceChanged) -> bool
 
 
 def forget_other_words(context: Context, _event: SpeechStarted) -> None:
-    """Words from before a candidate are no evidence for it."""
-    if context.pauses == 0:
+    """Words from before a candidate are no evidence for it. A repeated edge begins nothing: the words of its stretch stay."""
+    if context.pauses == 0 and not context.is_transcribed:
         context.user_text = context.partial = context.agreed = ""
         context.partial_is_stable = context.is_released = False
 
@@ -124,6 +124,9 @@ ROWS: tuple[Row[State], ...] = (
         EvidenceChanged, when=(may_be_cut, may_pause), to=State.INTERRUPTING, do=(await_decision,), because="It goes on after all."
     ),
     *stays(EvidenceChanged, because="Rejected already, and still not enough."),
+    Row(
+        SpeechEnded, when=_CONFIRMED, to=State.LISTENING, do=(yield_to_speech, listen), because="Its last frames were what it took."
+    ),
     Row(
         SpeechEnded,
         when=(may_be_cut, may_be_meant),

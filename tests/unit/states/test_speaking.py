@@ -84,6 +84,25 @@ def test_the_words_of_a_rejected_candidate_are_asked_for(did):
     assert "FinalizeUtterance" not in did("speaking", f"{facts}300 evidence.gate_pct=10")
 
 
+def test_speech_that_is_long_enough_only_at_its_end(did):
+    """Otherwise the last frames of a barge-in would not count, and a deaf recogniser would let the reply go on."""
+    facts = "4060 SpeechStarted onset_ms=4000\n4460 Timer VERDICT\n4960 SpeechEnded last_voiced_ms=4800 evidence.voiced_ms="
+    told = did("speaking", f"{facts}800")
+    assert "SPEAKING -> LISTENING" in told
+    assert 'CancelTts epoch=1 reason="barge_in" why="800 ms of speech"' in told
+    assert "SPEAKING -> LISTENING" not in did("speaking", f"{facts}799")
+    notice = "set uninterruptible_ms=2000"
+    assert "SPEAKING -> LISTENING" not in did("speaking", f"{facts}800", notice)
+
+
+def test_a_repeated_onset_forgets_nothing(did):
+    """Otherwise a murmur over the last words would become speech without words, and cut them."""
+    facts = "4000 PlayoutAdvanced epoch=1 heard_ms=1300 left_ms=300 is_made=true\n4060 SpeechStarted onset_ms=4000\n"
+    facts += '4500 FinalHeard text="Okay."\n'
+    longer = "4900 EvidenceChanged evidence.voiced_ms=900"
+    assert did("speaking", f"{facts}4600 SpeechStarted onset_ms=4600\n{longer}") == []
+
+
 @pytest.mark.parametrize("interruption", ["client_only", "disabled"])
 def test_speech_cuts_nothing_where_it_may_not(did, interruption):
     """Otherwise the policy of the session would be decoration."""
