@@ -41,7 +41,7 @@ import enum
 import functools
 from collections.abc import Mapping
 
-from voicefsm.context import Context, NearEnd, State, TurnSettings
+from voicefsm.context import SAID_CHARS_MAX, Context, NearEnd, State, TurnSettings
 from voicefsm.events import UNKNOWN_DB, UNKNOWN_SWING_DB, Evidence, Fact, FinalHeard, PartialHeard, Timer, TimerFired
 
 
@@ -191,6 +191,12 @@ def normal(text: str) -> str:
     """Lower case, no punctuation but inner hyphens and apostrophes, single spaces."""
     kept = "".join(c if c.isalnum() or c in "-'" or c.isspace() or _is_mark(c) else " " for c in text.lower())
     return " ".join(filter(None, (word.strip("-'") for word in kept.split())))
+
+
+def remember(context: Context, sentence: str) -> None:
+    """One more sentence of the live reply goes to the voice: its words may come back from a loudspeaker."""
+    context.sentences += 1
+    context.said = f"{context.said} {normal(sentence)}"[-SAID_CHARS_MAX:]
 
 
 def _is_mark(char: str) -> bool:

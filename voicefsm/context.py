@@ -52,6 +52,8 @@ class Generation(enum.Enum):
     """Asked, nothing came yet."""
     WRITING = "writing"
     DONE = "done"
+    FAILED = "failed"
+    """Gave up, or was given up; it may be asked again while nothing is written."""
 
 
 class Playout(enum.Enum):
@@ -73,6 +75,17 @@ class Interruption(enum.StrEnum):
     ENABLED = "enabled"
     CLIENT_ONLY = "client_only"
     DISABLED = "disabled"
+
+
+class Excuse(enum.StrEnum):
+    """What the user hears of a failure, in one reply."""
+
+    NONE = "none"
+    """Nothing has failed for good."""
+    WORDS = "words"
+    """The model has failed: an apology is the last sentence, where there is one in this language."""
+    TONE = "tone"
+    """The voice has failed: an earcon is the last sound."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -215,6 +228,35 @@ class TurnSettings:
     )
     asr_reopen_ms_min: int = setting(100, unit="ms", ge=10, le=10000, doc="Wait before the first attempt; doubles with each.")
     asr_reopen_ms_max: int = setting(5000, unit="ms", ge=10, le=60000, doc="Longest wait between two attempts.")
+    reply_retries_max: int = setting(
+        2,
+        unit="attempts",
+        ge=0,
+        le=10,
+        doc="How often model and voice together are asked again for a reply of which nothing is written, or spoken, yet.",
+    )
+    reply_retry_ms_min: int = setting(
+        200,
+        unit="ms",
+        ge=10,
+        le=10000,
+        doc="Wait before the first of these attempts, unless the server names one; doubles with each.",
+    )
+    reply_retry_ms_max: int = setting(
+        2000, unit="ms", ge=10, le=60000, doc="Longest such wait; a server that asks for more is not asked again for this reply."
+    )
+    apology_en: str = setting(
+        "Sorry, something went wrong. Please try again.",
+        unit="characters",
+        le=200,
+        doc="What the user hears in English sessions when the model has failed; empty: an earcon if nothing else was said.",
+    )
+    apology_hi: str = setting(
+        "माफ़ कीजिए, कुछ गड़बड़ हो गई। कृपया फिर से कोशिश कीजिए।",
+        unit="characters",
+        le=200,
+        doc="The same in Hindi sessions. Sessions in other languages have the earcon.",
+    )
     user_text_chars_max: int = setting(
         4000,
         unit="characters",
@@ -226,6 +268,8 @@ class TurnSettings:
 
 SAID_CHARS_MAX = 1000
 """How much of a reply is kept to know its words again: more than lies between the voice and the recogniser."""
+AUDIBLE_MS_MIN = 200
+"""With this much left to render it is not for want of audio that playout stands still; positions are told in steps of 100 ms."""
 NEVER = -1
 """The deadline of a timer that is not set."""
 
@@ -301,8 +345,10 @@ class Context:
     """What the live reply says, as far as it was given to the voice, plain; of a long one the end."""
     sentences: int = 0
     """How many sentences of the live reply were given to the voice."""
-    reply_failed: bool = False
-    """A backend gave up on the live reply; what is synthesised is still played."""
+    retries: int = 0
+    """How often a backend was asked again for the live reply."""
+    excuse: Excuse = Excuse.NONE
+    """How the user learns that a backend gave up on the live reply; what was synthesised is played before it."""
     heard_ms: int = 0
     """How much of the live reply the client rendered."""
     left_ms: int = 0
@@ -346,6 +392,21 @@ class Context:
             return words
         kept = words[-chars_max:]
         return kept.partition(" ")[2] or kept
+
+    @property
+    def has_something_to_hear(self) -> bool:
+        """Whether the live reply says anything, or something stands in its place."""
+        return self.sentences > 0 or self.excuse is not Excuse.NONE
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether playout, if it stands still, does so for want of audio."""
+        return self.left_ms < AUDIBLE_MS_MIN
+
+    def apology(self) -> str:
+        """What is said when the model has failed; empty in a language that has none."""
+        language = self.language_code.partition("-")[0].lower()
+        return {"en": self.settings.apology_en, "hi": self.settings.apology_hi}.get(language, "").strip()
 
     def heard_so_far(self) -> str:
         """The user's unanswered words, finalised and not."""

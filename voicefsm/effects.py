@@ -76,6 +76,13 @@ class StartGeneration(Effect):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RetryGeneration(Effect):
+    """Ask the model again for the live reply. It has failed, and written nothing of it."""
+
+    epoch: Epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class CancelGeneration(Effect):
     """Stop the model. Harmless when it has finished."""
 
@@ -102,6 +109,23 @@ class SpeakText(Effect):
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinishSpeech(Effect):
     """No more text will come for this reply."""
+
+    epoch: Epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RetrySpeech(Effect):
+    """Have all text of the live reply synthesised once more. The voice has failed, and spoken nothing of it."""
+
+    epoch: Epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SoundEarcon(Effect):
+    """Give the voice up: after what it has spoken comes a short tone, and no more speech.
+
+    Text goes on to the client until `FinishSpeech`, which ends the reply.
+    """
 
     epoch: Epoch
 
@@ -185,10 +209,13 @@ EFFECTS: tuple[type[Effect], ...] = (
     FinalizeUtterance,
     SendTranscript,
     StartGeneration,
+    RetryGeneration,
     CancelGeneration,
     RetractUserTurn,
     SpeakText,
     FinishSpeech,
+    RetrySpeech,
+    SoundEarcon,
     HoldPlayout,
     ReleasePlayout,
     PausePlayout,

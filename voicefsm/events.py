@@ -47,6 +47,10 @@ class Timer(enum.IntEnum):
     """The recogniser has finalised all it heard, and hears nothing more in what the detector takes for speech."""
     LULL = 13
     """Speech over our voice has paused for a moment: what it said so far is wanted before the verdict."""
+    RETRY_MODEL = 14
+    """When to ask the model again for a reply of which it has written nothing."""
+    RETRY_VOICE = 15
+    """When to ask the voice again for a reply of which it has spoken nothing."""
 
 
 UNKNOWN_DB = -96

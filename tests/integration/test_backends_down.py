@@ -52,16 +52,26 @@ async def test_riva_goes_away_in_mid_session_and_comes_back(world: WorldOf) -> N
 
 
 async def test_the_model_fails_once(world: WorldOf) -> None:
-    """Otherwise one overloaded second of the model ends a conversation, or passes for an empty answer."""
+    """Otherwise one overloaded second of the model costs the user an answer."""
     async with (
         world(replies=(HttpError(500, '{"error": {"message": "out of memory"}}'), "It is noon.")) as w,
         w.connect() as conversation,
     ):
         seen = await w.turn(conversation, "what time is it")
-        assert seen[-1].outcome is Outcome.FAILED
+        assert (seen[-1].outcome, seen[-1].heard_text) == (Outcome.COMPLETED, "It is noon.")
+        assert not [event for event in seen if isinstance(event, ServerError)]
+        assert len(w.llm.requests) == 2
+
+
+async def test_the_model_fails_for_good(world: WorldOf) -> None:
+    """Otherwise a model that refuses ends a conversation, passes for an empty answer, or leaves the user in silence."""
+    refusal = HttpError(401, '{"error": {"message": "no such key"}}')
+    async with world(replies=(refusal, "It is noon.")) as w, w.connect() as conversation:
+        seen = await w.turn(conversation, "what time is it")
+        assert (seen[-1].outcome, seen[-1].heard_text) == (Outcome.FAILED, w.settings.turns.apology_en)
         (error,) = [event for event in seen if isinstance(event, ServerError)]
         assert (error.fault, error.backend, error.epoch) == (Fault.BACKEND, "llm", 1)
-        assert "500" in error.message or "out of memory" in error.message
+        assert "no such key" in error.message
         assert (await w.turn(conversation, "again"))[-1].heard_text == "It is noon."
 
 

@@ -14,7 +14,7 @@ loses nothing:
 - levels: speech sounds like the user or it does not, doubted or not. The user's own level is taken as known, and stays;
 - whatever is written before it is read again: evidence while no reply is alive, the question of a reply that was heard, the
   position between two replies, the talk button in a session without one; and everything once the session is closed;
-- what only chooses the words of an order, and answers no question: whether the live reply has failed, and who is to blame for it.
+- what only chooses the words of an order, and answers no question: who is to blame for a failure.
 
 `test_abstraction.py` drives real contexts, with real times, numbers and words, and compares every step with the table.
 """
@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, cast
 
 from voicefsm import machine
 from voicefsm.bargein import ENGLISH, is_clear, normal
-from voicefsm.context import NEVER, Context, NearEnd, Playout, Recognition, State, TurnSettings
+from voicefsm.context import AUDIBLE_MS_MIN, NEVER, Context, Excuse, NearEnd, Playout, Recognition, State, TurnSettings
 from voicefsm.effects import Effect
 from voicefsm.errors import LocalProtocolError
 from voicefsm.events import (
@@ -109,7 +109,8 @@ Frozen = tuple[Any, ...]
 """A reduced context; `FIELDS` names its places."""
 FIELDS = tuple(
     "state near_end recognition generation playout live armed user_text partial agreed stable taken asked ends_with_taken voiced "
-    "transcribed sentences heard attempts released mid_utterance overheard unheard soft pauses last_words".split()
+    "transcribed sentences heard attempts released mid_utterance overheard unheard soft pauses last_words excuse retries has_audio "
+    "dry".split()
 )
 PLACE: Mapping[str, int] = {name: place for place, name in enumerate(FIELDS)}
 _REPLYING = (State.PROCESSING, State.SPEAKING, State.INTERRUPTING)
@@ -134,13 +135,13 @@ def freeze(context: Context) -> Frozen:
         kind_of(context.user_text) if is_replying else _any(context.user_text),
         kind_of(context.partial) if is_replying else _any(context.partial),
         is_replying and kind_of(context.agreed) >= CONTENT,
-        bool(context.partial) and context.partial_is_stable,
+        (bool(context.partial) or ends) and context.partial_is_stable,  # a turn taken back makes a partial of it again
         _any(context.taken),
         asked,
         ends,
         _floor(voiced_ms(settings), context.evidence.voiced_ms) if is_replying else 0,
         context.is_transcribed,
-        min(context.sentences, 1) if state is State.PROCESSING else 0,
+        min(context.sentences, 1) if is_replying else 0,
         _floor((0, settings.guard_ms), context.heard_ms) if is_replying else 0,
         context.reopen_attempts,
         context.is_released and settings.push_to_talk,
@@ -150,6 +151,10 @@ def freeze(context: Context) -> Frozen:
         is_replying and not is_clear(context),
         context.pauses if state in _HEARD else 0,
         state is State.SPEAKING and context.is_made and context.left_ms <= settings.last_words_ms,
+        context.excuse if is_replying else Excuse.NONE,
+        context.retries if state is State.PROCESSING else 0,
+        state is State.PROCESSING and context.has_audio,
+        is_replying and context.is_dry,
     )
 
 
@@ -181,6 +186,10 @@ def _closed(context: Context) -> Frozen:
         False,
         0,
         False,
+        Excuse.NONE,
+        0,
+        False,
+        False,
     )
 
 
@@ -206,7 +215,7 @@ def _floor(steps: Sequence[int], value: int) -> int:
 
 
 LEFT_OUT = frozenset(
-    "settings language_code epoch last_epoch deadlines onset_ms last_voiced_ms paused_ms opened_ms reply_failed has_audio left_ms "
+    "settings language_code epoch last_epoch deadlines onset_ms last_voiced_ms paused_ms opened_ms left_ms "
     "reply_ended_ms stale_dropped said is_doubted usual_db turn_voiced_ms turn_db effects raised".split()
 )
 """Fields that are not kept as they are: numbers and times, and what the docstring names. A test holds the list complete."""
@@ -216,7 +225,7 @@ def thaw(frozen: Frozen, settings: TurnSettings) -> Context:
     """A context that behaves like every one that was reduced to this."""
     (state, near_end, recognition, generation, playout, live, armed, user_text, partial, agreed, stable, taken, asked, ends, voiced,
      transcribed, sentences, heard, attempts, released, mid_utterance, overheard, unheard, soft, pauses,
-     last_words) = frozen  # fmt: skip
+     last_words, excuse, retries, has_audio, dry) = frozen  # fmt: skip
     taken_text, partial_text = _sample(taken, 1), _sample(partial, 2)
     asked_text = _sample(asked, 3)
     return Context(
@@ -239,6 +248,10 @@ def thaw(frozen: Frozen, settings: TurnSettings) -> Context:
         usual_db=USUAL_DB,
         pauses=pauses,
         is_made=last_words,
+        left_ms=0 if dry else AUDIBLE_MS_MIN if last_words else 1000,
+        excuse=excuse,
+        retries=retries,
+        has_audio=has_audio,
         is_transcribed=transcribed,
         sentences=sentences,
         heard_ms=heard,
@@ -381,6 +394,13 @@ def reply_facts(context: Context, now_ms: int) -> dict[str, Fact]:
     facts |= {
         f"BackendFailed {backend}": BackendFailed(now_ms, last, backend, "It broke.") for backend in (Backend.LLM, Backend.TTS)
     }
+    if context.settings.reply_retries_max:
+        facts |= {
+            f"{name} for good": dataclasses.replace(cast(BackendFailed, facts[name]), retryable=False)
+            for name in ("BackendFailed llm", "BackendFailed tts")
+        }
+    if context.state is State.SPEAKING:
+        facts["PlayoutAdvanced, and there is more"] = dataclasses.replace(heard, left_ms=1000)
     if context.settings.last_words_ms and context.state is State.SPEAKING:
         facts["PlayoutAdvanced last words"] = dataclasses.replace(heard, left_ms=0, is_made=True)
     if context.playout is not Playout.AUDIBLE:

@@ -120,7 +120,7 @@ CORE: Mapping[str, tuple[Plant, str]] = {
     "the exchange is not completed": (instead(common.complete, common.close_reply), "without being completed or retracted"),
     "it speaks into speech": (never(common.user_is_speaking), "speak into speech"),
     "it resumes over confirmed speech": (never(common.is_confirmed), "confirms the user's speech"),
-    "an empty answer is forgotten": (instead(processing.blame_empty_answer), "live reply"),
+    "a voice without a sound is forgotten": (instead(processing.blame_silent_voice), "live reply"),
 }
 """Found by the search of the core: what is planted, and what the violation says."""
 

@@ -17,10 +17,11 @@ WORDLESS = Speech((), with_partials=False)
 
 
 def _small(**changes: object) -> TurnSettings:
-    """One threshold of speech, none of the reply's start or end, one level, no second attempt with the recogniser: a context has
+    """One threshold of speech, none of the reply's start or end, one level, no second attempt with a backend: a context has
     fewer faces."""
     return TurnSettings(
         asr_reopen_attempts_max=0,
+        reply_retries_max=0,
         guard_ms=0,
         last_words_ms=0,
         barge_in_onset_ms_min=800,
@@ -38,6 +39,7 @@ SESSIONS: Mapping[str, tuple[TurnSettings, Speech]] = {
         dataclasses.replace(
             _small(),
             asr_reopen_attempts_max=1,
+            reply_retries_max=1,
             barge_in_onset_ms_min=200,
             barge_in_soft_db=5,
             barge_in_insist_ms_min=1600,

@@ -174,6 +174,6 @@ def test_no_field_is_forgotten():
     kept = {
         "state", "near_end", "recognition", "generation", "playout", "user_text", "partial", "agreed", "partial_is_stable", "taken",
         "asked", "evidence", "is_transcribed", "sentences", "heard_ms", "reopen_attempts", "is_released", "is_mid_utterance",
-        "is_overheard", "pauses", "is_made",
+        "is_overheard", "pauses", "is_made", "excuse", "retries", "has_audio",
     }  # fmt: skip
     assert {field.name for field in dataclasses.fields(Context)} == kept | LEFT_OUT

@@ -41,8 +41,9 @@ _PLAYOUT = PlayoutSettings(piece_ms=1, playout_ahead_ms_max=1)
 _PLAYER = PlayerSettings(fade_ms=0)
 _SAMPLE = np.ones(1, np.int16)
 _CARRIED = (
-    fx.StartGeneration, fx.CancelGeneration, fx.RetractUserTurn, fx.SpeakText, fx.FinishSpeech, fx.HoldPlayout, fx.ReleasePlayout,
-    fx.PausePlayout, fx.ResumePlayout, fx.CancelTts, fx.CompleteTurn, fx.EndSession,
+    fx.StartGeneration, fx.RetryGeneration, fx.CancelGeneration, fx.RetractUserTurn, fx.SpeakText, fx.FinishSpeech, fx.RetrySpeech,
+    fx.SoundEarcon, fx.HoldPlayout, fx.ReleasePlayout, fx.PausePlayout, fx.ResumePlayout, fx.CancelTts, fx.CompleteTurn,
+    fx.EndSession,
 )  # fmt: skip
 Message = tuple[Any, ...]
 """Down: ("audio", epoch, sample, length, last), (pause, resume or cancel, epoch). Up: ("report", sample), ("stop", epoch)."""
@@ -64,6 +65,8 @@ class Gate(NamedTuple):
     """The voice's task runs."""
     has_text: bool = False
     is_text_over: bool = False
+    is_dumb: bool = False
+    """The voice was given up."""
     is_open: bool = False
     """An exchange has begun and is neither completed nor retracted."""
     is_cut: bool = False
@@ -162,8 +165,9 @@ class Gateway:
         self.playout = _thaw_playout(gate.playout)
         self.outbox = Outbox(64)
         self.hands = self._make_hands()
-        self.hands._voice._waiting = [(0, "So it is.")] if gate.has_text else []
-        self.hands._voice._is_finished = gate.is_text_over
+        self.hands._voice._texts = [(0, "So it is.")] if gate.has_text else []
+        self.hands._voice.is_finished = gate.is_text_over
+        self.hands._voice.is_dumb = gate.is_dumb
         self.hands._writing = cast(Any, _Task()) if gate.is_writing else None
         self.hands._speaking = cast(Any, _Task()) if gate.is_speaking else None
         self.told = gate.told
@@ -190,9 +194,10 @@ class Gateway:
         """As it is now."""
         hands = self.hands
         is_speaking = _runs(hands._speaking)
-        has_text, is_text_over = bool(hands._voice._waiting) and is_speaking, hands._voice._is_finished and is_speaking
+        has_text, is_text_over = bool(hands._voice._texts), hands._voice.is_finished
+        voice = (has_text, is_text_over, hands._voice.is_dumb) if is_open and not is_cut else (False, False, False)
         playout = _freeze_playout(self.playout)
-        return Gate(playout, self.told, _runs(hands._writing), is_speaking, has_text, is_text_over, is_open, is_cut)
+        return Gate(playout, self.told, _runs(hands._writing), is_speaking, *voice, is_open, is_cut)
 
     def after_news(self) -> Done:
         """Something happened to the playout: the session looks at it."""
@@ -339,8 +344,12 @@ def _runs(task: Any) -> bool:
 def _check_order(effect: fx.Effect, gateway: Gateway, *, is_open: bool, is_cut: bool) -> None:
     """Each order against what was ordered before."""
     match effect:
-        case fx.StartGeneration() if _runs(gateway.hands._writing):
+        case fx.StartGeneration() | fx.RetryGeneration() if _runs(gateway.hands._writing):
             raise Violation("two live generations")
+        case fx.RetrySpeech() if _runs(gateway.hands._speaking):
+            raise Violation("two live voices")
+        case fx.SoundEarcon() if gateway.gate.is_dumb:
+            raise Violation("two tones in one reply")
         case fx.StartGeneration() if is_open:
             raise Violation("a reply began before the exchange before it was completed or retracted")
         case fx.CompleteTurn() | fx.RetractUserTurn() if not is_open:
@@ -349,7 +358,9 @@ def _check_order(effect: fx.Effect, gateway: Gateway, *, is_open: bool, is_cut: 
             raise Violation("ResumePlayout without PausePlayout")
         case fx.PausePlayout() if gateway.playout._is_paused:
             raise Violation("PausePlayout twice")
-        case fx.PausePlayout() | fx.SpeakText() | fx.HoldPlayout() | fx.ReleasePlayout() if is_cut:
+        case (
+            fx.PausePlayout() | fx.SpeakText() | fx.HoldPlayout() | fx.ReleasePlayout() | fx.RetryGeneration() | fx.RetrySpeech()
+        ) if is_cut:
             raise Violation(f"{type(effect).__name__} for a reply after its CancelTts")
         case fx.CancelTts() if is_cut:
             raise Violation("CancelTts twice")
@@ -420,11 +431,11 @@ def _voice(world: World, *, may_fail: bool) -> Iterator[Happening]:
     if gate.has_text and made < REPLY_SAMPLES:
         yield Happening("the voice makes a sample", _and(world, _add(gate)), "" if made else "FirstAudio")
     if gate.is_text_over and made >= gate.has_text:
-        yield Happening("the voice has finished", _and(world, _finish(gate, is_cut=False)))
+        yield Happening("the voice has finished", _and(world, _finish(gate)))
     if not may_fail:
         return
-    failed = world._replace(inbox=(*world.inbox, "BackendFailed tts"))
-    yield Happening("the voice breaks", _and(failed, _finish(gate, is_cut=True)))
+    broken = world._replace(gate=gate._replace(is_speaking=False), inbox=(*world.inbox, "BackendFailed tts"))
+    yield Happening("the voice breaks", broken)
 
 
 def _and(world: World, done: Done) -> World:
@@ -439,11 +450,11 @@ def _add(gate: Gate) -> Done:
 
 
 @functools.cache
-def _finish(gate: Gate, *, is_cut: bool) -> Done:
+def _finish(gate: Gate) -> Done:
     gateway = Gateway(gate)
-    gateway.playout.finish(is_cut=is_cut)
+    gateway.playout.finish()
     done = gateway.after_news()
-    return done._replace(gate=done.gate._replace(is_speaking=False, has_text=False, is_text_over=False))
+    return done._replace(gate=done.gate._replace(is_speaking=False))
 
 
 def _pump(world: World) -> Iterator[Happening]:

@@ -47,6 +47,8 @@ turn_settings = st.builds(
     push_to_talk=st.booleans(),
     barge_in_words_min=st.integers(1, 2),
     asr_reopen_attempts_max=st.integers(0, 3),
+    reply_retries_max=st.integers(0, 2),
+    apology_en=st.sampled_from(["Sorry.", ""]),
     user_text_chars_max=st.just(100),
 )
 
@@ -63,7 +65,7 @@ def reply_fact(choice: Choice, at: int, epoch: Epoch) -> ev.Fact:
         ev.PlayoutStarted(at, epoch),
         ev.PlayoutAdvanced(at, epoch, n * 100, 500),
         ev.PlayoutFinished(at, epoch),
-        ev.BackendFailed(at, epoch, (Backend.LLM, Backend.TTS)[n % 2], MESSAGE),
+        ev.BackendFailed(at, epoch, (Backend.LLM, Backend.TTS)[n % 2], MESSAGE, "", n < 7, (0, 0, 500, 5000)[n % 4]),
     )[choice.kind % 10]
 
 
@@ -117,6 +119,7 @@ class Watch:
         self.begun: list[Epoch] = []
         self.closed: list[Epoch] = []
         self.cancelled: set[Epoch] = set()
+        self.sounded: set[Epoch] = set()
         self.is_paused = self.is_held = self.is_ended = False
 
     def see(self, orders: tuple[fx.Effect, ...]) -> None:
@@ -143,7 +146,12 @@ class Watch:
     def see_SpeakText(self, order: fx.SpeakText) -> None:  # noqa: N802
         self.live(order)
 
-    see_FinishSpeech = see_CancelGeneration = see_SpeakText  # noqa: N815
+    see_FinishSpeech = see_CancelGeneration = see_RetryGeneration = see_RetrySpeech = see_SpeakText  # noqa: N815
+
+    def see_SoundEarcon(self, order: fx.SoundEarcon) -> None:  # noqa: N802
+        self.live(order)
+        assert order.epoch not in self.sounded, "one tone is enough"
+        self.sounded.add(order.epoch)
 
     def see_HoldPlayout(self, order: fx.HoldPlayout) -> None:  # noqa: N802
         self.live(order)

@@ -30,6 +30,7 @@ TICK_MS = 100
 AHEAD_MS = 200
 """How far audio is sent ahead of the ear."""
 ONSET_MS, HANGOVER_MS = 60, 200
+TONE_MS = 280
 SLACK_MS = 2 * TICK_MS
 AFTERMATH = (fx.CancelGeneration, fx.CompleteTurn, fx.RetractUserTurn)
 """All that may be ordered of a reply after its CancelTts."""
@@ -56,6 +57,8 @@ class Reply:
     """No more sentences will come."""
     model_is_done: bool = False
     voice_failed: bool = False
+    is_dumb: bool = False
+    """The voice was given up, and a tone stands for it."""
     sentences: int = 0
 
     @property
@@ -64,8 +67,8 @@ class Reply:
 
     @property
     def is_played_out(self) -> bool:
-        is_made = self.voice_failed or (self.is_written and self.made_ms == self.to_say_ms)
-        return is_made and self.is_audible and self.heard_ms == self.made_ms
+        is_made = self.is_dumb or (not self.voice_failed and self.made_ms == self.to_say_ms)
+        return self.is_written and is_made and self.is_audible and self.heard_ms == self.made_ms
 
 
 @dataclasses.dataclass
@@ -206,6 +209,13 @@ class World:
                 reply.sentences += 1
             case fx.FinishSpeech():
                 reply.is_written = True
+            case fx.RetryGeneration() | fx.CancelGeneration():
+                reply.model_is_done = isinstance(order, fx.CancelGeneration)
+            case fx.RetrySpeech():
+                reply.voice_failed = False
+            case fx.SoundEarcon():
+                reply.voice_failed = reply.is_dumb = True
+                reply.made_ms += TONE_MS
             case fx.HoldPlayout() | fx.ReleasePlayout():
                 reply.is_held = isinstance(order, fx.HoldPlayout)
             case fx.PausePlayout():
@@ -342,7 +352,7 @@ class World:
         if reply is not None:
             limits = (
                 ("undecided", reply.paused_ms, turns.decision_ms_max),
-                ("made", None if reply.sentences else reply.begun_ms, turns.first_sentence_ms_max),
+                ("made", None if reply.sentences or reply.is_dumb else reply.begun_ms, turns.first_sentence_ms_max),
                 ("still", None if reply.paused_ms is not None else reply.moved_ms, self.stall_ms_max(reply)),
             )
             for what, since_ms, limit_ms in limits:
@@ -357,7 +367,7 @@ class World:
     def stall_ms_max(self, reply: Reply) -> int:
         if reply.is_audible:
             return self.turns.playout_stall_ms_max
-        return self.turns.first_sentence_ms_max + self.turns.first_heard_ms_max
+        return self.turns.first_sentence_ms_max + 2 * self.turns.first_heard_ms_max  # of the answer, and of the tone
 
     def unasked(self) -> set[str]:
         return set(self.owed) - {word for _, asked in self.history for word in asked}
@@ -559,7 +569,11 @@ class Conversation(RuleBasedStateMachine):
 
     # --- what happens now and then -------------------------------------------------------------------------------------------
 
-    @rule(what=st.sampled_from(["types", "stop", "stop live", "stop first", "release", "deaf", "dumb", "hoarse"]))
+    @rule(
+        what=st.sampled_from(
+            ["types", "stop", "stop live", "stop first", "release", "deaf", "dumb", "hoarse", "dumb for good", "hoarse for good"]
+        )
+    )
     def something_else_happens(self, what: str) -> None:
         world, at, reply = self.world, self.world.now_ms, self.world.reply
         live = reply.epoch if reply else NO_EPOCH
@@ -573,12 +587,12 @@ class Conversation(RuleBasedStateMachine):
                 world.tell(ev.SpeechFinished(at))
             case "deaf" if world.is_listening:
                 world.die()
-            case "dumb" if reply is not None and not reply.model_is_done:
+            case "dumb" | "dumb for good" if reply is not None and not reply.model_is_done:
                 reply.model_is_done = True
-                world.tell(ev.BackendFailed(at, live, Backend.LLM, "It failed."))
-            case "hoarse" if reply is not None and not reply.voice_failed:
-                reply.voice_failed = reply.model_is_done = True
-                world.tell(ev.BackendFailed(at, live, Backend.TTS, "It failed."))
+                world.tell(ev.BackendFailed(at, live, Backend.LLM, "It failed.", retryable=what == "dumb"))
+            case "hoarse" | "hoarse for good" if reply is not None and not reply.voice_failed:
+                reply.voice_failed = True
+                world.tell(ev.BackendFailed(at, live, Backend.TTS, "It failed.", retryable=what == "hoarse"))
 
     @precondition(lambda self: self.world.context.last_epoch > self.world.context.epoch or self.world.context.last_epoch > 1)
     @rule(kind=st.integers(0, 6), back=st.integers(1, 3))

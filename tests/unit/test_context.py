@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from voicefsm.context import NEVER, Context, TurnSettings
 from voicefsm.events import Timer
 from voicefsm.values import bounds_of, refusal
@@ -52,3 +54,13 @@ def test_default_settings_are_inside_their_bounds():
     for name, bounds in bounds_of(TurnSettings).items():
         assert not refusal(getattr(TurnSettings(), name), bounds), name
     assert len(bounds_of(TurnSettings)) == len(dataclasses.fields(TurnSettings))
+
+
+@pytest.mark.parametrize(
+    ("language_code", "apology"),
+    [("en-US", "Sorry."), ("EN", "Sorry."), ("hi-IN", "माफ़ कीजिए।"), ("de-DE", ""), ("end", ""), ("", "")],
+)
+def test_an_apology_is_in_the_language_of_the_session(language_code, apology):
+    """Otherwise a voice reads words of a language that it does not speak."""
+    settings = TurnSettings(apology_en=" Sorry. ", apology_hi="माफ़ कीजिए।")
+    assert Context(settings, language_code).apology() == apology

@@ -24,8 +24,8 @@ def test_an_order_cannot_change(kind):
 
 def test_the_machine_gives_every_order():
     """Otherwise the runtime would carry dead code for an order that nobody gives."""
-    from voicefsm.states import common, interrupting
+    from voicefsm.states import common, interrupting, processing
     from voicefsm.streams import generation, playout, recognition
 
-    givers = {name for module in (common, interrupting, generation, playout, recognition) for name in vars(module)}
+    givers = {name for module in (common, interrupting, processing, generation, playout, recognition) for name in vars(module)}
     assert {kind.__name__ for kind in EFFECTS} <= givers

@@ -11,6 +11,7 @@ from voicefsm.effects import Outcome
 from voicefsm.events import Fact
 from voicefsm.ports import GenerationRequest, SynthesisRequest
 from voicefsm.runtime import messages
+from voicefsm.runtime.earcon import earcon
 from voicefsm.runtime.ears import Ears
 from voicefsm.runtime.history import History
 from voicefsm.runtime.outbox import Outbox
@@ -81,14 +82,25 @@ class Interpreter:
     # --- a turn --------------------------------------------------------------------------------------------------------------
 
     def _start_generation(self, order: fx.StartGeneration) -> None:
-        plan, epoch = self._plan, order.epoch
         self._user_text = order.user_text
         self._history.add_user(order.user_text)
-        self._playout.begin(epoch)
-        ask = partial(_request, plan, self._history)
+        self._playout.begin(order.epoch)
+        self._write(order.epoch)
+        self._voice = Voice()
+        self._speak(order.epoch)
+
+    def _retry_generation(self, order: fx.RetryGeneration) -> None:
+        self._write(order.epoch)
+
+    def _write(self, epoch: Epoch) -> None:
+        """Let the model answer what the history ends with."""
+        ask = partial(_request, self._plan, self._history)
         writing = write(self._senses.model, ask, epoch, now=self._now, tell=self._tell, shorten=self._history.halve)
         self._writing = self.tasks.create_task(writing, name=f"generation {epoch}")
-        self._voice = Voice()
+
+    def _speak(self, epoch: Epoch) -> None:
+        """Let the voice speak, from the beginning."""
+        plan = self._plan
         wanted = SynthesisRequest(plan.language_code, plan.voice_name, plan.output_format.rate_hz)
         speaking = self._voice.run(
             self._senses.synthesizer, wanted, self._playout, now=self._now, tell=self._tell, wake=self._wake, room=self._room
@@ -110,6 +122,24 @@ class Interpreter:
 
     def _finish_speech(self, _: fx.FinishSpeech) -> None:
         self._voice.finish()
+        self._finish_dumb()
+
+    def _retry_speech(self, order: fx.RetrySpeech) -> None:
+        self._speak(order.epoch)
+
+    def _sound_earcon(self, _: fx.SoundEarcon) -> None:
+        """A reply without a voice ends with its text, and not before."""
+        if self._speaking is not None:
+            self._speaking.cancel()
+        self._voice.is_dumb = True
+        self._playout.add_earcon(earcon(self._plan.output_format.rate_hz))
+        self._finish_dumb()
+        self._wake()
+
+    def _finish_dumb(self) -> None:
+        if self._voice.is_dumb and self._voice.is_finished:
+            self._playout.finish(is_cut=True)
+            self._wake()
 
     def _hold_playout(self, _: fx.HoldPlayout) -> None:
         self._playout.hold()
@@ -174,10 +204,13 @@ _METHODS: Mapping[type[fx.Effect], Callable[..., messages.TurnCompleted | None]]
     fx.FinalizeUtterance: Interpreter._finalize_utterance,
     fx.SendTranscript: Interpreter._send_transcript,
     fx.StartGeneration: Interpreter._start_generation,
+    fx.RetryGeneration: Interpreter._retry_generation,
     fx.CancelGeneration: Interpreter._cancel_generation,
     fx.RetractUserTurn: Interpreter._retract_user_turn,
     fx.SpeakText: Interpreter._speak_text,
     fx.FinishSpeech: Interpreter._finish_speech,
+    fx.RetrySpeech: Interpreter._retry_speech,
+    fx.SoundEarcon: Interpreter._sound_earcon,
     fx.HoldPlayout: Interpreter._hold_playout,
     fx.ReleasePlayout: Interpreter._release_playout,
     fx.PausePlayout: Interpreter._pause_playout,

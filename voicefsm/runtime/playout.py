@@ -174,6 +174,13 @@ class Playout:
         if len(samples):
             self._pieces.append(samples)
 
+    def add_earcon(self, samples: Samples) -> None:
+        """A sound that is nobody's words, after what the voice has delivered; of the text, no more is spoken."""
+        if self._is_live:
+            self._is_cut = True
+            self._made += len(samples)
+            self._pieces.append(samples)
+
     def finish(self, *, is_cut: bool = False) -> None:
         """The voice has delivered all there is. `is_cut`: it failed, so that some of the text was never spoken."""
         self._is_made = True
@@ -265,7 +272,7 @@ class Playout:
         for _, segment in sorted(self._segments.items()):
             if not segment.samples or heard <= segment.first:
                 continue
-            text, source = self._heard_of(segment, heard - segment.first)
+            text, source = self._heard_of(segment, min(heard - segment.first, segment.samples))
             parts.append(text)
             sources.add(source)
         return HeardText(" ".join(filter(None, parts)), max(sources, key=SOURCES.index))

@@ -79,23 +79,25 @@ def failed(at_ms: int, epoch: Epoch, error: BackendError) -> BackendFailed:
 
 
 class Voice:
-    """The voice of one reply. Text may come before the stream is open."""
+    """The voice of one reply. Text may come before the stream is open, and is kept for another attempt."""
 
     def __init__(self) -> None:
         self._stream: SynthesisStream | None = None
-        self._waiting: list[tuple[int, str]] = []
-        self._is_finished = False
+        self._texts: list[tuple[int, str]] = []
+        self.is_finished = False
+        """Whether there is no more text to come."""
+        self.is_dumb = False
+        """Whether it was given up: text is taken, and nobody speaks it."""
 
     def speak(self, index: int, text: str) -> None:
         """Queue one sentence."""
-        if self._stream is None:
-            self._waiting.append((index, text))
-        else:
+        self._texts.append((index, text))
+        if self._stream is not None:
             self._stream.speak(index, text)
 
     def finish(self) -> None:
         """No more sentences."""
-        self._is_finished = True
+        self.is_finished = True
         if self._stream is not None:
             self._stream.finish()
 
@@ -110,36 +112,43 @@ class Voice:
         wake: Callable[[], None],
         room: Callable[[], Awaitable[None]],
     ) -> None:
-        """Deliver audio to the playout, when there is `room`, until the reply is spoken.
+        """Deliver audio to the playout, when there is `room`, until the reply is spoken, and finish the playout.
 
-        The playout is finished in any case but cancellation: it must have an end.
+        When the voice fails the playout stays open: what happens next is the machine's decision, and it gives an order in any case.
         """
-        epoch, is_cut = playout.epoch, False
+        epoch = playout.epoch
         try:
             async with synthesizer.open(request) as stream:
                 self._attach(stream)
-                is_first = True
+                is_silent = True
                 async for audio in stream:
-                    if is_first and len(audio.samples):
-                        is_first = False
+                    if is_silent and len(audio.samples):
+                        is_silent = False
                         tell(FirstAudio(now(), epoch))
                     playout.add(audio)
                     wake()
                     await room()
-            if not self._is_finished:
-                raise BackendError(Backend.TTS, "The TTS server ended the reply while it was being written.")
+            self._check(is_silent=is_silent)
         except BackendError as error:
-            is_cut = True
             tell(failed(now(), epoch, error))
+        else:
+            if playout.epoch == epoch:
+                playout.finish()
+                wake()
         finally:
             self._stream = None
-        if playout.epoch == epoch:
-            playout.finish(is_cut=is_cut)
-            wake()
 
     def _attach(self, stream: SynthesisStream) -> None:
         self._stream = stream
-        for index, text in self._waiting:
+        for index, text in self._texts:
             stream.speak(index, text)
-        if self._is_finished:
+        if self.is_finished:
             stream.finish()
+
+    def _check(self, *, is_silent: bool) -> None:
+        """The stream has ended well: has it done its work?"""
+        if not self.is_finished:
+            raise BackendError(Backend.TTS, "The TTS server ended the reply while it was being written.")
+        if is_silent and self._texts:
+            remedy = "Check that the TTS server can speak this language and text."
+            raise BackendError(Backend.TTS, "The voice made no audio of the answer.", remedy=remedy, retryable=False)

@@ -17,7 +17,7 @@ from typing import Any
 
 from voicefsm.client.player import Span
 from voicefsm.context import Context, Interruption, NearEnd, State
-from voicefsm.effects import CancelTts, Effect, RetractUserTurn, StartGeneration
+from voicefsm.effects import CancelTts, Effect, ReportFailure, RetractUserTurn, StartGeneration
 from voicefsm.events import Fact, PlayoutAdvanced, PlayoutFinished, ReplyFact, SpeechStarted
 from voicefsm.ports import GenerationRequest, Journal, Message, Step
 from voicefsm.runtime import messages
@@ -125,8 +125,8 @@ class Checker:
         at_ms = self.now_ms()
         if step.after is not step.before or context.epoch != self._epoch:
             self._entered_ms = self._moved_ms = at_ms
-        if isinstance(step.fact, PlayoutAdvanced):
-            self._moved_ms = at_ms
+        if isinstance(step.fact, PlayoutAdvanced) or any(isinstance(effect, ReportFailure) for effect in step.effects):
+            self._moved_ms = at_ms  # what is said of a failure has its own time to be heard
         if self._epoch not in (NO_EPOCH, context.epoch):
             self._ended_ms = at_ms
         self._state, self._epoch = context.state, context.epoch
@@ -193,7 +193,7 @@ class Checker:
         """What the voice of this reply said."""
         streams, first = self._backends.synthesizer.streams, self._streams_before.get(epoch, 0)
         last = self._streams_before.get(Epoch(epoch + 1), len(streams))
-        return streams[first].words if first < min(last, len(streams)) else []
+        return [word for stream in streams[first:last] for word in stream.words]  # an attempt that failed has said nothing
 
     def _is_unsettled(self) -> bool:
         now_ms = self.now_ms()
@@ -268,7 +268,7 @@ def _limits_ms(plan: SessionPlan) -> Mapping[State, int]:
     return {
         State.IDLE: turns.idle_ms_max,
         State.LISTENING: turns.utterance_ms_max,
-        State.PROCESSING: turns.first_sentence_ms_max + turns.first_heard_ms_max,
+        State.PROCESSING: turns.first_sentence_ms_max + 2 * turns.first_heard_ms_max,  # of the answer, and of the tone
         State.SPEAKING: plan.playout.reply_ms_max + turns.playout_stall_ms_max,
         State.INTERRUPTING: turns.decision_ms_max,
     }

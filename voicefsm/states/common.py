@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from voicefsm.bargein import Verdict, account, judge
-from voicefsm.context import Context, Interruption, NearEnd, Playout, State
+from voicefsm.bargein import Verdict, account, judge, remember
+from voicefsm.context import Context, Excuse, Interruption, NearEnd, Playout, State
 from voicefsm.effects import (
     CancelGeneration,
     CancelTts,
@@ -11,10 +11,13 @@ from voicefsm.effects import (
     CompleteTurn,
     EndSession,
     FinalizeUtterance,
+    FinishSpeech,
     Outcome,
     PausePlayout,
     ReportFailure,
     RetractUserTurn,
+    SoundEarcon,
+    SpeakText,
     StartGeneration,
 )
 from voicefsm.events import (
@@ -37,7 +40,7 @@ from voicefsm.events import (
     TimerFired,
 )
 from voicefsm.table import Row
-from voicefsm.values import NO_EPOCH, CancelReason, EndReason, Epoch
+from voicefsm.values import NO_EPOCH, Backend, CancelReason, EndReason, Epoch
 
 # --- the floor ---------------------------------------------------------------------------------------------------------------
 
@@ -132,10 +135,11 @@ def begin_reply(context: Context, event: Fact, user_text: str) -> None:
     context.last_epoch = context.epoch = Epoch(context.last_epoch + 1)
     forget_words(context, event)
     context.asked = context.clipped(user_text)
-    context.sentences, context.reply_failed, context.pauses = 0, False, 0
+    context.sentences, context.retries, context.pauses = 0, 0, 0
+    context.excuse = Excuse.NONE
     context.said, context.is_doubted = "", False
     context.order(StartGeneration(context.epoch, context.asked))
-    context.disarm(Timer.FIRST_HEARD)  # of a reply that this one replaces
+    context.disarm(Timer.FIRST_HEARD, Timer.RETRY_MODEL, Timer.RETRY_VOICE)  # of a reply that this one replaces
     context.arm(Timer.FIRST_SENTENCE, event.at_ms + context.settings.first_sentence_ms_max)
     context.raised.append(ReplyStarted(event.at_ms, context.epoch))
 
@@ -177,7 +181,7 @@ def close_reply(context: Context, event: Fact) -> None:
 
 def complete(context: Context, event: Fact) -> None:
     """The reply was heard to its end, as far as it was made."""
-    outcome = Outcome.FAILED if context.reply_failed else Outcome.COMPLETED
+    outcome = Outcome.COMPLETED if context.excuse is Excuse.NONE else Outcome.FAILED
     context.order(CompleteTurn(context.epoch, outcome))
     close_reply(context, event)
 
@@ -229,15 +233,41 @@ def fail(context: Context, event: Fact, failure: ReportFailure) -> None:
     close_reply(context, event)
 
 
-def fail_backend(context: Context, event: BackendFailed) -> None:
-    """A backend gave up before anything could be heard."""
-    fail(context, event, ReportFailure(event.backend, event.epoch, event.message, event.remedy))
-
-
 def note_failure(context: Context, event: BackendFailed) -> None:
-    """A backend gave up in mid-reply: say so, make no more of it, and let what is synthesised be heard."""
-    context.reply_failed = True
-    context.order(ReportFailure(event.backend, event.epoch, event.message, event.remedy), CancelGeneration(event.epoch))
+    """A backend gave up on the reply: tell the client, and let the user hear what there is, and that it is not all."""
+    context.order(ReportFailure(event.backend, event.epoch, event.message, event.remedy))
+    if event.backend is Backend.LLM:
+        give_up_model(context)
+    else:
+        give_up_voice(context)
+
+
+def give_up_model(context: Context) -> None:
+    """The model writes no more: an apology is the last sentence. Where there are no words for it a tone stands for the answer."""
+    context.disarm(Timer.RETRY_MODEL)
+    if context.excuse is Excuse.NONE:
+        _apologise(context)
+    context.order(FinishSpeech(context.epoch))
+
+
+def _apologise(context: Context) -> None:
+    if apology := context.apology():
+        context.order(SpeakText(context.epoch, context.sentences, apology))
+        remember(context, apology)
+    elif not context.sentences:
+        context.order(SoundEarcon(context.epoch))
+    context.excuse = Excuse.WORDS if context.sentences else Excuse.TONE
+
+
+def give_up_voice(context: Context) -> None:
+    """The voice speaks no more: a tone says so. What the model still writes can be read; it is not asked again."""
+    context.disarm(Timer.RETRY_VOICE)
+    if context.excuse is not Excuse.TONE:
+        context.excuse = Excuse.TONE
+        context.order(SoundEarcon(context.epoch))
+    if context.is_armed(Timer.RETRY_MODEL):
+        context.disarm(Timer.RETRY_MODEL)
+        context.order(FinishSpeech(context.epoch))
 
 
 # --- the decision ------------------------------------------------------------------------------------------------------------

@@ -2,16 +2,20 @@
 
 An onset of speech changes nothing but holds unsent audio back. Confirmed speech takes the turn back: nobody heard the reply, so
 it is dropped, and its question becomes part of what the user is saying. Bounded by the deadlines of the model and of the voice.
+
+A model that fails before it has written a sentence is asked again, and so is a voice that has spoken nothing; after the last
+attempt the user hears an apology or a tone instead of the answer, unless they have gone on speaking.
 """
 
 from __future__ import annotations
 
-from voicefsm.context import Context, Playout, State
-from voicefsm.effects import ReleasePlayout, ReportFailure
+from voicefsm.context import Context, Excuse, Playout, State
+from voicefsm.effects import CancelGeneration, ReleasePlayout, ReportFailure, RetryGeneration, RetrySpeech
 from voicefsm.events import (
     BackendFailed,
     ClientCancelled,
     EvidenceChanged,
+    Fact,
     FinalHeard,
     FirstAudio,
     GenerationFinished,
@@ -34,7 +38,8 @@ from voicefsm.states.common import (
     await_decision,
     begin_to_be_heard,
     fail,
-    fail_backend,
+    give_up_model,
+    give_up_voice,
     has_words,
     is_confirmed,
     listen,
@@ -47,21 +52,38 @@ from voicefsm.states.common import (
     user_is_speaking,
     yield_to_client,
 )
-from voicefsm.table import Action, Key, Row, stays
+from voicefsm.table import Action, Guard, Key, Row, stays
 from voicefsm.values import Backend
 
 STATE = State.PROCESSING
-DEADLINES = (Timer.FIRST_SENTENCE, Timer.FIRST_HEARD)
+DEADLINES = (Timer.FIRST_SENTENCE, Timer.FIRST_HEARD, Timer.RETRY_MODEL, Timer.RETRY_VOICE)
 
 
 def is_held(context: Context, _event: TimerFired) -> bool:
-    """Does near-end speech hold the reply back?"""
-    return context.playout is Playout.HELD
+    """Does near-end speech hold an answer back?"""
+    return context.playout is Playout.HELD and context.excuse is Excuse.NONE
 
 
-def has_sentences(context: Context, _event: BackendFailed | GenerationFinished) -> bool:
+def can_be_heard(context: Context, _event: GenerationFinished) -> bool:
+    """Is there anything to say, or something said in its place?"""
+    return context.has_something_to_hear
+
+
+def has_sentences(context: Context, _event: BackendFailed) -> bool:
     """Is there anything to say?"""
     return context.sentences > 0
+
+
+def may_retry(context: Context, event: BackendFailed) -> bool:
+    """Can another attempt help, is one left, has nothing come of this one, and does the server not want more time than there is?"""
+    is_fruitless = context.sentences == 0 if event.backend is Backend.LLM else not context.has_audio
+    is_left = context.retries < context.settings.reply_retries_max and event.retry_after_ms <= context.settings.reply_retry_ms_max
+    return event.retryable and is_left and is_fruitless and context.excuse is Excuse.NONE
+
+
+def is_unexcused(context: Context, _event: TimerFired) -> bool:
+    """Is there a sound left to say that it failed, and may it be heard?"""
+    return context.excuse is not Excuse.TONE and not context.has_audio and context.playout is not Playout.HELD
 
 
 def is_model(_context: Context, event: BackendFailed) -> bool:
@@ -74,31 +96,67 @@ def says_more(context: Context, event: FinalHeard) -> bool:
     return bool(context.user_text) and not context.user_text.endswith(" ".join(event.text.split()))
 
 
-def expect_to_be_heard(context: Context, event: SentenceReady) -> None:
+def retry_later(context: Context, event: BackendFailed) -> None:
+    """Ask again when the server says, or after a wait that doubles."""
+    settings = context.settings
+    wait_ms = min(settings.reply_retry_ms_min << context.retries, settings.reply_retry_ms_max)
+    context.retries += 1
+    timer = Timer.RETRY_MODEL if event.backend is Backend.LLM else Timer.RETRY_VOICE
+    context.arm(timer, event.at_ms + max(wait_ms, event.retry_after_ms))
+
+
+def retry_model(context: Context, _event: TimerFired) -> None:
+    """The same words, asked again."""
+    context.order(RetryGeneration(context.epoch))
+
+
+def retry_voice(context: Context, _event: TimerFired) -> None:
+    """The same text, spoken anew."""
+    context.order(RetrySpeech(context.epoch))
+
+
+def expect_to_be_heard(context: Context, event: Fact) -> None:
     """From the first sentence on it is the voice's turn."""
     context.disarm(Timer.FIRST_SENTENCE)
     if not context.is_armed(Timer.FIRST_HEARD):
         context.arm(Timer.FIRST_HEARD, event.at_ms + context.settings.first_heard_ms_max)
 
 
-def blame_empty_answer(context: Context, event: GenerationFinished) -> None:
-    """The model finished without a word for the ear."""
-    remedy = "Ask again, or check the system prompt and the token limit."
-    fail(context, event, ReportFailure(Backend.LLM, event.epoch, "The model wrote nothing that can be spoken.", remedy))
+def apologise(context: Context, event: BackendFailed | GenerationFinished | TimerFired) -> None:
+    """The model has failed: say so, in its place."""
+    context.order(_failure(context, event), CancelGeneration(context.epoch))
+    give_up_model(context)
+    expect_to_be_heard(context, event)
 
 
-def blame_slow_model(context: Context, event: TimerFired) -> None:
-    """The model took too long."""
-    limit_ms = context.settings.first_sentence_ms_max
-    message = f"The model wrote no sentence within {limit_ms} ms."
-    fail(context, event, ReportFailure(Backend.LLM, context.epoch, message, "Check the load of the LLM server."))
+def sound_tone(context: Context, event: BackendFailed | TimerFired) -> None:
+    """The voice has failed: a tone has its time to be heard."""
+    context.order(_failure(context, event))
+    give_up_voice(context)
+    context.disarm(Timer.FIRST_HEARD)
+    expect_to_be_heard(context, event)
 
 
-def blame_slow_voice(context: Context, event: TimerFired) -> None:
-    """The voice took too long, or the client does not render what it gets."""
+def fail_reply(context: Context, event: BackendFailed | GenerationFinished | TimerFired) -> None:
+    """The reply cannot be made, and nobody waits for it any more, or nothing can be heard."""
+    fail(context, event, _failure(context, event))
+
+
+def _failure(context: Context, event: BackendFailed | GenerationFinished | TimerFired) -> ReportFailure:
+    """Who is to blame, and what to do."""
+    match event:
+        case BackendFailed():
+            return ReportFailure(event.backend, event.epoch, event.message, event.remedy)
+        case GenerationFinished():
+            remedy = "Ask again, or check the system prompt and the token limit."
+            return ReportFailure(Backend.LLM, event.epoch, "The model wrote nothing that can be spoken.", remedy)
+        case TimerFired(timer=Timer.FIRST_SENTENCE):
+            message = f"The model wrote no sentence within {context.settings.first_sentence_ms_max} ms."
+            return ReportFailure(Backend.LLM, context.epoch, message, "Check the load of the LLM server.")
     message = f"The client heard nothing within {context.settings.first_heard_ms_max} ms of the first sentence."
-    remedy = "Check that the client renders and reports its playout." if context.has_audio else "Check the load of the TTS server."
-    fail(context, event, ReportFailure(None if context.has_audio else Backend.TTS, context.epoch, message, remedy))
+    if context.has_audio or context.excuse is Excuse.TONE or context.playout is Playout.HELD:
+        return ReportFailure(None, context.epoch, message, "Check that the client renders and reports its playout.")
+    return ReportFailure(Backend.TTS, context.epoch, message, "Check the load of the TTS server.")
 
 
 def blame_silent_voice(context: Context, event: PlayoutFinished) -> None:
@@ -116,20 +174,25 @@ def let_flow(context: Context, event: PlayoutStarted) -> None:
 _CONFIRMED = (may_interrupt, is_confirmed)
 
 
-def _fails(on: Key, blame: Action) -> tuple[Row[State], ...]:
-    """The reply cannot be made. A user who has gone on speaking meanwhile keeps the floor."""
+def _fails(on: Key, instead: Action, *when: Guard) -> tuple[Row[State], ...]:
+    """The reply cannot be made. A user who has gone on speaking meanwhile keeps the floor; any other hears something instead."""
+    return Row(on, when=(*when, has_words), to=State.LISTENING, do=(fail_reply, listen)), Row(on, when=when, do=(instead,))
+
+
+def _ends(on: Key, blame: Action) -> tuple[Row[State], ...]:
+    """The reply is over, and nothing can be heard."""
     return Row(on, when=(has_words,), to=State.LISTENING, do=(blame, listen)), Row(on, to=State.IDLE, do=(blame, rest))
 
 
 ROWS: tuple[Row[State], ...] = (
     *stays(TokenArrived, FirstAudio, PlayoutAdvanced, because="Only the first sample at the client's ear moves."),
     Row(SentenceReady, do=(expect_to_be_heard,)),
-    Row(GenerationFinished, when=(has_sentences,)),
-    *_fails(GenerationFinished, blame_empty_answer),
+    Row(GenerationFinished, when=(can_be_heard,)),
+    *_fails(GenerationFinished, apologise),
     Row(PlayoutStarted, when=(may_be_cut, user_is_speaking), to=State.INTERRUPTING, do=(begin_to_be_heard, await_decision)),
     Row(PlayoutStarted, when=(may_interrupt, user_is_speaking), to=State.SPEAKING, do=(begin_to_be_heard, let_flow)),
     Row(PlayoutStarted, to=State.SPEAKING, do=(begin_to_be_heard,)),
-    *_fails(PlayoutFinished, blame_silent_voice),
+    *_ends(PlayoutFinished, blame_silent_voice),
     *stays(SpeechStarted, because="Unsent audio is held; words or much speech are needed to take the turn back."),
     Row(EvidenceChanged, when=_CONFIRMED, to=State.LISTENING, do=(retract, listen)),
     *stays(EvidenceChanged, because="Not enough."),
@@ -149,10 +212,15 @@ ROWS: tuple[Row[State], ...] = (
     Row(ClientCancelled, when=(names_live_reply,), to=State.LISTENING, do=(yield_to_client, listen)),
     *stays(ClientCancelled, because="An earlier reply is meant."),
     *stays(SpeechFinished, because="The turn is over already; the release is remembered."),
+    Row(BackendFailed, when=(may_retry,), do=(retry_later,), because="Nothing is lost yet but time."),
     Row(BackendFailed, when=(is_model, has_sentences), do=(note_failure,), because="What was written is still spoken."),
-    *_fails(BackendFailed, fail_backend),
-    *_fails(Timer.FIRST_SENTENCE, blame_slow_model),
+    *_fails(BackendFailed, apologise, is_model),
+    *_fails(BackendFailed, sound_tone),
+    Row(Timer.RETRY_MODEL, do=(retry_model,)),
+    Row(Timer.RETRY_VOICE, do=(retry_voice,)),
+    *_fails(Timer.FIRST_SENTENCE, apologise),
     Row(Timer.FIRST_HEARD, when=(is_held,), to=State.LISTENING, do=(retract, listen), because="Speech has held it for too long."),
-    *_fails(Timer.FIRST_HEARD, blame_slow_voice),
+    *_fails(Timer.FIRST_HEARD, sound_tone, is_unexcused),
+    *_ends(Timer.FIRST_HEARD, fail_reply),
     *ENDS,
 )

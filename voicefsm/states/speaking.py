@@ -8,8 +8,8 @@ Bounded by the longest time the client's playout may stand still.
 from __future__ import annotations
 
 from voicefsm.bargein import is_clear
-from voicefsm.context import Context, Generation, NearEnd, State
-from voicefsm.effects import ReportFailure
+from voicefsm.context import Context, Excuse, Generation, NearEnd, State
+from voicefsm.effects import CancelGeneration, ReportFailure
 from voicefsm.events import (
     BackendFailed,
     ClientCancelled,
@@ -40,6 +40,8 @@ from voicefsm.states.common import (
     fail,
     follow_playout,
     forget_words,
+    give_up_model,
+    give_up_voice,
     is_confirmed,
     listen,
     may_be_cut,
@@ -58,20 +60,42 @@ from voicefsm.values import Backend
 STATE = State.SPEAKING
 DEADLINES = (Timer.PLAYOUT,)
 
-AUDIBLE_MS_MIN = 200
-"""With this much left to render it is not for want of audio that playout stands still; positions are told in steps of 100 ms."""
+
+def is_models_fault(context: Context, _event: TimerFired) -> bool:
+    """Has the model dried up, and does the user not know yet?"""
+    return context.generation is Generation.FAILED and context.excuse is Excuse.NONE
+
+
+def is_voices_fault(context: Context, _event: TimerFired) -> bool:
+    """Has the voice dried up, and does the user not know yet?"""
+    return context.is_dry and context.excuse is not Excuse.TONE
+
+
+def apologise(context: Context, event: TimerFired) -> None:
+    """The model has dried up: what there is was heard, and an apology follows."""
+    context.order(_stall(context, Backend.LLM, "Check the load of the LLM server."), CancelGeneration(context.epoch))
+    give_up_model(context)
+    follow_playout(context, event)
+
+
+def sound_tone(context: Context, event: TimerFired) -> None:
+    """The voice has dried up: what there is was heard, and a tone follows."""
+    context.order(_stall(context, Backend.TTS, "Check the load of the TTS server."))
+    give_up_voice(context)
+    follow_playout(context, event)
 
 
 def blame_stalled_playout(context: Context, event: TimerFired) -> None:
-    """The ear stands still: the client is stuck, or the model or the voice has dried up."""
-    message = f"Playout stood still for {context.settings.playout_stall_ms_max} ms in mid-reply."
-    if context.left_ms >= AUDIBLE_MS_MIN:
-        culprit, remedy = None, "Check that the client renders and reports its playout."
-    elif context.generation is not Generation.DONE:
-        culprit, remedy = Backend.LLM, "Check the load of the LLM server."
+    """The client is stuck; or the user has heard what there is, and that it is not all, and the model's text does not end."""
+    if context.is_dry:
+        fail(context, event, _stall(context, Backend.LLM, "Check the load of the LLM server."))
     else:
-        culprit, remedy = Backend.TTS, "Check the load of the TTS server."
-    fail(context, event, ReportFailure(culprit, context.epoch, message, remedy))
+        fail(context, event, _stall(context, None, "Check that the client renders and reports its playout."))
+
+
+def _stall(context: Context, culprit: Backend | None, remedy: str) -> ReportFailure:
+    message = f"Playout stood still for {context.settings.playout_stall_ms_max} ms in mid-reply."
+    return ReportFailure(culprit, context.epoch, message, remedy)
 
 
 def are_nobodys(context: Context, event: FinalHeard) -> bool:
@@ -144,6 +168,8 @@ ROWS: tuple[Row[State], ...] = (
     *stays(ClientCancelled, because="An earlier reply is meant."),
     *stays(SpeechFinished, because="There is no utterance to finish; the release is remembered."),
     Row(BackendFailed, do=(note_failure,), because="What is synthesised is still heard."),
+    Row(Timer.PLAYOUT, when=(is_models_fault,), do=(apologise,)),
+    Row(Timer.PLAYOUT, when=(is_voices_fault,), do=(sound_tone,)),
     Row(Timer.PLAYOUT, to=State.IDLE, do=(blame_stalled_playout, rest)),
     *ENDS,
 )

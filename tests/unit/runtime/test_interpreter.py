@@ -14,13 +14,14 @@ from voicefsm.errors import BackendError, ContextOverflow
 from voicefsm.events import BackendFailed
 from voicefsm.ports import Message, SpokenAudio
 from voicefsm.runtime import interpreter, messages
+from voicefsm.runtime.earcon import earcon
 from voicefsm.runtime.ears import Ears
 from voicefsm.runtime.history import History
 from voicefsm.runtime.interpreter import Interpreter
 from voicefsm.runtime.outbox import Outbox
 from voicefsm.runtime.playout import Playout
 from voicefsm.runtime.turnclock import TurnClock
-from voicefsm.simulation.fakes import FakeLanguageModel, ramp
+from voicefsm.simulation.fakes import FakeLanguageModel, FakeSynthesizer, ramp
 from voicefsm.simulation.stage import PLAN, Stage
 from voicefsm.values import Backend, CancelReason, EndReason, Epoch
 
@@ -186,6 +187,59 @@ async def test_a_prompt_that_is_too_long_is_shortened_and_asked_again() -> None:
         assert asked[2].messages[1:3] == (Message("user", "q3"), Message("assistant", "a3"))
         assert (asked[1].messages[0], asked[1].messages[-1]) == (asked[2].messages[0], asked[2].messages[-1])
         assert [fact.message for fact in hand.told if isinstance(fact, BackendFailed)] == ["Gone."]
+
+
+async def test_a_failed_model_is_asked_the_same_again() -> None:
+    """Otherwise the second attempt asks something else, or asks it twice over."""
+    async with hands(Stage(model=FakeLanguageModel([[BackendError(Backend.LLM, "Gone.")], "Hello."]))) as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"))
+        await asyncio.sleep(1)
+        hand.do(fx.RetryGeneration(ONE))
+        await asyncio.sleep(1)
+        first, second = hand.stage.model.requests
+        assert first == second
+        assert [type(fact).__name__ for fact in hand.told][-1] == "GenerationFinished"
+
+
+async def test_a_failed_voice_is_asked_again_for_all_of_it() -> None:
+    """Otherwise a voice that comes back begins in the middle."""
+    async with hands(Stage(synthesizer=FakeSynthesizer(errors={0: BackendError(Backend.TTS, "Hoarse.")}))) as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"), fx.SpeakText(ONE, 0, "Hello there."))
+        await asyncio.sleep(0.5)
+        hand.stage.synthesizer.errors.clear()
+        hand.do(fx.SpeakText(ONE, 1, "Who are you?"), fx.FinishSpeech(ONE), fx.RetrySpeech(ONE))
+        await asyncio.sleep(0.5)
+        assert hand.stage.synthesizer.stream.spoken == [(0, "Hello there."), (1, "Who are you?")]
+        assert len(hand.stage.synthesizer.streams) == 2
+
+
+async def test_a_tone_ends_a_reply_without_a_voice_and_its_text_goes_on() -> None:
+    """Otherwise the user waits in silence, cannot read the rest, or is told that it was said."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"))
+        await asyncio.sleep(0.1)
+        hand.do(fx.SoundEarcon(ONE), fx.SpeakText(ONE, 0, "Hello there."))
+        await asyncio.sleep(0.5)
+        assert hand.stage.synthesizer.aborted == 1, "the voice was stopped"
+        assert not hand.playout.is_made
+        hand.do(fx.FinishSpeech(ONE))
+        assert hand.playout.is_made
+        tone = len(earcon(PLAN.output_format.rate_hz))
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            hand.send_all()
+        hand.do(fx.CompleteTurn(ONE, fx.Outcome.FAILED))
+        *said, done = await hand.said()
+        assert isinstance(done, messages.TurnCompleted)
+        assert (done.assistant_text, done.heard_text) == ("Hello there.", "")
+        assert sum(len(message.samples) for message in said if isinstance(message, messages.AudioOutput)) == tone
+
+
+async def test_a_tone_after_all_text_is_the_end() -> None:
+    """Otherwise a reply whose voice fails last never ends."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"), fx.FinishSpeech(ONE), fx.SoundEarcon(ONE))
+        assert hand.playout.is_made
 
 
 async def test_what_an_exchange_came_to_is_returned_sent_and_remembered() -> None:

@@ -48,6 +48,33 @@ def timed(text: str, ms: int) -> tuple[SpokenWord, ...]:
     return tuple(SpokenWord(token, (k + 1) * ms // len(tokens)) for k, token in enumerate(tokens))
 
 
+# --- a tone ---
+
+
+@pytest.mark.parametrize("words", [(), timed("one two three four", 1000)])
+def test_a_tone_is_heard_and_is_no_words(words: tuple[SpokenWord, ...]) -> None:
+    """Otherwise the sound of a failure counts as the end of the sentence that it cut."""
+    far_end = playout()
+    far_end.expect(0, "one two three four")
+    far_end.add(SpokenAudio(0, ramp(0, 500 * PER_MS), tuple(word for word in words if word.end_ms <= 500)))
+    far_end.add_earcon(ramp(0, 280 * PER_MS))
+    far_end.finish(is_cut=True)
+    heard = 0
+    for now_ms in range(0, 2000, 10):
+        heard += sent_ms(taken(far_end, now_ms))
+    assert heard == 780
+    assert far_end.is_finished(2000)
+    assert far_end.heard_text(2000).text in ("one two", "one")
+
+
+def test_no_tone_after_a_cut() -> None:
+    """Otherwise a cancelled reply beeps."""
+    far_end = playout()
+    far_end.cancel(0)
+    far_end.add_earcon(ramp(0, 280 * PER_MS))
+    assert taken(far_end, 0) == []
+
+
 # --- pacing and numbering ---
 
 

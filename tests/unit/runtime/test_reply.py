@@ -13,7 +13,7 @@ from voicefsm.events import BackendFailed, Fact, FirstAudio, GenerationFinished,
 from voicefsm.ports import GenerationRequest, Message, SpokenAudio, SynthesisRequest
 from voicefsm.runtime.playout import Playout, PlayoutSettings
 from voicefsm.runtime.reply import Voice, write
-from voicefsm.simulation.fakes import FakeLanguageModel, FakeSynthesizer, Reply
+from voicefsm.simulation.fakes import FakeLanguageModel, FakeSynthesizer, FakeVoice, Reply
 from voicefsm.values import Backend, Epoch
 
 pytestmark = pytest.mark.looptime
@@ -164,20 +164,43 @@ async def test_a_voice_waits_for_room() -> None:
     assert speaking.synthesizer.stream.drained
 
 
-async def test_a_failing_voice_is_told_and_leaves_an_end() -> None:
-    """Otherwise the session waits for the rest of a reply that will never come."""
+async def test_a_failing_voice_is_told_and_leaves_the_end_to_the_machine() -> None:
+    """Otherwise the reply is over before the user hears that it failed, or before the voice is asked again."""
     speaking = Speaking(FakeSynthesizer(errors={1: BackendError(Backend.TTS, "Hoarse.")}))
     speaking.voice.speak(0, "One.")
     speaking.voice.speak(1, "Two.")
     await speaking.start()
     assert [type(fact) for fact in speaking.facts] == [FirstAudio, BackendFailed]
-    now_ms = 0
-    while not speaking.playout.is_finished(now_ms):
+    for now_ms in range(0, 10_000, 10):
         speaking.playout.take(now_ms)
-        now_ms += 10
-        assert now_ms < 10_000
+    assert not speaking.playout.is_finished(10_000)
     speaking.voice.speak(2, "Too late.")
     speaking.voice.finish()
+
+
+async def test_a_voice_that_is_asked_again_says_everything() -> None:
+    """Otherwise a second attempt begins in the middle of the answer, or never ends."""
+    speaking = Speaking(FakeSynthesizer(errors={0: BackendError(Backend.TTS, "Hoarse.")}))
+    speaking.voice.speak(0, "One.")
+    await speaking.start()
+    speaking.synthesizer.errors.clear()
+    speaking.voice.speak(1, "Two.")
+    speaking.voice.finish()
+    await speaking.start()
+    assert [type(fact) for fact in speaking.facts] == [BackendFailed, FirstAudio]
+    assert speaking.synthesizer.stream.spoken == [(0, "One."), (1, "Two.")]
+    assert speaking.playout.is_made
+
+
+async def test_a_voice_without_a_sound_has_failed() -> None:
+    """Otherwise a TTS server that makes no sound leaves the user waiting for a reply that counts as given."""
+    speaking = Speaking(FakeSynthesizer(FakeVoice(char_ms=0)))
+    speaking.voice.speak(0, "One.")
+    speaking.voice.finish()
+    await speaking.start()
+    (failure,) = speaking.facts
+    assert isinstance(failure, BackendFailed)
+    assert not failure.retryable, "it would say as much the next time"
 
 
 async def test_a_cancelled_voice_closes_its_stream_and_finishes_nothing() -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from voicefsm.context import State
+from voicefsm.context import State, TurnSettings
 from voicefsm.effects import Outcome
 from voicefsm.errors import BackendError, InvalidMessage, LocalProtocolError, TooMuch
 from voicefsm.events import PlayoutAdvanced, PlayoutStarted
 from voicefsm.ports import Hypothesis, Message
 from voicefsm.runtime import messages
+from voicefsm.runtime.earcon import earcon
 from voicefsm.runtime.session import Session
 from voicefsm.simulation.client import Habits, Line
 from voicefsm.simulation.fakes import FakeLanguageModel, FakeRecognizer, FakeSynthesizer, FakeVoice, Reply, ramp
@@ -349,13 +350,49 @@ async def test_ears_that_stay_dead_end_the_session_and_say_why() -> None:
 
 
 async def test_model_that_fails_is_named_and_the_session_lives() -> None:
-    """Otherwise one bad answer of a model ends a conversation."""
-    error = BackendError(Backend.LLM, "The model is on fire.", remedy="Pour water.")
+    """Otherwise one bad answer of a model ends a conversation, or leaves the user in silence."""
+    error = BackendError(Backend.LLM, "The model is on fire.", remedy="Pour water.", retryable=False)
     stage = story_stage(replies=(error, "It is noon."))
-    await stage.play(speech=[ASKS], script=[(5000, lambda s: s.type_text("again")), *hang_up_at(9000)])
+    await stage.play(speech=[ASKS], script=[(7000, lambda s: s.type_text("again")), *hang_up_at(9000)])
     (failure,) = stage.client.all(messages.Failure)
     assert (failure.backend, failure.message, failure.remedy, failure.epoch) == ("llm", "The model is on fire.", "Pour water.", 1)
     assert [t.outcome for t in stage.client.all(messages.TurnCompleted)] == [Outcome.FAILED, Outcome.COMPLETED]
+    apology = stage.client.all(messages.TurnCompleted)[0].heard_text
+    assert apology == TurnSettings().apology_en
+    assert roles_of(stage) == [Message("user", "tell me a story"), Message("assistant", apology), Message("user", "again")]
+
+
+async def test_model_that_fails_for_a_moment_is_asked_again() -> None:
+    """Otherwise one overloaded second of the model costs the user an answer."""
+    busy = BackendError(Backend.LLM, "The model is busy.", retry_after_ms=700)
+    stage = story_stage(replies=(busy, busy, "It is noon."))
+    await stage.play(speech=[ASKS], script=hang_up_at(9000))
+    assert not stage.client.all(messages.Failure)
+    (turn,) = stage.client.all(messages.TurnCompleted)
+    assert (turn.outcome, turn.heard_text) == (Outcome.COMPLETED, "It is noon.")
+    first, *others = stage.model.requests
+    assert others == [first, first]
+
+
+async def test_voice_that_fails_for_a_moment_is_asked_again() -> None:
+    """Otherwise a restart of the TTS server costs the user an answer."""
+    synthesizer = FakeSynthesizer(errors={0: BackendError(Backend.TTS, "Hoarse.")})
+    stage = story_stage(replies=("It is noon.",), synthesizer=synthesizer)
+    await stage.play(speech=[ASKS], script=[(2700, lambda _: synthesizer.errors.clear()), *hang_up_at(9000)])
+    assert not stage.client.all(messages.Failure)
+    (turn,) = stage.client.all(messages.TurnCompleted)
+    assert (turn.outcome, turn.heard_text) == (Outcome.COMPLETED, "It is noon.")
+
+
+async def test_voice_that_fails_for_good_leaves_a_tone_and_the_text() -> None:
+    """Otherwise the user waits in silence; or what nobody said goes into the history."""
+    error = BackendError(Backend.TTS, "Mute.", retryable=False)
+    stage = story_stage(synthesizer=FakeSynthesizer(errors={0: error}))
+    await stage.play(speech=[ASKS], script=[(7000, lambda s: s.type_text("again")), *hang_up_at(9000)])
+    turn, *_ = stage.client.all(messages.TurnCompleted)
+    assert (turn.outcome, turn.heard_text, turn.assistant_text) == (Outcome.FAILED, "", STORY)
+    tone = [message for message in stage.client.all(messages.AudioOutput) if message.epoch == 1]
+    assert sum(len(message.samples) for message in tone) == len(earcon(stage.plan.output_format.rate_hz))
     assert roles_of(stage) == [Message("user", "tell me a story\nagain")], "nobody answered: both belong together"
 
 
@@ -375,7 +412,7 @@ async def test_silent_voice_is_a_failure() -> None:
     """Otherwise a TTS server that makes no sound leaves the user waiting for a reply that counts as given."""
     stage = story_stage(replies=("…",), synthesizer=FakeSynthesizer(FakeVoice(char_ms=0)))
     await stage.play(speech=[ASKS], script=hang_up_at(9000))
-    assert [f.backend for f in stage.client.all(messages.Failure)] in (["tts"], ["llm"])
+    assert [f.backend for f in stage.client.all(messages.Failure)] == ["llm", "tts"], "no words, and no voice for an apology"
     assert stage.client.all(messages.TurnCompleted)[0].outcome is Outcome.FAILED
 
 

@@ -66,3 +66,86 @@ def test_facts_that_move_nothing(did):
     for fact in ("3000 TokenArrived epoch=1", "3000 FirstAudio epoch=1", "3000 PlayoutAdvanced epoch=1 heard_ms=0 left_ms=9"):
         assert did("processing", fact) == []
     assert did("processing", "3000 SpeechFinished") == []
+
+
+GONE = '3000 BackendFailed epoch=1 backend="{}" message="Gone."'
+LLM_GONE, TTS_GONE = GONE.format("llm"), GONE.format("tts")
+
+
+def test_waits_between_attempts_double_up_to_their_limit_and_end(did):
+    """Otherwise a server that is overloaded is asked as fast as the machine can."""
+    sets = "set reply_retries_max=4 reply_retry_ms_max=500"
+    facts, at_ms = '1000 TextReceived text="hello"', 1000
+    for wait_ms in (200, 400, 500, 500):
+        facts += f'\n{at_ms} BackendFailed epoch=1 backend="llm" message="Gone."'
+        at_ms += wait_ms
+        assert did("idle", facts, sets)[-1] == f"until {at_ms} RETRY_MODEL"
+        facts += f"\n{at_ms} Timer RETRY_MODEL"
+        assert "RetryGeneration epoch=1" in did("idle", facts, sets)
+    facts += f'\n{at_ms} BackendFailed epoch=1 backend="llm" message="Gone."'
+    assert "RetryGeneration epoch=1" not in did("idle", facts, sets)
+    assert 'SpeakText epoch=1 index=0 text="Sorry, something went wrong. Please try again."' in did("idle", facts, sets)
+
+
+@pytest.mark.parametrize(("asked_ms", "wait_ms"), [(100, 200), (300, 300), (2000, 2000), (2001, None)])
+def test_a_server_is_left_alone_for_as_long_as_it_says(did, asked_ms, wait_ms):
+    """Otherwise a server under quota never recovers; or the user waits for one that wants a minute."""
+    facts = f"{TTS_GONE} retry_after_ms={asked_ms}"
+    told = did("processing", facts)
+    assert told == ([f"until {3000 + wait_ms} RETRY_VOICE"] if wait_ms else told)
+    assert ("SoundEarcon epoch=1" in told) == (wait_ms is None)
+
+
+def test_attempts_are_counted_together_and_anew_for_each_reply(did):
+    """Otherwise two servers that fail in turn keep a user waiting twice as long; or the second reply has none left."""
+    sets = "set reply_retries_max=1"
+    asked = '1000 TextReceived text="hello"\n1100 BackendFailed epoch=1 backend="llm" message="Gone."\n1300 Timer RETRY_MODEL'
+    asked += '\n1400 SentenceReady epoch=1 index=0 text="Hi."'
+    assert "SoundEarcon epoch=1" in did("idle", f'{asked}\n1500 BackendFailed epoch=1 backend="tts" message="Gone."', sets)
+    again = f'{asked}\n1500 TextReceived text="you"\n1600 BackendFailed epoch=2 backend="llm" message="Gone."'
+    assert did("idle", again, sets)[-1] == "until 1800 RETRY_MODEL"
+
+
+def test_what_was_begun_is_not_tried_again(did):
+    """Otherwise the user hears the beginning of an answer twice."""
+    assert did("processing", LLM_GONE)[-2:] == [
+        'SpeakText epoch=1 index=1 text="Sorry, something went wrong. Please try again."',
+        "FinishSpeech epoch=1",
+    ]
+    assert "SoundEarcon epoch=1" in did("processing", f"2950 FirstAudio epoch=1\n{TTS_GONE}")
+
+
+def test_a_new_turn_clears_the_attempts_of_the_last(did):
+    """Otherwise a model is asked twice at once: for the reply that was dropped, too."""
+    typed = 'TextReceived text="more"'
+    assert did("processing", f"{TTS_GONE}\n3100 {typed}\n3200 Timer RETRY_VOICE") == ["stale"]
+    failed = '1000 TextReceived text="hello"\n1100 BackendFailed epoch=1 backend="llm" message="Gone."'
+    assert did("idle", f"{failed}\n1200 {typed}\n1300 Timer RETRY_MODEL") == ["stale"]
+
+
+def test_one_tone_is_enough_and_an_apology_needs_a_voice(did):
+    """Otherwise every failure beeps anew, or an apology is given to a voice that is gone."""
+    gone = f"{TTS_GONE} retryable=false"
+    assert did("processing", f"{gone}\n{gone}") == ['ReportFailure backend="tts" epoch=1 message="Gone." remedy=""']
+    assert did("processing", f"{gone}\n{LLM_GONE}")[-1] == "FinishSpeech epoch=1"
+    assert not any("SpeakText" in line for line in did("processing", f"{gone}\n{LLM_GONE}"))
+
+
+def test_a_voice_that_is_waited_for_is_given_up_when_its_time_is_up(did):
+    """Otherwise it is asked again after the tone, and speaks over it."""
+    facts = '7850 BackendFailed epoch=1 backend="tts" message="Gone."\n7900 Timer FIRST_HEARD'
+    assert "SoundEarcon epoch=1" in did("processing", facts)
+    assert did("processing", facts + "\n8050 Timer RETRY_VOICE") == ["stale"]
+
+
+@pytest.mark.parametrize(("before", "backend"), [("2950 FirstAudio epoch=1", "null"), ("", '"tts"')])
+def test_who_is_to_blame_that_nothing_is_heard(did, before, backend):
+    """Otherwise an operator looks into the log of the wrong server."""
+    assert any(f"ReportFailure backend={backend}" in line for line in did("processing", f"{before}\n7900 Timer FIRST_HEARD"))
+
+
+def test_a_client_that_does_not_render_hears_no_tone(did):
+    """Otherwise a reply goes on for a client that is gone."""
+    told = did("processing", "2950 FirstAudio epoch=1\n7900 Timer FIRST_HEARD")
+    assert told[0] == "PROCESSING -> IDLE"
+    assert "SoundEarcon epoch=1" not in told

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from voicefsm.context import Context, Generation
+from voicefsm.context import AUDIBLE_MS_MIN, Context, Generation
 from voicefsm.effects import FinishSpeech, SpeakText
 from voicefsm.events import (
     BackendFailed,
     FirstAudio,
     GenerationFinished,
+    PlayoutAdvanced,
+    PlayoutStarted,
     SentenceReady,
     SessionOpened,
     TextReceived,
+    Timer,
+    TimerFired,
     TokenArrived,
 )
 from voicefsm.machine import step
@@ -50,13 +54,36 @@ def test_after_its_end_the_model_is_not_believed():
 
 
 def test_a_model_that_fails_lets_the_voice_finish_and_a_voice_that_fails_does_not_end_the_model():
-    """Otherwise the voice would wait for text that never comes."""
+    """Otherwise the voice would wait for text that never comes; or the user could not even read the answer."""
     context = asked()
     step(context, SentenceReady(30, ONE, 0, "Hi."))
     effects = step(context, BackendFailed(40, ONE, Backend.LLM, "Gone."))
-    assert effects[0] == FinishSpeech(ONE)
-    assert context.generation is Generation.DONE
+    assert effects[-1] == FinishSpeech(ONE)
+    assert context.generation is Generation.FAILED
     context = asked()
     step(context, FirstAudio(20, ONE))
     assert FinishSpeech(ONE) not in step(context, BackendFailed(40, ONE, Backend.TTS, "Gone."))
-    assert context.generation is Generation.NONE
+    assert context.generation is Generation.WAITING
+    assert step(context, SentenceReady(50, ONE, 0, "Hi.")) == (SpeakText(ONE, 0, "Hi."),)
+
+
+def test_a_model_that_is_asked_again_is_believed_again():
+    """Otherwise the second answer would be taken for late news of the first."""
+    context = asked()
+    step(context, BackendFailed(20, ONE, Backend.LLM, "Gone."))
+    assert step(context, SentenceReady(30, ONE, 0, "Late.")) == ()
+    assert context.sentences == 0
+    step(context, TimerFired(220, Timer.RETRY_MODEL))
+    assert context.generation is Generation.WAITING
+    assert step(context, SentenceReady(300, ONE, 0, "Hi.")) == (SpeakText(ONE, 0, "Hi."),)
+
+
+def test_a_model_is_too_slow_only_if_there_is_nothing_to_hear():
+    """Otherwise a client that stands still would cost the answer; or a model that has dried up would be waited for."""
+    for left_ms, now in ((AUDIBLE_MS_MIN, Generation.NONE), (AUDIBLE_MS_MIN - 1, Generation.FAILED)):
+        context = asked()
+        step(context, SentenceReady(30, ONE, 0, "Hi."))
+        step(context, PlayoutStarted(40, ONE))
+        step(context, PlayoutAdvanced(50, ONE, 100, left_ms))
+        step(context, TimerFired(5050, Timer.PLAYOUT))
+        assert context.generation is now
