@@ -336,8 +336,6 @@ class Context:
     """How often playout was paused for the candidate in progress, or for the last one."""
     is_doubted: bool = False
     """The candidate in progress did not sound like the user when its verdict was due."""
-    paused_ms: int = 0
-    """When playout fell silent for the decision that is pending, or for the last one."""
     is_released: bool = False
     """The talk button was released after the user's unanswered words began."""
 

@@ -215,7 +215,7 @@ def _floor(steps: Sequence[int], value: int) -> int:
 
 
 LEFT_OUT = frozenset(
-    "settings language_code epoch last_epoch deadlines onset_ms last_voiced_ms paused_ms opened_ms left_ms "
+    "settings language_code epoch last_epoch deadlines onset_ms last_voiced_ms opened_ms left_ms "
     "reply_ended_ms stale_dropped said is_doubted usual_db turn_voiced_ms turn_db effects raised".split()
 )
 """Fields that are not kept as they are: numbers and times, and what the docstring names. A test holds the list complete."""

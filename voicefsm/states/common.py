@@ -173,7 +173,6 @@ def silence(context: Context, reason: CancelReason, why: str = "") -> None:
 def close_reply(context: Context, event: Fact) -> None:
     """No reply is alive: all that still comes from it is stale."""
     context.epoch = NO_EPOCH
-    context.asked = ""
     if context.playout is Playout.AUDIBLE:
         context.reply_ended_ms = event.at_ms
     context.raised.append(ReplyEnded(event.at_ms))
@@ -291,7 +290,6 @@ def await_decision(context: Context, event: Fact) -> None:
     """Stage one of a barge-in: playout falls silent at once, and the decision has its deadlines."""
     settings = context.settings
     context.order(PausePlayout(context.epoch))
-    context.paused_ms = event.at_ms
     context.pauses += 1
     context.arm(Timer.VERDICT, event.at_ms + settings.verdict_ms_max)
     context.arm(Timer.DECISION, event.at_ms + settings.decision_ms_max)

@@ -61,10 +61,10 @@ def open_session(context: Context, event: SessionOpened) -> None:
 ROWS: tuple[Row[State], ...] = (
     Row(SessionOpened, do=(open_session,)),
     Row(SpeechStarted, to=State.LISTENING, do=(listen,)),
-    Row(PartialHeard, when=(has_words, may_be_ours), because="The tail of our own reply, perhaps; the detector heard nobody."),
+    Row(PartialHeard, when=(may_be_ours,), because="The tail of our own reply, perhaps; the detector heard nobody."),
     Row(PartialHeard, when=(has_words,), to=State.LISTENING, do=(hear_missed_words,)),
     *stays(PartialHeard, because="An empty hypothesis."),
-    Row(FinalHeard, when=(has_words, may_be_ours), do=(disown,)),
+    Row(FinalHeard, when=(may_be_ours,), do=(disown,)),
     Row(
         FinalHeard,
         when=(has_words,),

@@ -45,3 +45,89 @@ def test_push_to_talk_remembers_a_release_over_the_reply(did):
 def test_typed_words_end_a_spoken_turn(did):
     """Otherwise 'send it to' said, and an address typed, would be two turns."""
     assert 'StartGeneration epoch=1 user_text="hello Bob"' in did("listening", '2100 TextReceived text="Bob"')
+
+
+def test_silence_is_bounded_by_its_own_deadlines(did):
+    """Otherwise a long sentence would be given up as wordless while its final is on its way."""
+    facts = "1000 SpeechStarted onset_ms=950\n4700 SpeechEnded last_voiced_ms=4600\n5000 Timer WORDS"
+    assert did("idle", facts) == ["stale"]
+
+
+def test_an_answered_partial_is_forgotten_when_the_answer_is_heard(did):
+    """Otherwise who says the same word again, over the answer, would not be heard: its final never came."""
+    facts = """
+    1000 SpeechStarted onset_ms=950
+    1400 PartialHeard text="stop"
+    1600 SpeechEnded last_voiced_ms=1500
+    2000 Timer END_OF_TURN
+    3000 Timer FINAL
+    3200 SentenceReady epoch=1 index=0 text="Stop what?"
+    3400 PlayoutStarted epoch=1
+    5000 SpeechStarted onset_ms=4950
+    5300 EvidenceChanged evidence.voiced_ms=300
+    5350 PartialHeard text="stop"
+    """.replace("    ", "")
+    assert "INTERRUPTING -> LISTENING" in did("idle", facts)
+
+
+def test_a_turn_that_goes_on_keeps_the_words_that_were_answered(did):
+    """Otherwise "what is the weather … in Paris" would lose its beginning where the recogniser never finalises."""
+    facts = """
+    1000 SpeechStarted onset_ms=950
+    1400 PartialHeard text="what is the weather"
+    1600 SpeechEnded last_voiced_ms=1500
+    2000 Timer END_OF_TURN
+    3000 Timer FINAL
+    3100 SpeechStarted onset_ms=3050
+    4700 EvidenceChanged evidence.voiced_ms=1600
+    4900 SpeechEnded last_voiced_ms=4700 evidence.voiced_ms=1600
+    5200 Timer END_OF_TURN
+    6200 Timer FINAL
+    """.replace("    ", "")
+    assert 'StartGeneration epoch=2 user_text="what is the weather"' in did("idle", facts)
+
+
+def turn(begin_ms: int, voiced_ms: int, near_db: int) -> str:
+    """Somebody says something at this level, and waits for the answer."""
+    end_ms = begin_ms + voiced_ms
+    return (
+        f"{begin_ms} SpeechStarted onset_ms={begin_ms}\n"
+        f'{end_ms} FinalHeard text="hello"\n'
+        f"{end_ms + 100} SpeechEnded last_voiced_ms={end_ms} evidence.voiced_ms={voiced_ms} evidence.near_db={near_db}\n"
+        f"{end_ms + 500} Timer END_OF_TURN\n"
+    )
+
+
+def reply(begin_ms: int, epoch: int) -> str:
+    return (
+        f'{begin_ms} SentenceReady epoch={epoch} index=0 text="Hi."\n{begin_ms + 100} PlayoutStarted epoch={epoch}\n'
+        f"{begin_ms + 500} PlayoutAdvanced epoch={epoch} heard_ms=400 left_ms=2000\n"
+    )
+
+
+def words_over(begin_ms: int, near_db: int) -> str:
+    return (
+        f"{begin_ms} SpeechStarted onset_ms={begin_ms} evidence.near_db={near_db}\n"
+        f"{begin_ms + 300} EvidenceChanged evidence.voiced_ms=300 evidence.near_db={near_db}\n"
+        f'{begin_ms + 320} FinalHeard text="no not that"\n'
+    )
+
+
+@pytest.mark.parametrize(("near_db", "is_cut"), [(-29, True), (-30, False)])
+def test_the_usual_level_follows_the_last_turn_slowly(did, near_db, is_cut):
+    """Otherwise one loud word, or one soft turn, would decide for ever who is the user.
+
+    After -20 dB and -40 dB, a quarter of the way, it is -25 dB: soft begins 5 dB below that.
+    """
+    facts = turn(1000, 3000, -20) + reply(4600, 1) + "5300 PlayoutFinished epoch=1\n" + turn(8000, 500, -40) + reply(9100, 2)
+    assert ("INTERRUPTING -> LISTENING" in did("idle", facts + words_over(12000, near_db))) is is_cut
+
+
+def test_doubt_ends_with_the_reply(did):
+    """Otherwise a television over one answer would make the user inaudible over the next."""
+    facts = turn(1000, 1000, -30) + reply(2600, 1)
+    doubted = "4000 SpeechStarted onset_ms=4000 evidence.near_db=-37\n4400 Timer VERDICT\n4500 SpeechEnded last_voiced_ms=4450\n"
+    assert "INTERRUPTING -> LISTENING" in did("idle", facts + words_over(4600, -33))
+    assert not any("-> LISTENING" in line for line in did("idle", facts + doubted + words_over(4600, -33)))
+    after = '4520 PlayoutFinished epoch=1\n4530 TextReceived text="more"\n'
+    assert "PROCESSING -> LISTENING" in did("idle", facts + doubted + after + words_over(4600, -33))

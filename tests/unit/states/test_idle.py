@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 
 def test_words_without_detected_speech_take_the_floor(did):
     """Otherwise a soft voice would never be answered."""
@@ -24,3 +26,53 @@ def test_the_tail_of_noise_changes_nothing(did):
     assert did("idle", "1000 SpeechEnded last_voiced_ms=900") == []
     assert did("idle", "1000 EvidenceChanged") == []
     assert did("idle", "1000 ClientCancelled epoch=0") == []
+
+
+REPLY = """
+1000 TextReceived text="hello"
+1200 SentenceReady epoch=1 index=0 text="What shall we talk about?"
+1400 PlayoutStarted epoch=1
+"""
+
+
+@pytest.mark.parametrize(("final_ms", "is_ours"), [(4000, True), (4001, False)])
+def test_words_right_after_a_reply_are_its_own(did, final_ms, is_ours):
+    """Otherwise the loudspeaker's last words would be answered; or, for ever, nobody whom the detector misses."""
+    lines = did("idle", f'{REPLY}3000 PlayoutFinished epoch=1\n{final_ms} FinalHeard text="talk about"')
+    assert ("IDLE -> LISTENING" not in lines) is is_ours
+
+
+def test_our_own_words_are_no_part_of_the_next_turn(did):
+    """Otherwise the user would be answered as if they had said what we said."""
+    facts = f'{REPLY}3000 PlayoutFinished epoch=1\n3500 FinalHeard text="talk about"\n'
+    facts += '9000 FinalHeard text="Tell me a story."\n9500 Timer END_OF_TURN'
+    assert 'StartGeneration epoch=2 user_text="Tell me a story."' in did("idle", facts)
+
+
+@pytest.mark.parametrize("own", ["What shall we talk about?", ""])
+def test_only_one_utterance_is_overheard(did, own):
+    """Otherwise a recogniser that sends finals alone would not be listened to any more."""
+    facts = f'{REPLY}2000 PartialHeard text="what shall"\n3000 PlayoutFinished epoch=1\n4200 FinalHeard text="{own}"\n'
+    assert "IDLE -> LISTENING" not in did("idle", facts)
+    assert "IDLE -> LISTENING" in did("idle", facts + '9000 FinalHeard text="Tell me a story."')
+
+
+def test_a_murmur_over_a_reply_is_no_part_of_the_next_turn(did):
+    """Otherwise the model would be asked "Mm-hm. Tell me a story."."""
+    facts = f"{REPLY}2000 SpeechStarted onset_ms=1950\n2400 SpeechEnded last_voiced_ms=2200 evidence.voiced_ms=250\n"
+    facts += '2500 FinalHeard text="Mm-hm."\n3500 PlayoutFinished epoch=1\n'
+    facts += '6000 SpeechStarted onset_ms=5950\n7000 FinalHeard text="Tell me a story."\n7100 SpeechEnded last_voiced_ms=7000\n'
+    assert 'StartGeneration epoch=2 user_text="Tell me a story."' in did("idle", facts + "7500 Timer END_OF_TURN")
+
+
+def test_a_release_counts_for_one_turn(did):
+    """Otherwise the second turn of push to talk would end in the first pause for breath."""
+    facts = "1000 SpeechFinished\n2000 Timer FINAL\n3000 SpeechStarted onset_ms=2950\n"
+    facts += '3500 FinalHeard text="hello"\n4000 SpeechEnded last_voiced_ms=3900'
+    assert not any("END_OF_TURN" in line for line in did("idle", facts, "set push_to_talk=true"))
+
+
+def test_a_turn_after_a_release_has_its_longest_time(did):
+    """Otherwise a voice that goes on and on would never be answered."""
+    facts = '1000 SpeechFinished\n1100 SpeechStarted onset_ms=1100\n1500 PartialHeard text="so"\n'
+    assert did("idle", facts + "61000 Timer UTTERANCE")[0] == "LISTENING -> PROCESSING"

@@ -82,7 +82,10 @@ def test_an_empty_final_waits_for_the_deadline(did):
 def test_speech_that_was_long_enough_when_it_ended(did):
     """Otherwise the last frames before the end would not count."""
     facts = "4900 SpeechEnded last_voiced_ms=4700 evidence.voiced_ms=800"
-    assert 'CancelTts epoch=1 reason="barge_in" why="800 ms of speech"' in did("interrupting", facts)
+    lines = did("interrupting", facts)
+    assert "INTERRUPTING -> LISTENING" in lines
+    assert 'CancelTts epoch=1 reason="barge_in" why="800 ms of speech"' in lines
+    assert lines[-1] == "until 8900 WORDS", "and nobody waits for its words for ever"
 
 
 def test_the_deadlines_give_their_reasons(did):
