@@ -38,11 +38,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
-from collections.abc import Mapping
 
 from voicefsm.context import SAID_CHARS_MAX, Context, NearEnd, State, TurnSettings
 from voicefsm.events import UNKNOWN_DB, UNKNOWN_SWING_DB, Evidence, Fact, FinalHeard, PartialHeard, Timer, TimerFired
+from voicefsm.lexicon import Lexicon, lexicon_of, normal
 
 
 class Verdict(enum.Enum):
@@ -114,94 +113,6 @@ def _by_level(quieter_db: int, settings: TurnSettings, *, is_doubted: bool) -> S
 def sound_in(context: Context) -> Sound:
     """What sounds in this session, as far as is known."""
     return sound_of(context.evidence, context.usual_db, context.settings, is_doubted=context.is_doubted)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Lexicon:
-    """What short utterances mean in one language. Phrases are lower case, without punctuation."""
-
-    backchannels: frozenset[str]
-    """The user follows; never a turn of its own."""
-    stops: frozenset[str]
-    """The user wants silence."""
-
-    def content_words(self, text: str, *, is_open: bool = False) -> int:
-        """The number of words that belong to no backchannel. Longer phrases are looked for first.
-
-        `is_open`: the text may go on, so that words at its end which begin a backchannel ("I" of "I see") do not count yet.
-        """
-        rest = _spaced(self._without_beginning(text) if is_open else text)
-        for phrase in _phrases(self.backchannels):
-            rest = rest.replace(phrase, " ")
-        return sum(word not in self.backchannels for word in rest.split())
-
-    def _without_beginning(self, text: str) -> str:
-        """The text without the beginning of a backchannel at its end."""
-        for phrase in _beginnings(self.backchannels):
-            if f" {text}".endswith(phrase):
-                return text.removesuffix(phrase.strip())
-        return text
-
-    def has_stop(self, text: str) -> bool:
-        """Whether a stop phrase stands in the text at word boundaries."""
-        return any(f" {stop} " in f" {text} " for stop in self.stops)
-
-
-@functools.cache
-def _phrases(backchannels: frozenset[str]) -> tuple[str, ...]:
-    """Those of more than one word, ready to be cut out, longest first. One result per lexicon."""
-    return tuple(_spaced(phrase) for phrase in sorted(backchannels, key=lambda phrase: (-len(phrase), phrase)) if " " in phrase)
-
-
-@functools.cache
-def _beginnings(backchannels: frozenset[str]) -> tuple[str, ...]:
-    """Everything that a backchannel of several words can begin with, after a space, longest first."""
-    words = [phrase.split() for phrase in backchannels]
-    begun = {" " + " ".join(phrase[:count]) for phrase in words for count in range(1, len(phrase))}
-    return tuple(sorted(begun, key=lambda beginning: (-len(beginning), beginning)))
-
-
-def _spaced(text: str) -> str:
-    """Each word between spaces of its own, so that neighbours can be cut out one by one."""
-    return "".join(f" {word} " for word in text.split())
-
-
-ENGLISH = Lexicon(
-    backchannels=frozenset(
-        "mm mmm mhm mm-hm mm-hmm mmhmm hmm hm uh-huh uhhuh uh huh um er erm eh ah aha oh okay ok yeah yep yes yup right sure wow "
-        "cool nice great alright really indeed".split()
-    )
-    | {"i see", "of course", "all right", "go on", "got it", "uh huh"},
-    stops=frozenset({"stop", "wait", "hold on", "hang on", "shut up", "be quiet", "cancel", "enough", "never mind", "excuse me"}),
-)
-HINDI = Lexicon(
-    backchannels=frozenset("हाँ हां जी हम्म हूँ हूं अच्छा ठीक सही ओके ओह वाह बिल्कुल".split()) | {"ठीक है", "जी हाँ", "जी हां", "अच्छा जी"},
-    stops=frozenset({"रुको", "रुकिए", "ठहरो", "बस", "चुप", "एक मिनट", "सुनो", "सुनिए", "बंद करो"}),
-)
-LEXICONS: Mapping[str, Lexicon] = {"en": ENGLISH, "hi": HINDI}
-"""By primary language subtag."""
-
-
-def lexicon_of(language_code: str) -> Lexicon:
-    """The lexicon for a BCP-47 tag; English where we have none, since its interjections travel furthest."""
-    return LEXICONS.get(language_code.partition("-")[0].lower(), ENGLISH)
-
-
-def normal(text: str) -> str:
-    """Lower case, no punctuation but inner hyphens and apostrophes, single spaces."""
-    kept = "".join(c if c.isalnum() or c in "-'" or c.isspace() or _is_mark(c) else " " for c in text.lower())
-    return " ".join(filter(None, (word.strip("-'") for word in kept.split())))
-
-
-def remember(context: Context, sentence: str) -> None:
-    """One more sentence of the live reply goes to the voice: its words may come back from a loudspeaker."""
-    context.sentences += 1
-    context.said = f"{context.said} {normal(sentence)}"[-SAID_CHARS_MAX:]
-
-
-def _is_mark(char: str) -> bool:
-    """Devanagari vowel signs, virama and nukta are combining marks: neither letters nor punctuation."""
-    return "\u0900" <= char <= "\u0963"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -305,6 +216,12 @@ def _rejected(candidate: Candidate, settings: TurnSettings) -> Decision | None:
     if (is_settled or candidate.is_final) and candidate.is_backchannel:
         return Decision(Verdict.REJECT, "backchannel")
     return Decision(Verdict.REJECT, f"no words in {candidate.voiced_ms} ms of speech") if candidate.is_late else None
+
+
+def remember(context: Context, sentence: str) -> None:
+    """One more sentence of the live reply goes to the voice: its words may come back from a loudspeaker."""
+    context.sentences += 1
+    context.said = f"{context.said} {normal(sentence)}"[-SAID_CHARS_MAX:]
 
 
 def judge(context: Context, fact: Fact | None = None) -> Decision:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from voicefsm import machine
-from voicefsm.bargein import ENGLISH, is_clear, normal
+from voicefsm.bargein import is_clear
 from voicefsm.context import AUDIBLE_MS_MIN, NEVER, Context, Excuse, NearEnd, Playout, Recognition, State, TurnSettings
 from voicefsm.effects import Effect
 from voicefsm.errors import LocalProtocolError
@@ -59,6 +59,7 @@ from voicefsm.events import (
     TimerFired,
     TokenArrived,
 )
+from voicefsm.lexicon import ENGLISH, normal
 from voicefsm.values import NO_EPOCH, Backend, Epoch
 
 LAST = Epoch(3)

@@ -41,6 +41,7 @@ STAGES: Stages = (
         "tests/unit/states",
         "tests/unit/streams",
         "tests/unit/test_bargein.py",
+        "tests/unit/test_lexicon.py",
         "tests/unit/test_machine.py",
         "tests/unit/test_table.py",
         "tests/unit/test_page.py",

@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "voicefsm/states").glob("*.py") if path.name != "__init__.py")
-FILES = (*SOURCES, "voicefsm/machine.py", "voicefsm/bargein.py")
+FILES = (*SOURCES, "voicefsm/machine.py", "voicefsm/bargein.py", "voicefsm/lexicon.py")
 """What is mutated."""
 
 _COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {

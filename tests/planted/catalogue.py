@@ -105,7 +105,7 @@ def never_pause(patch: pytest.MonkeyPatch) -> None:
 
 def backchannels_are_words(patch: pytest.MonkeyPatch) -> None:
     """ "Mm-hm" costs the answer."""
-    patch.setattr("voicefsm.bargein.Lexicon.content_words", lambda _self, text, **_: len(text.split()))
+    patch.setattr("voicefsm.lexicon.Lexicon.content_words", lambda _self, text, **_: len(text.split()))
 
 
 def drop_late_words(patch: pytest.MonkeyPatch) -> None:

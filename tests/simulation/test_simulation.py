@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from voicefsm.bargein import lexicon_of, normal
 from voicefsm.context import Interruption
+from voicefsm.lexicon import lexicon_of, normal
 from voicefsm.simulation import replay
 from voicefsm.simulation.script import Act, Kind, Script, script_of
 from voicefsm.simulation.simulate import play_into, simulate

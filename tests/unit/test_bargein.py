@@ -7,9 +7,6 @@ import itertools
 import pytest
 
 from voicefsm.bargein import (
-    ENGLISH,
-    HINDI,
-    LEXICONS,
     Candidate,
     Sound,
     Standing,
@@ -19,8 +16,6 @@ from voicefsm.bargein import (
     decide,
     is_clear,
     judge,
-    lexicon_of,
-    normal,
     sound_of,
 )
 from voicefsm.context import Context, NearEnd, State, TurnSettings
@@ -127,85 +122,6 @@ def test_the_account_names_what_is_known():
     )
     context.evidence = Evidence(380)
     assert account(context, "no words in 380 ms of speech") == "no words in 380 ms of speech"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", 0),
-        ("mm-hm", 0),
-        ("okay got it", 0),
-        ("i see i see", 0),
-        ("yeah yeah of course", 0),
-        ("uh huh", 0),
-        ("okay but no", 2),
-        ("i see a problem", 2),
-        ("of", 1),
-        ("stop", 1),
-    ],
-)
-def test_english_backchannels(text, words):
-    """Otherwise a listener who follows would lose the answer, or one who objects would not be heard."""
-    assert ENGLISH.content_words(text) == words
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("i", 0), ("okay i", 0), ("of", 0), ("got", 0), ("i think", 2), ("i see a", 1), ("yeah of", 0), ("part of", 1), ("", 0)],
-)
-def test_a_backchannel_may_have_begun(text, words):
-    """Otherwise "I" of "I see" would cut the answer before "see" is heard."""
-    assert ENGLISH.content_words(text, is_open=True) == words
-
-
-@pytest.mark.parametrize(("text", "words"), [("ठीक है ठीक है", 0), ("हाँ जी अच्छा", 0), ("ठीक", 0), ("नहीं", 1), ("ठीक है लेकिन", 1)])
-def test_hindi_backchannels(text, words):
-    """Otherwise Hindi listeners could not say 'ठीक है' twice."""
-    assert HINDI.content_words(text) == words
-
-
-@pytest.mark.parametrize(
-    ("text", "is_stop"),
-    [("stop", True), ("please hold on now", True), ("unstoppable", False), ("hold the door on", False), ("", False)],
-)
-def test_stop_phrases_stand_at_word_boundaries(text, is_stop):
-    """Otherwise 'unstoppable' would stop."""
-    assert ENGLISH.has_stop(text) is is_stop
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Okay, STOP!", "okay stop"),
-        ("Mm-hm.", "mm-hm"),
-        ("yeah - right", "yeah right"),
-        ("'don't'", "don't"),
-        ("  a \n b ", "a b"),
-        ("रुको।", "रुको"),
-        ("ठीक है?", "ठीक है"),
-        ("...", ""),
-    ],
-)
-def test_normal(text, expected):
-    """Otherwise punctuation, capitals or vowel signs would hide a word from the lexicon."""
-    assert normal(text) == expected
-
-
-@pytest.mark.parametrize("lexicon", LEXICONS.values())
-def test_lexicons_are_in_normal_form_and_at_odds_with_nothing(lexicon):
-    """Otherwise an entry could never match, or mean both go on and stop."""
-    for phrase in lexicon.backchannels | lexicon.stops:
-        assert normal(phrase) == phrase
-    assert not lexicon.backchannels & lexicon.stops
-    assert all(lexicon.content_words(phrase) == 0 for phrase in lexicon.backchannels)
-
-
-def test_lexicon_by_language():
-    """Otherwise a region would lose its lexicon, or a language without one would have none."""
-    assert lexicon_of("hi-IN") is HINDI
-    assert lexicon_of("HI") is HINDI
-    assert lexicon_of("en-GB") is ENGLISH
-    assert lexicon_of("de-DE") is ENGLISH
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from voicefsm.bargein import LEXICONS, normal
+from voicefsm.lexicon import LEXICONS, normal
 
 TEXTS = frozenset({"text", "user_text", "assistant_text", "heard_text"})
 """The fields, of facts, orders and finished turns, that hold what somebody said."""

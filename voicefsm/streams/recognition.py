@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 
-from voicefsm.bargein import normal
 from voicefsm.context import Context, NearEnd, Playout, Recognition
 from voicefsm.effects import OpenRecognition, SendTranscript
 from voicefsm.events import (
@@ -22,6 +21,7 @@ from voicefsm.events import (
     Timer,
     TimerFired,
 )
+from voicefsm.lexicon import normal
 from voicefsm.table import Row, stays
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voicefsm.bargein import LEXICONS, normal
+from voicefsm.lexicon import LEXICONS, normal
 from voicefsm.runtime.redaction import Redaction, without_texts
 
 WORDS = st.sampled_from("hold on wait uh-huh don't Don't WAIT i I see a b secret Secret another मेरा हाँ घर".split())
