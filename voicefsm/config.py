@@ -35,6 +35,7 @@ from voicefsm.adapters.channels import RivaChannelSettings
 from voicefsm.adapters.nim import LlmSettings
 from voicefsm.adapters.riva_asr import RivaAsrSettings
 from voicefsm.adapters.riva_tts import RivaTtsSettings
+from voicefsm.adapters.secrets import Secret
 from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.frame import AudioSettings
 from voicefsm.context import TurnSettings
@@ -91,15 +92,6 @@ class Settings:
 SECTIONS: Mapping[str, type] = typing.get_type_hints(Settings)
 
 
-class Secret(str):
-    """A text that does not show itself in a `repr`, and so in no traceback and no log of a settings object."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'********'" if self else "''"
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source:
     """One place settings come from."""
@@ -137,10 +129,10 @@ def load_sections(
     sources.append(fallback)
     built: dict[str, Any] = {}
     for section, settings_type in sections.items():
-        values, unread = _merged(section, settings_type, sources)
+        values, files, unread = _merged(section, settings_type, sources)
         problems += unread
         try:
-            built[section] = _build(settings_type, values)
+            built[section] = _build(settings_type, values, files)
         except ValidationError as invalid:
             problems += [_explain(error, section, settings_type, sources) for error in invalid.errors()]
         except ValueError as contrary:
@@ -308,29 +300,35 @@ def _entries(value: object) -> object:
     return [entry.strip() for entry in value.split(",") if entry.strip()]
 
 
-def _merged(section: str, settings_type: type, sources: list[Source]) -> tuple[dict[str, Any], list[str]]:
-    """What the sources say of one section, the strongest heard, secrets read from their files; and what could not be read."""
+def _merged(section: str, settings_type: type, sources: list[Source]) -> tuple[dict[str, Any], dict[str, Path], list[str]]:
+    """What the sources say of one section, the strongest heard; the files that secrets came from; and what could not be read."""
     values: dict[str, Any] = {}
+    files: dict[str, Path] = {}
     problems: list[str] = []
     for source in reversed(sources):
         said = dict(source.values.get(section, {}))
         for name in _secret_names(settings_type):
+            if name in said:
+                files.pop(name, None)
             if name + "_file" not in said:
                 continue
             path = Path(str(said.pop(name + "_file")))
             try:
-                said.setdefault(name, path.read_text(encoding="utf-8").strip())
+                text = path.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as unreadable:
                 problems.append(f"{section}.{name}_file: cannot read {path}: {getattr(unreadable, 'strerror', None) or unreadable}")
+                continue
+            if name not in said:
+                said[name], files[name] = text, path
         values |= said
-    return values, problems
+    return values, files, problems
 
 
-def _build(settings_type: type, values: Mapping[str, Any]) -> Any:
+def _build(settings_type: type, values: Mapping[str, Any], files: Mapping[str, Path]) -> Any:
     """The dataclass. Raises `ValidationError`, or `ValueError` of the dataclass itself."""
     model = _model(settings_type).model_validate(values)
     fields = {name: getattr(model, name) for name in bounds_of(settings_type)}
-    return settings_type(**fields | {name: Secret(fields[name]) for name in _secret_names(settings_type)})
+    return settings_type(**fields | {name: Secret(fields[name], files.get(name)) for name in _secret_names(settings_type)})
 
 
 # --- messages ----------------------------------------------------------------------------------------------------------------

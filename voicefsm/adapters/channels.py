@@ -1,9 +1,14 @@
 """gRPC channels to Riva: how one is opened, what its failures mean, and who may still be working when a call is left.
 
-Theory of operation: one channel per backend and process, opened by its first call, because a channel belongs to the event loop
-that runs then. A dead peer is noticed by keepalive at the latest; a live peer that fell silent is the business of the adapter's
-own watchdog. gRPC's flow control lets a TTS server run minutes ahead of its reader; `run_ahead_bytes` bounds that from the
-client's side.
+Theory of operation: all sessions share a few connections per backend, opened by the calls that need them, because a channel
+belongs to the event loop that runs then. A server takes so many calls on one connection and lets the others wait without a word;
+so calls are counted, and beyond `calls_per_connection_max` a further connection is opened, up to `connections_max`; beyond that
+too, the call is refused. A dead peer is noticed by keepalive at the latest; a live peer that fell silent is the business of the
+adapter's own watchdog. gRPC's flow control lets a TTS server run minutes ahead of its reader; `run_ahead_bytes` bounds that from
+the client's side.
+
+A `Connection` adds the credentials to each of its calls, once, in the metadata: the key as its file says it now. When a
+certificate's file changes, new calls go to new connections, and the old ones are closed after their last call.
 
 Every status becomes a `BackendError` through one table (`_VERDICTS`), which says whether opening again can help and what to do.
 """
@@ -13,8 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator, Awaitable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -22,6 +28,7 @@ import grpc.aio
 from google.protobuf.message import Message
 from grpc._cython import cygrpc
 
+from voicefsm.adapters.secrets import LOOPBACK, current
 from voicefsm.errors import BackendError
 from voicefsm.values import Backend, Shape, setting
 
@@ -33,6 +40,16 @@ class RivaChannelSettings:
     """How to reach one Riva server."""
 
     target: str = setting("127.0.0.1:50051", unit="", shape=Shape.HOST_PORT, doc="Address of the Riva gRPC server.")
+    tls: bool = setting(False, unit="", doc="Encrypt the connection, and check who answers.")
+    tls_ca_file: str = setting(
+        "", unit="", doc="Certificates (PEM) of the authorities that the server's is checked against; empty: the well-known ones."
+    )
+    tls_certificate_file: str = setting("", unit="", doc="Our own certificate (PEM), where the server asks for one (mTLS).")
+    tls_key_file: str = setting("", unit="", doc="The private key (PEM) of our certificate.")
+    api_key: str = setting("", unit="", secret=True, doc="Bearer token; empty sends none.")
+    allow_insecure_key: bool = setting(
+        False, unit="", doc="Send the key over a connection that is not encrypted, to a host that is not this one."
+    )
     open_ms_max: int = setting(3000, unit="ms", ge=50, le=60000, doc="How long a call may take to reach the server.")
     list_ms_max: int = setting(5000, unit="ms", ge=50, le=60000, doc="How long the server may take to list its models or voices.")
     keepalive_ms: int = setting(
@@ -48,28 +65,171 @@ class RivaChannelSettings:
     message_bytes_max: int = setting(
         16 << 20, unit="bytes", ge=1 << 16, le=1 << 28, doc="The largest message taken from the server."
     )
+    calls_per_connection_max: int = setting(
+        100,
+        unit="calls",
+        ge=1,
+        le=10000,
+        doc="Calls on one connection; servers let more wait. Further ones get another one.",
+    )
+    connections_max: int = setting(
+        8, unit="connections", ge=1, le=1000, doc="Connections to the ASR, and as many to the TTS server; then calls are refused."
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what no single field can."""
+        if bool(self.tls_certificate_file) != bool(self.tls_key_file):
+            raise ValueError("tls_certificate_file and tls_key_file belong together.")
+        if not self.tls and (self.tls_ca_file or self.tls_certificate_file):
+            raise ValueError("there are certificates, and tls is off.")
+        if self.api_key and not self.may_tell_key:
+            raise ValueError(
+                f"the key would go to {self.target} for anybody to read: set tls, or allow_insecure_key if you trust the network."
+            )
+
+    @property
+    def may_tell_key(self) -> bool:
+        """Whether the key is safe on this connection, or declared so."""
+        return self.tls or self.allow_insecure_key or self.target.removeprefix("dns:///").rpartition(":")[0] in LOOPBACK
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FunctionSettings:
+    """Which function of a hosted service a call is for (NVCF)."""
+
+    id: str = ""
+    version_id: str = ""
+
+
+# --- connections -------------------------------------------------------------------------------------------------------------
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Connection:
+    """One connection, as a channel for stubs. It adds the credentials to each call, and counts the calls that are open."""
+
+    def __init__(self, channel: grpc.aio.Channel, credentials: Callable[[], Metadata]) -> None:
+        self.channel, self.credentials = channel, credentials
+        self.calls = 0
+        """Calls that are open."""
+
+    def unary_unary(self, *method: Any, **form: Any) -> Callable[..., Any]:
+        """See `grpc.aio.Channel`."""
+        return self._caller(self.channel.unary_unary(*method, **form))
+
+    def unary_stream(self, *method: Any, **form: Any) -> Callable[..., Any]:
+        """See `grpc.aio.Channel`."""
+        return self._caller(self.channel.unary_stream(*method, **form))
+
+    def stream_unary(self, *method: Any, **form: Any) -> Callable[..., Any]:
+        """See `grpc.aio.Channel`."""
+        return self._caller(self.channel.stream_unary(*method, **form))
+
+    def stream_stream(self, *method: Any, **form: Any) -> Callable[..., Any]:
+        """See `grpc.aio.Channel`."""
+        return self._caller(self.channel.stream_stream(*method, **form))
+
+    def _caller(self, make: Callable[..., Any]) -> Callable[..., Any]:
+        def begin(*arguments: Any, metadata: Sequence[tuple[str, str]] | None = None, **options: Any) -> Any:
+            call = make(*arguments, metadata=(*(metadata or ()), *self.credentials()), **options)
+            self.calls += 1
+            call.add_done_callback(self._ended)
+            return call
+
+        return begin
+
+    def _ended(self, _: object) -> None:
+        self.calls -= 1
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is open."""
+        return self.calls == 0
 
 
 class RivaChannel:
-    """A channel that opens itself on first use."""
+    """The connections to one backend; they open themselves on first use."""
 
-    def __init__(self, backend: Backend, settings: RivaChannelSettings, *, run_ahead_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        settings: RivaChannelSettings,
+        *,
+        run_ahead_bytes: int | None = None,
+        function: FunctionSettings | None = None,
+    ) -> None:
         self.backend = backend
         self.settings = settings
-        self._run_ahead_bytes = run_ahead_bytes
-        self._channel: grpc.aio.Channel | None = None
+        self._run_ahead_bytes, self._function = run_ahead_bytes, function
+        self._connections: list[Connection] = []
+        self._retired: list[Connection] = []
+        """Opened with certificates that were replaced since, and still in use."""
+        self._certificates: tuple[bytes | None, ...] = ()
+        self._closing: set[asyncio.Task[None]] = set()
 
-    def get(self) -> grpc.aio.Channel:
-        """The channel, for a stub. Call it on the loop that makes the calls."""
-        if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.settings.target, options=self._options())
-        return self._channel
+    def get(self) -> Connection:
+        """A connection with room for a call, for a stub. Call it on the loop that makes the calls.
+
+        Raises:
+            BackendError: all connections are full, or a certificate's file cannot be read.
+
+        """
+        self._follow_certificates()
+        emptiest = min(self._connections, key=lambda connection: connection.calls, default=None)
+        if emptiest is not None and emptiest.calls < self.settings.calls_per_connection_max:
+            return emptiest
+        if len(self._connections) >= self.settings.connections_max:
+            raise BackendError(self.backend, f"All connections of the gateway to {self._name} are full.", remedy=_FULL)
+        self._connections.append(Connection(self._open(), self._credentials))
+        return self._connections[-1]
 
     async def aclose(self) -> None:
-        """Close the channel; calls on it end. Harmless twice."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
+        """Close the connections; calls on them end. Harmless twice."""
+        closing, self._connections, self._retired = [*self._connections, *self._retired], [], []
+        for connection in closing:
+            await connection.channel.close()
+
+    def _open(self) -> grpc.aio.Channel:
+        if not self.settings.tls:
+            return grpc.aio.insecure_channel(self.settings.target, options=self._options())
+        authorities, key, certificate = self._certificates
+        credentials = grpc.ssl_channel_credentials(authorities, key, certificate)
+        return grpc.aio.secure_channel(self.settings.target, credentials, options=self._options())
+
+    def _follow_certificates(self) -> None:
+        """Retire the connections whose certificates were replaced."""
+        if not self.settings.tls:
+            return
+        files = (self.settings.tls_ca_file, self.settings.tls_key_file, self.settings.tls_certificate_file)
+        try:
+            found = tuple(Path(file).read_bytes() if file else None for file in files)
+        except OSError as unreadable:
+            if self._connections:
+                return  # they may just be exchanged
+            what = f"{unreadable.filename} cannot be read: {unreadable.strerror}."
+            raise BackendError(self.backend, what, remedy="Check riva.tls_*_file.", retryable=False) from unreadable
+        if found != self._certificates:
+            self._certificates = found
+            self._retired += self._connections
+            self._connections = []
+        idle = [connection for connection in self._retired if connection.is_idle]
+        self._retired = [connection for connection in self._retired if not connection.is_idle]
+        for connection in idle:
+            closing = asyncio.get_running_loop().create_task(connection.channel.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    def _credentials(self) -> Metadata:
+        """What identifies us, as it is now."""
+        key = current(self.settings.api_key) if self.settings.may_tell_key else ""
+        function = self._function or FunctionSettings()
+        named = {
+            "authorization": f"Bearer {key}" if key else "",
+            "function-id": function.id,
+            "function-version-id": function.version_id,
+        }
+        return tuple((name, value) for name, value in named.items() if value)
 
     def _options(self) -> list[tuple[str, int]]:
         settings = self.settings
@@ -81,6 +241,8 @@ class RivaChannel:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2000),
+            # Else two channels to one target are one connection.
+            ("grpc.use_local_subchannel_pool", 1),
         ]
         if self._run_ahead_bytes is not None:
             options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", self._run_ahead_bytes)]
@@ -148,6 +310,7 @@ async def half_close(call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
 
 _RUNNING = "Is Riva running at {target}? `voicefsm doctor` checks it."
 _BUSY = "The server is at its capacity: add replicas or admit fewer sessions."
+_FULL = "Raise riva.connections_max or riva.calls_per_connection_max, or admit fewer sessions."
 _SERVER_LOG = "Look into the log of the Riva server at {target}."
 _REQUEST = "Check model, language and voice against `voicefsm doctor`."
 _CREDENTIALS = "Check the credentials for {target}."

@@ -20,14 +20,17 @@ import enum
 import json
 import math
 import re
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 import httpx
 
-from voicefsm.errors import BackendError, ContextOverflow
+from voicefsm.adapters.secrets import LOOPBACK, current
+from voicefsm.errors import BackendError, ContextOverflow, SettingsError
 from voicefsm.ports import GenerationRequest, Message, Tool, WantedCall
 from voicefsm.values import Backend, Shape, setting
 
@@ -74,6 +77,15 @@ class LlmSettings:
     )
     model: str = setting("", unit="", doc="Name of the model; empty takes the first one the server lists.")
     api_key: str = setting("", unit="", secret=True, doc="Bearer token; empty sends none.")
+    allow_insecure_key: bool = setting(
+        False, unit="", doc="Send the key over a connection that is not encrypted, to a host that is not this one."
+    )
+    headers: tuple[str, ...] = setting((), unit="headers", le=20, doc="More headers of each request, NAME=VALUE.")
+    tls_ca_file: str = setting(
+        "", unit="", doc="Certificates (PEM) of the authorities that the server's is checked against; empty: the well-known ones."
+    )
+    tls_certificate_file: str = setting("", unit="", doc="Our own certificate (PEM), where the server asks for one (mTLS).")
+    tls_key_file: str = setting("", unit="", doc="The private key (PEM) of our certificate.")
     reasoning: Reasoning = setting(
         Reasoning.TAGGED, unit="", doc="tagged, or unopened for a model whose replies begin with reasoning that only </think> ends."
     )
@@ -91,6 +103,58 @@ class LlmSettings:
     list_ms_max: int = setting(5000, unit="ms", ge=50, le=60000, doc="How long the server may take to list its models.")
     connections_max: int = setting(1000, unit="connections", ge=1, le=100000, doc="Most connections at a time; one for each reply.")
 
+    def __post_init__(self) -> None:
+        """Refuse what no single field can."""
+        url = urlsplit(self.base_url)
+        if bool(self.tls_certificate_file) != bool(self.tls_key_file):
+            raise ValueError("tls_certificate_file and tls_key_file belong together.")
+        if url.scheme != "https" and (self.tls_ca_file or self.tls_certificate_file):
+            raise ValueError("there are certificates, and base_url does not begin with https.")
+        if self.api_key and url.scheme != "https" and not self.allow_insecure_key and url.hostname not in LOOPBACK:
+            raise ValueError(
+                f"the key would go to {url.netloc} for anybody to read: use https, or allow_insecure_key if you trust the network."
+            )
+        if wrong := [header for header in self.headers if not _HEADER.fullmatch(header)]:
+            raise ValueError(f"headers: {wrong[0]!r} does not look like NAME=VALUE.")
+
+
+_HEADER = re.compile(r"([\w-]+)=([\x20-\x7e]+)")
+
+
+def http_client(settings: LlmSettings) -> httpx.AsyncClient:
+    """A client with the server's base URL, our certificates, and the key as its file says it at each request.
+
+    Raises:
+        SettingsError: a certificate cannot be used.
+
+    """
+
+    def authorize(request: httpx.Request) -> httpx.Request:
+        if key := current(settings.api_key):
+            request.headers["authorization"] = f"Bearer {key}"
+        return request
+
+    return httpx.AsyncClient(
+        base_url=settings.base_url.rstrip("/") + "/",
+        headers=dict(header.split("=", 1) for header in settings.headers),
+        auth=authorize,
+        verify=_tls(settings) if settings.base_url.startswith("https") else False,
+        timeout=httpx.Timeout(None, connect=settings.connect_ms_max / 1000, pool=settings.connect_ms_max / 1000),
+        limits=httpx.Limits(max_connections=settings.connections_max),
+        trust_env=False,  # settings come from config.py alone
+    )
+
+
+def _tls(settings: LlmSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca_file or None)
+        if settings.tls_certificate_file:
+            context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file)
+    except OSError as unreadable:  # ssl.SSLError is one
+        what = f"The certificates for {settings.base_url} cannot be used: {unreadable}."
+        raise SettingsError(what, remedy="Check llm.tls_ca_file, llm.tls_certificate_file and llm.tls_key_file.") from unreadable
+    return context
+
 
 # --- the adapter -------------------------------------------------------------------------------------------------------------
 
@@ -103,14 +167,7 @@ class NimLanguageModel:
         self._model = settings.model
         self.begins_with_reasoning = settings.reasoning is Reasoning.UNOPENED
         """Whether each reply is taken to begin with reasoning; by the settings, or since the warm-up showed it."""
-        key = settings.api_key
-        self._client = httpx.AsyncClient(
-            base_url=settings.base_url.rstrip("/") + "/",
-            headers={"authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(None, connect=settings.connect_ms_max / 1000, pool=settings.connect_ms_max / 1000),
-            limits=httpx.Limits(max_connections=settings.connections_max),
-            trust_env=False,  # settings come from config.py alone
-        )
+        self._client = http_client(settings)
 
     async def aclose(self) -> None:
         """Close every connection. Harmless twice."""

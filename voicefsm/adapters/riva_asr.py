@@ -26,7 +26,7 @@ import riva.client.proto.riva_asr_pb2 as rasr
 import riva.client.proto.riva_asr_pb2_grpc as rasr_grpc
 import riva.client.proto.riva_audio_pb2 as raudio
 
-from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings, beside, is_cancelled_from_outside, write
+from voicefsm.adapters.channels import FunctionSettings, RivaChannel, RivaChannelSettings, beside, is_cancelled_from_outside, write
 from voicefsm.errors import BackendError
 from voicefsm.events import Word
 from voicefsm.ports import Hypothesis, RecognitionRequest
@@ -47,6 +47,8 @@ class RivaAsrSettings:
     """How speech is recognised."""
 
     model: str = setting("", unit="", doc="Name of the ASR model; empty lets the server choose by language.")
+    function_id: str = setting("", unit="", doc="Sent as function-id, for hosted services that tell servers apart by it (NVCF).")
+    function_version_id: str = setting("", unit="", doc="Sent as function-version-id.")
     chunk_ms: int = setting(
         40,
         unit="ms",
@@ -92,7 +94,8 @@ class RivaRecognizer:
 
     def __init__(self, settings: RivaAsrSettings, channel_settings: RivaChannelSettings) -> None:
         self._settings = settings
-        self._channel = RivaChannel(Backend.ASR, channel_settings)
+        function = FunctionSettings(settings.function_id, settings.function_version_id)
+        self._channel = RivaChannel(Backend.ASR, channel_settings, function=function)
 
     async def aclose(self) -> None:
         """Close the channel. Harmless twice."""

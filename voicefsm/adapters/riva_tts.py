@@ -34,7 +34,15 @@ import riva.client.proto.riva_audio_pb2 as raudio
 import riva.client.proto.riva_tts_pb2 as rtts
 import riva.client.proto.riva_tts_pb2_grpc as rtts_grpc
 
-from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings, beside, half_close, is_cancelled_from_outside, write
+from voicefsm.adapters.channels import (
+    FunctionSettings,
+    RivaChannel,
+    RivaChannelSettings,
+    beside,
+    half_close,
+    is_cancelled_from_outside,
+    write,
+)
 from voicefsm.errors import BackendError
 from voicefsm.ports import Samples, SpokenAudio, SpokenWord, SynthesisRequest
 from voicefsm.values import Backend, setting
@@ -90,6 +98,8 @@ class RivaTtsSettings:
         le=1 << 20,
         doc="Audio the server may roughly produce before it is taken (flow control).",
     )
+    function_id: str = setting("", unit="", doc="Sent as function-id, for hosted services that tell servers apart by it (NVCF).")
+    function_version_id: str = setting("", unit="", doc="Sent as function-version-id.")
     word_times: bool = setting(True, unit="", doc="Ask for the time of each word; without it, what was heard is estimated.")
 
 
@@ -98,7 +108,8 @@ class RivaSynthesizer:
 
     def __init__(self, settings: RivaTtsSettings, channel_settings: RivaChannelSettings) -> None:
         self.settings = settings
-        self.channel = RivaChannel(Backend.TTS, channel_settings, run_ahead_bytes=settings.run_ahead_bytes)
+        function = FunctionSettings(settings.function_id, settings.function_version_id)
+        self.channel = RivaChannel(Backend.TTS, channel_settings, run_ahead_bytes=settings.run_ahead_bytes, function=function)
         self.age = ServerAge()
 
     @property
@@ -392,7 +403,11 @@ class RivaSynthesisStream:
         """Write pieces to the streaming call as they come; begin it with the first."""
         if self._is_piecewise or (piece := await self._next_unsent()) is None:
             return
-        call = self._call = self._begin()
+        try:
+            call = self._call = self._begin()
+        except BackendError as error:
+            self._fail(error)
+            return
         while piece is not None:
             piece.is_sent = True
             self._rearm()

@@ -6,14 +6,12 @@ import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
-import grpc.aio
-import httpx
 import riva.client.proto.riva_asr_pb2_grpc as rasr_grpc
 import riva.client.proto.riva_tts_pb2_grpc as rtts_grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings
-from voicefsm.adapters.nim import LlmSettings, NimLanguageModel
+from voicefsm.adapters.channels import Connection, FunctionSettings, RivaChannel, RivaChannelSettings
+from voicefsm.adapters.nim import LlmSettings, NimLanguageModel, http_client
 from voicefsm.adapters.riva_asr import RivaAsrSettings
 from voicefsm.adapters.riva_tts import RivaSynthesizer, RivaTtsSettings
 from voicefsm.ports import SynthesisRequest
@@ -43,7 +41,8 @@ class Riva:
         self.language_code, self.voice_name = wish.language_code, wish.voice_name
         self.synthesizer = RivaSynthesizer(wish.tts, settings)
         """The gateway's own adapter; its channel has the gateway's bound on the run-ahead."""
-        self._recognition = RivaChannel(Backend.ASR, settings)
+        self._function = FunctionSettings(wish.asr.function_id, wish.asr.function_version_id)
+        self._recognition = RivaChannel(Backend.ASR, settings, function=self._function)
 
     def recognition(self) -> rasr_grpc.RivaSpeechRecognitionStub:
         """The ASR service, raw."""
@@ -58,9 +57,9 @@ class Riva:
         return health_pb2_grpc.HealthStub(self._recognition.get())
 
     @asynccontextmanager
-    async def fresh_channel(self) -> AsyncGenerator[grpc.aio.Channel]:
+    async def fresh_channel(self) -> AsyncGenerator[Connection]:
         """A connection that nothing else uses."""
-        async with aclosing(RivaChannel(Backend.ASR, self.settings)) as channel:
+        async with aclosing(RivaChannel(Backend.ASR, self.settings, function=self._function)) as channel:
             yield channel.get()
 
     async def say(self, text: str) -> bytes:
@@ -85,13 +84,7 @@ class Llm:
         self.settings = settings
         self.model = NimLanguageModel(settings)
         """The gateway's own adapter."""
-        key = settings.api_key
-        self.client = httpx.AsyncClient(
-            base_url=settings.base_url.rstrip("/") + "/",
-            headers={"authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(None, connect=settings.connect_ms_max / 1000),
-            trust_env=False,
-        )
+        self.client = http_client(settings)
         """The wire itself. Its base URL is the server's (…/v1/)."""
 
     async def aclose(self) -> None:

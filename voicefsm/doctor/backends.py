@@ -6,14 +6,17 @@ Every check has a time-out of its own, and a server that does not answer costs i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings
 from voicefsm.doctor.finding import Finding, broken, note, ok
 from voicefsm.errors import BackendError
+from voicefsm.values import Backend
 
 LISTED_MAX = 6
 """Names shown of a long list."""
@@ -27,13 +30,15 @@ _START_LLM = (
 )
 
 
-async def examine_riva(target: str, open_ms_max: int) -> Finding:
+async def examine_riva(settings: RivaChannelSettings) -> Finding:
     """Does the Riva server answer, and does it call itself healthy?"""
-    name = "riva"
-    async with grpc.aio.insecure_channel(target) as channel:
-        check = health_pb2_grpc.HealthStub(channel).Check
+    name, target = "riva", settings.target
+    async with aclosing(RivaChannel(Backend.ASR, settings)) as channel:
         try:
-            answer = await check(health_pb2.HealthCheckRequest(), timeout=open_ms_max / 1000)
+            check = health_pb2_grpc.HealthStub(channel.get()).Check
+            answer = await check(health_pb2.HealthCheckRequest(), timeout=settings.open_ms_max / 1000)
+        except BackendError as error:
+            return broken(name, error.message, error.remedy)
         except grpc.aio.AioRpcError as error:
             return _without_health(name, target, error)
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
@@ -43,6 +48,8 @@ async def examine_riva(target: str, open_ms_max: int) -> Finding:
 
 
 def _without_health(name: str, target: str, error: grpc.aio.AioRpcError) -> Finding:
+    if error.code() in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
+        return broken(name, f"{target} refuses us ({error.code().name})", "Check riva.api_key and the function ids.")
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return note(name, f"{target} answers, but has no health service", "Is it a Riva server?")
     return broken(name, f"{target} cannot be reached ({error.code().name})", _START_RIVA)

@@ -52,7 +52,7 @@ async def examine(patient: Patient) -> list[Finding]:
 
 async def _examine_riva(patient: Patient) -> list[Finding]:
     """The server first; what it offers only when it is there."""
-    server = await backends.examine_riva(patient.riva.target, patient.riva.open_ms_max)
+    server = await backends.examine_riva(patient.riva)
     if server.is_fatal:
         return [server]
     recognizer, synthesizer = RivaRecognizer(patient.asr, patient.riva), RivaSynthesizer(patient.tts, patient.riva)

@@ -39,7 +39,7 @@ from voicefsm.scripted.llm import (
     event,
     written,
 )
-from voicefsm.scripted.riva import ScriptedRiva
+from voicefsm.scripted.riva import Gate, ScriptedRiva
 from voicefsm.scripted.tts import Asked, Fault, ScriptedTts, Stall, TtsScript, fastpitch_like, magpie_like, voice
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "Fail",
     "FallSilent",
     "Fault",
+    "Gate",
     "Hang",
     "HttpError",
     "Line",

@@ -13,6 +13,7 @@ import dataclasses
 import itertools
 import json
 import re
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Self
@@ -149,6 +150,7 @@ class ScriptedLlm:
         is_ready: bool = True,
         host: str = "127.0.0.1",
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """`prefill_us_per_char` delays the first token by what is not cached of the prompt; `headers` come with every reply."""
         self.requests: list[LlmRequest] = []
@@ -167,18 +169,18 @@ class ScriptedLlm:
         self._replies, self._first_token_ms, self._token_ms = replies, first_token_ms, token_ms
         self._prefill_us_per_char, self._headers = prefill_us_per_char, dict(headers or {})
         self._prompts: deque[str] = deque(maxlen=PROMPTS_MAX)
-        self._host, self._port = host, port
+        self._host, self._port, self._tls = host, port, tls
         self._server: asyncio.Server | None = None
         self._serving: dict[asyncio.Task[None], _Connection] = {}
 
     @property
     def base_url(self) -> str:
         """As `LlmSettings.base_url` wants it."""
-        return f"http://{self._host}:{self._port}/v1"
+        return f"http{'s' if self._tls else ''}://{self._host}:{self._port}/v1"
 
     async def start(self) -> None:
         """Listen. The port stays the same after the first time."""
-        self._server = await asyncio.start_server(self._accept, self._host, self._port)
+        self._server = await asyncio.start_server(self._accept, self._host, self._port, ssl=self._tls)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

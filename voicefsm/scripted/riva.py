@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+import dataclasses
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -14,6 +15,52 @@ from voicefsm.scripted.asr import AsrScript, ScriptedAsr
 from voicefsm.scripted.tts import ScriptedTts, TtsScript
 
 TTS_SERVICE = "nvidia.riva.tts.RivaSpeechSynthesis"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gate:
+    """Who is let in, and how."""
+
+    certificate: bytes = b""
+    """Our certificate (PEM); none: nothing is encrypted."""
+    key: bytes = b""
+    """Its private key (PEM)."""
+    client_authorities: bytes = b""
+    """Whose certificates a client must have one of (PEM); none: it needs none."""
+    api_keys: frozenset[str] = frozenset()
+    """Bearer tokens that are let in; none: everybody is."""
+
+
+class _Doorkeeper(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Notes the metadata of each call, and turns away who has no key."""
+
+    def __init__(self, riva: ScriptedRiva) -> None:
+        self._riva = riva
+
+    async def intercept_service(self, proceed: Any, details: grpc.HandlerCallDetails) -> Any:
+        """See `grpc.aio.ServerInterceptor`."""
+        metadata = [(name, value) for name, value in details.invocation_metadata if isinstance(value, str)]
+        self._riva.metadata.append(metadata)
+        keys = self._riva.gate.api_keys
+        handler = await proceed(details)
+        if not keys or any(f"Bearer {key}" == value for name, value in metadata if name == "authorization" for key in keys):
+            return handler
+        return _turned_away(handler)
+
+
+def _turned_away(handler: Any) -> Any:
+    """A handler of the same kind that lets nobody in."""
+
+    async def refuse(_: object, context: Any) -> None:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no such key")
+
+    kinds = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }
+    make = kinds[handler.request_streaming, handler.response_streaming]
+    return make(refuse, handler.request_deserializer, handler.response_serializer)
 
 
 class ScriptedRiva:
@@ -29,9 +76,14 @@ class ScriptedRiva:
         tts: TtsScript | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        gate: Gate | None = None,
     ) -> None:
         self.asr = asr if isinstance(asr, ScriptedAsr) else ScriptedAsr(asr or AsrScript())
         self.tts = ScriptedTts(tts or TtsScript())
+        self.gate = gate or Gate()
+        """Who is let in; the keys may be exchanged at any time."""
+        self.metadata: list[list[tuple[str, str]]] = []
+        """Of each call, in order of arrival."""
         self._host, self._port = host, port
         self._server: grpc.aio.Server | None = None
 
@@ -42,15 +94,24 @@ class ScriptedRiva:
 
     async def start(self) -> None:
         """Listen. The port stays the same after the first time."""
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], interceptors=[_Doorkeeper(self)])
         rasr_grpc.add_RivaSpeechRecognitionServicer_to_server(self.asr, server)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(TTS_SERVICE, self._tts_methods()),))
         checks = health.aio.HealthServicer()
         await checks.set("", health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-        self._port = server.add_insecure_port(self.target)
+        self._port = self._listen(server)
         await server.start()
         self._server = server
+
+    def _listen(self, server: grpc.aio.Server) -> int:
+        gate = self.gate
+        if not gate.certificate:
+            return int(server.add_insecure_port(self.target))
+        authorities = gate.client_authorities or None
+        pair = [(gate.key, gate.certificate)]
+        credentials = grpc.ssl_server_credentials(pair, authorities, require_client_auth=authorities is not None)
+        return int(server.add_secure_port(self.target, credentials))
 
     async def stop(self) -> None:
         """Drop every call and stop listening. Harmless twice."""

@@ -46,14 +46,14 @@ def free_port() -> int:
 
 async def test_a_healthy_riva_is_fine(riva):
     """Otherwise the doctor would send people away from a server that works."""
-    finding = await backends.examine_riva(riva.target, 3000)
+    finding = await backends.examine_riva(RivaChannelSettings(target=riva.target))
     assert (finding.verdict, finding.detail) == (Verdict.OK, f"{riva.target} is SERVING")
 
 
 async def test_a_missing_riva_says_how_to_start_one():
     """Otherwise a newcomer would see "UNAVAILABLE" and nothing to do."""
     target = f"127.0.0.1:{free_port()}"
-    finding = await backends.examine_riva(target, 3000)
+    finding = await backends.examine_riva(RivaChannelSettings(target=target))
     assert finding.is_fatal
     assert target in finding.detail
     assert "voicefsm embedded" in finding.remedy
@@ -71,7 +71,7 @@ async def test_a_server_that_is_up_and_not_ready(has_health, verdict):
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        finding = await backends.examine_riva(f"127.0.0.1:{port}", 3000)
+        finding = await backends.examine_riva(RivaChannelSettings(target=f"127.0.0.1:{port}"))
     finally:
         await server.stop(None)
     assert finding.verdict is verdict
