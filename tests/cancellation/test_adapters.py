@@ -45,14 +45,14 @@ _AT_ONCE = "gRPC cancels what is open and waits for nothing"
 _LATER = "httpx lets go of the body in `response.aclose()`"
 _BODY = "cast('AsyncGenerator[bytes]', response.aiter_bytes())"
 EXCUSED = {
-    "adapters/channels.py aclose: await channel.close()": _AT_ONCE,
+    "adapters/channels.py aclose: await connection.channel.close()": _AT_ONCE,
     "adapters/riva_asr.py aclose: await self._channel.aclose()": _AT_ONCE,
     "adapters/riva_tts.py aclose: await self.channel.aclose()": _AT_ONCE,
     "adapters/riva_asr.py open: enter beside(stream.write())": "starts a task and waits for nobody",
     "adapters/riva_tts.py open: enter beside(stream.feed())": "starts a task and waits for nobody",
     "adapters/riva_asr.py _configure: await call.code()": "asked of a call that is over",
     "adapters/riva_asr.py _configure: await call.details()": "asked of a call that is over",
-    "adapters/nim.py warm_up: exit aclosing(self._spoken(request, speech))": "its body never waits",
+    "adapters/nim.py warm_up: exit aclosing(self._spoken(request, Completion(self._error), speech))": "its body never waits",
     f"adapters/nim.py _events: exit aclosing({_BODY})": _LATER,
     f"adapters/nim.py _head: exit aclosing({_BODY})": _LATER,
 }
