@@ -18,7 +18,7 @@ def test_the_pause_lasts_while_speech_goes_on(did):
 
 def test_words_are_wanted_before_the_verdict(did):
     """Otherwise the comma of "No, ..." would be over, and the answer go on, before anybody knows the word."""
-    speech = "4300 EvidenceChanged evidence.voiced_ms=300\n"
+    speech = "4300 EvidenceChanged evidence.voiced_ms=200\n"
     assert until(did("interrupting", speech)) == ["until 4360 LULL"]
     assert "FinalizeUtterance" in did("interrupting", speech + "4360 Timer LULL")
     soft = "evidence.near_db=-37\n"

@@ -79,7 +79,7 @@ def test_a_notice_is_heard_out(did):
 def test_the_words_of_a_rejected_candidate_are_asked_for(did):
     """Otherwise a recogniser that waits for more says too late that it was a 'stop'."""
     facts = "4060 SpeechStarted onset_ms=4000\n4460 Timer VERDICT\n4500 SpeechEnded last_voiced_ms=4300 evidence.voiced_ms="
-    assert "FinalizeUtterance" in did("speaking", f"{facts}300")
+    assert "FinalizeUtterance" in did("speaking", f"{facts}200")
     assert "FinalizeUtterance" not in did("speaking", f"{facts}199")
     assert "FinalizeUtterance" not in did("speaking", f"{facts}300 evidence.gate_pct=10")
 
@@ -124,3 +124,50 @@ def test_the_reply_is_being_made_on(did):
         assert did("speaking", f"4000 {fact} epoch=1") in ([], ["generation waiting -> writing"])
     assert did("speaking", "4000 SpeechFinished") == []
     assert did("speaking", "4000 ClientCancelled epoch=9") == []
+
+
+@pytest.mark.parametrize(
+    ("before", "left_ms", "culprit"),
+    [("", 200, "null"), ("", 199, '"llm"'), ("3950 GenerationFinished epoch=1\n", 199, '"tts"')],
+)
+def test_who_is_to_blame_for_a_reply_that_stands_still(did, before, left_ms, culprit):
+    """Otherwise a client that hangs would be told to look at the server, or a server that hangs would be called a client."""
+    facts = f"{before}4000 PlayoutAdvanced epoch=1 heard_ms=700 left_ms={left_ms}\n9000 Timer PLAYOUT"
+    assert any(line.startswith(f"ReportFailure backend={culprit}") for line in did("speaking", facts))
+
+
+@pytest.mark.parametrize(
+    ("speech", "final_ms", "expected"),
+    [
+        ("", 4000, "Please."),
+        ("4060 SpeechStarted onset_ms=4000\n4300 SpeechEnded last_voiced_ms=4200\n", 5200, "Yes. Please."),
+        ("4060 SpeechStarted onset_ms=4000\n4300 SpeechEnded last_voiced_ms=4200\n", 5201, "Please."),
+    ],
+)
+def test_words_of_the_next_turn_were_said_by_somebody(did, speech, final_ms, expected):
+    """Otherwise what a recogniser makes of our own voice would be put into the user's mouth, or the user's first word lost."""
+    facts = f'{speech}{final_ms} FinalHeard text="Yes."\n5500 SpeechStarted onset_ms=5450\n5600 PlayoutFinished epoch=1\n'
+    facts += '6000 FinalHeard text="Please."\n6100 SpeechEnded last_voiced_ms=6000\n6500 Timer END_OF_TURN'
+    assert f'StartGeneration epoch=2 user_text="{expected}"' in did("speaking", facts, 'set interruption="client_only"')
+
+
+def test_words_from_before_a_cough_do_not_make_it_an_interruption(did):
+    """Otherwise a cough would cut the reply with words that the recogniser made of our own voice."""
+    facts = '4000 PartialHeard text="talk about"\n4100 PartialHeard text="talk about it"\n'
+    facts += "4160 SpeechStarted onset_ms=4100\n4400 EvidenceChanged evidence.voiced_ms=250\n"
+    assert "INTERRUPTING -> LISTENING" not in did("speaking", facts)
+
+
+def test_a_release_from_before_an_interruption_does_not_end_its_turn(did):
+    """Otherwise who presses the button again, to interrupt, would be cut short at the first pause for breath."""
+    facts = "3950 SpeechFinished\n4060 SpeechStarted onset_ms=4000\n4400 SpeechEnded last_voiced_ms=4250 evidence.voiced_ms=250\n"
+    lines = did("idle", PUSHED + facts + '4500 FinalHeard text="Stop."', "set push_to_talk=true")
+    assert "INTERRUPTING -> LISTENING" in lines
+    assert not any("END_OF_TURN" in line for line in lines)
+
+
+PUSHED = """
+1000 TextReceived text="hello"
+1500 SentenceReady epoch=1 index=0 text="Hi."
+1700 PlayoutStarted epoch=1
+"""
