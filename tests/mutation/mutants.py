@@ -63,17 +63,19 @@ def mutants_of(file: str) -> Iterator[Mutant]:
     """Every mutant of one source, in the order of its lines."""
     text = (ROOT / file).read_text(encoding="utf-8")
     tree = ast.parse(text)
+    statements = [ast.unparse(statement) for statement in tree.body]
     seen: Counter[str] = Counter()
     for path, node in _walk(tree, ()):
         for what, change in _changes(node, path[-1][1] if path else ""):
-            mutated = _with(tree, path, change)
-            if mutated is None or mutated == ast.unparse(tree):
+            place, mutated = _with(tree, path, change)
+            if mutated == statements[place]:
                 continue
             name = f"{file.removeprefix('voicefsm/')} {_owner(tree, path)}: {what}"
             seen[name] += 1
             if seen[name] > 1:
                 name = f"{name} ({seen[name]})"
-            yield Mutant(file, name, getattr(node, "lineno", 0), mutated)
+            source = "\n".join((*statements[:place], mutated, *statements[place + 1 :]))
+            yield Mutant(file, name, getattr(node, "lineno", 0), source)
 
 
 # --- the tree ----------------------------------------------------------------------------------------------------------------
@@ -124,14 +126,17 @@ def _owner(tree: ast.Module, path: Path_) -> str:
     return ".".join(names) or "module"
 
 
-def _with(tree: ast.Module, path: Path_, change: Callable[[ast.AST], ast.AST | None]) -> str | None:
-    """The source with one node replaced, or dropped where the change is None."""
-    clone = copy.deepcopy(tree)
+def _with(tree: ast.Module, path: Path_, change: Callable[[ast.AST], ast.AST | None]) -> tuple[int, str]:
+    """(place, source) of the module's statement that changes: one node is replaced, or dropped where the change is None."""
+    changed = path[0][2]
+    assert changed is not None, "a module is a list of statements"
+    clone = ast.Module([copy.deepcopy(tree.body[changed])], [])
+    way = ((clone, "body", 0), *path[1:])
     parent: ast.AST = clone
-    for _, field, place in path[:-1]:
+    for _, field, place in way[:-1]:
         value = getattr(parent, field)
         parent = value if place is None else value[place]
-    _, field, place = path[-1]
+    _, field, place = way[-1]
     value = getattr(parent, field)
     new = change(value if place is None else value[place])
     if place is None:
@@ -140,7 +145,7 @@ def _with(tree: ast.Module, path: Path_, change: Callable[[ast.AST], ast.AST | N
         del value[place]
     else:
         value[place] = new
-    return ast.unparse(ast.fix_missing_locations(clone))
+    return changed, ast.unparse(ast.fix_missing_locations(clone))
 
 
 # --- the operators -----------------------------------------------------------------------------------------------------------
