@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from voicefsm.cli import bench, conformance, demo, doctor, embedded, replay, serve, settings, simulate, table, talk, timeline
+from voicefsm.cli import bench, conformance, demo, doctor, embedded, load, replay, serve, settings, simulate, table, talk, timeline
 from voicefsm.errors import SettingsError, VoiceFsmError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ for command in (
     table.table,
     replay.replay,
     simulate.simulate,
+    load.load,
     timeline.timeline,
     settings.settings,
 ):

@@ -15,8 +15,8 @@ import httpx
 from riva.client.proto import riva_asr_pb2 as riva_asr
 from riva.client.proto.riva_asr_pb2_grpc import RivaSpeechRecognitionStub
 
-from voicefsm.demo.processes import Child, child
 from voicefsm.demo.settings import DemoSettings
+from voicefsm.processes import Child, child
 
 RIVA_READY = r"^voicefsm embedded: Riva ASR\+TTS on (\S+)"
 LLM_READY = r"^voicefsm embedded: LLM on (\S+)"

@@ -30,12 +30,12 @@ from voicefsm.demo import script
 from voicefsm.demo.backends import Stage, engines, stage
 from voicefsm.demo.line import Line
 from voicefsm.demo.live import Screen
-from voicefsm.demo.processes import ProcessDied
 from voicefsm.demo.report import Lived, Report
 from voicefsm.demo.room import NONE
 from voicefsm.demo.settings import DemoSettings
 from voicefsm.demo.voice import Voices, choose_voices, speak
 from voicefsm.errors import VoiceFsmError
+from voicefsm.processes import ProcessDied
 
 PACKAGES = ("voicefsm", "grpcio", "nvidia-riva-client", "protobuf", "numpy", "transitions")
 """Whose versions the report names."""

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from voicefsm.demo.processes import ProcessDied, child
+from voicefsm.processes import ProcessDied, child
 
 WAIT = "import time; time.sleep(60)"
 

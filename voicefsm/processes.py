@@ -1,4 +1,4 @@
-"""Child processes of the demo: started, watched until they say they are ready, and always ended. Only our own are touched."""
+"""Child processes of our own: started, watched until they say they are ready, and always ended. Only our own are touched."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINE_BYTES_MAX = 1 << 20
 
 
 class ProcessDied(VoiceFsmError):
-    """A child process ended, or did not get ready, although the demo needs it."""
+    """A child process ended, or did not get ready, although it is needed."""
 
 
 class Child:
@@ -57,7 +57,7 @@ class Child:
     def check(self) -> None:
         """Raises `ProcessDied` when the process is not there any more."""
         if self._process.returncode is not None:
-            raise ProcessDied(self._story(f"ended with code {self._process.returncode} in the middle of the conversation"))
+            raise ProcessDied(self._story(f"ended with code {self._process.returncode} in the middle of the run"))
 
     async def watch(self) -> None:
         """Read what the process prints, to its end."""

@@ -1,0 +1,47 @@
+"""`voicefsm load` on its own gateway and backends, small: counts, never times."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from voicefsm.cli import app
+from voicefsm.errors import SettingsError
+
+
+def test_two_callers(tmp_path, monkeypatch):
+    """Otherwise nobody knows whether the load test itself works before a big run."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
+    file, picture = tmp_path / "load.json", tmp_path / "load.svg"
+    arguments = ["load", "--sessions", "2", "--seconds", "8", "--json", str(file), "--picture", str(picture)]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "logs")])
+    assert result.output.splitlines()[-1].startswith("load: 2 sessions"), result.output
+    (level,) = json.loads(file.read_text())["levels"]
+    assert not level["errors"]
+    assert level["refused"] == 0
+    assert level["overhead_ms"]["n"] >= 1
+    assert level["pause_ms"]["n"] >= 1
+    assert level["cancel_ms"]["n"] >= 1
+    assert level["memory_kib_per_session"] > 0
+    assert picture.read_text().lstrip().startswith("<?xml")
+
+
+@pytest.mark.parametrize("sessions", ["ten", "0", "1,,2", ""])
+def test_no_number_of_sessions(sessions):
+    """Otherwise a typo is a traceback."""
+    result = CliRunner().invoke(app, ["load", "--sessions", sessions])
+    assert isinstance(result.exception, SettingsError)
+
+
+def test_past_capacity_callers_are_refused_and_counted(tmp_path, monkeypatch):
+    """Otherwise a gateway that is full would look broken."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
+    file = tmp_path / "load.json"
+    arguments = ["load", "--sessions", "3", "--seconds", "2", "--json", str(file), "--out", str(tmp_path / "logs")]
+    result = CliRunner().invoke(app, [*arguments, "--set", "server.sessions_max=1"])
+    assert result.exit_code == 1
+    (level,) = json.loads(file.read_text())["levels"]
+    assert level["refused"] == 2
+    assert not level["errors"]

@@ -1,0 +1,82 @@
+"""From what callers saw to figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from voicefsm.load import LoadSettings, report
+from voicefsm.load.caller import Seen
+from voicefsm.load.figures import Percentiles, level
+from voicefsm.load.stage import Usage
+
+SETTINGS = LoadSettings()
+GOOD = Seen(
+    first_audio_ms=[SETTINGS.scripted_ms + ms for ms in (5.0, 6.0, 7.0)],
+    pause_ms=[80.0, 85.0],
+    cancel_ms=[300.0, 320.0],
+    frames=1000,
+)
+USED = (Usage(1.0, 50_000), Usage(2.0, 60_000), Usage(5.0, 70_000))
+
+
+def test_figures():
+    """Otherwise capacity is planned with wrong numbers."""
+    one = level(2, 30.0, [GOOD, GOOD], SETTINGS, USED)
+    assert one.overhead_ms == Percentiles(6, 6.0, 7.0)
+    assert one.pause_ms.n == 4
+    assert one.cpu_s_per_session_minute == 3.0  # 3 s for 2 sessions in half a minute
+    assert one.cpu_share == 0.1
+    assert one.memory_kib_per_session == 10_000
+    assert one.is_measured
+    assert one.is_within(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"missing_answers": 1},
+        {"underruns": 1},
+        {"gaps": 1},
+        {"errors": ["UNAVAILABLE"]},
+        {"refused": True},
+        {"first_audio_ms": [SETTINGS.scripted_ms + 101.0]},
+        {"pause_ms": [301.0]},
+    ],
+    ids=lambda trouble: next(iter(trouble)),
+)
+def test_what_users_would_notice_is_beyond_the_limits(trouble):
+    """Otherwise a gateway that drops callers looks fast."""
+    assert not level(1, 30.0, [replace(GOOD, **trouble)], SETTINGS, USED).is_within(SETTINGS)
+
+
+def test_a_limit_is_not_kept_by_having_seen_nothing():
+    """Otherwise a gateway that never answers has no latency at all."""
+    one = level(1, 30.0, [Seen(frames=10)], SETTINGS, None)
+    assert math.isnan(one.overhead_ms.p95)
+    assert not one.is_within(SETTINGS)
+    assert one.cpu_share is None
+    assert " - " in report.line(one)
+
+
+def test_a_driver_that_was_late_says_so():
+    """Otherwise its own lateness is taken for the gateway's."""
+    late = replace(GOOD, late_frames_ms=[9.0] * 20)
+    one = level(1, 30.0, [late], SETTINGS, USED)
+    assert not one.is_measured
+    assert "NOT SHOWN" in report.line(one)
+
+
+def test_a_sweep_names_the_largest_level_within_limits(tmp_path):
+    """Otherwise the reader has to find it in the table."""
+    levels = [level(count, 30.0, [seen] * count, SETTINGS, USED) for count, seen in ((5, GOOD), (10, GOOD), (20, Seen()))]
+    assert report.summary(levels, SETTINGS).startswith("load: 10 sessions within")
+    assert report.summary(levels[:1], SETTINGS).startswith("load: 5 sessions within")
+    assert "NOT within" in report.summary(levels[2:], SETTINGS)
+    report.write(tmp_path / "load.json", levels, SETTINGS)
+    written = json.loads((tmp_path / "load.json").read_text())
+    assert written["sessions_within_limits"] == 10
+    assert [one["sessions"] for one in written["levels"]] == [5, 10, 20]

@@ -1,0 +1,61 @@
+"""`voicefsm load`: how many conversations a gateway holds, and what each costs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voicefsm.cli.common import Overrides, needs
+from voicefsm.errors import SettingsError
+
+
+def load(  # noqa: PLR0917  # options, given by name
+    sessions: Annotated[str, typer.Option(help="How many at a time; several numbers, with commas between, are a sweep.")] = "10",
+    seconds: Annotated[float, typer.Option(help="How long each level counts, once all have arrived.", min=1)] = 30.0,
+    target: Annotated[
+        str, typer.Option(help="HOST:PORT of a gateway; without it, one of our own with scripted backends.", show_default=False)
+    ] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure here.", show_default=False)] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the curve here (.png, .svg).", show_default=False)] = None,
+    out: Annotated[Path, typer.Option(help="Logs of the processes.")] = Path("load-out"),
+    overrides: Overrides = None,
+) -> None:
+    """Hold conversations with barge-ins in real time, and measure at the client.
+
+    Exit code 1: a single level is not within its limits. A sweep says which is the largest that is.
+    """
+    with needs("load", "timeline"):
+        from voicefsm.load import LoadSettings, report, run  # noqa: PLC0415  # a quick --help
+
+        if picture is not None:
+            from voicefsm.load.picture import draw  # noqa: PLC0415
+    counts = _counts(sessions)
+    settings = LoadSettings(target=target, out=out)
+    print(report.HEAD, flush=True)
+    gc.freeze()
+    levels = asyncio.run(
+        run(counts, seconds, settings, overrides=overrides or (), on_level=lambda level: print(report.line(level), flush=True))
+    )
+    if json_file is not None:
+        report.write(json_file, levels, settings)
+    if picture is not None:
+        draw(picture, levels, settings)
+    for error in sorted({error for level in levels for error in level.errors})[:10]:
+        print(f"  error: {error}")
+    print(report.summary(levels, settings))
+    if not levels[-1].is_within(settings) and len(levels) == 1:
+        raise typer.Exit(1)
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        counts = [int(word) for word in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise SettingsError(f"--sessions {text!r} is no number of sessions.", remedy="Give one number, or several: 10,20,40.")
+    return counts

@@ -1,0 +1,18 @@
+"""Load: scripted conversations in real time against a gateway, and what each costs. `voicefsm load`, `tox -e load`.
+
+backends    scripted Riva and NIM with known delays, a process of their own
+caller      one user: speaks, listens, interrupts, and keeps time whatever the gateway does
+crowd       so many callers at a time, and what they saw
+stage       the processes of a run, each on its core, and what the gateway's used
+figures     from observations to figures and limits
+report      the table, the JSON, the picture of the curve
+run         a level, a sweep
+"""
+
+from __future__ import annotations
+
+from voicefsm.load import report
+from voicefsm.load.run import run
+from voicefsm.load.settings import LoadSettings
+
+__all__ = ["LoadSettings", "report", "run"]

@@ -1,0 +1,52 @@
+"""So many callers at a time, over a few channels, and what they saw together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import grpc.aio
+
+from voicefsm.acoustics.signals import pcm
+from voicefsm.acoustics.talker import voice
+from voicefsm.audio.samples import FRAME_MS
+from voicefsm.load.caller import Caller, Seen
+from voicefsm.load.settings import LoadSettings
+
+CALLS_PER_CHANNEL = 25
+"""HTTP/2 servers allow about a hundred streams a connection; a few connections are what clients of a gateway have anyway."""
+VOICES = 8
+"""Different things that are said."""
+
+
+def utterances(settings: LoadSettings) -> list[bytes]:
+    """What callers say, PCM16 of whole frames."""
+    seconds = settings.utterance_ms // FRAME_MS * FRAME_MS / 1000
+    return [pcm(voice(k, seconds, level_db=settings.level_db)).tobytes() for k in range(VOICES)]
+
+
+async def crowd(
+    target: str, sessions: int, seconds: float, settings: LoadSettings, on_begin: Callable[[], None] = lambda: None
+) -> list[Seen]:
+    """Hold `sessions` conversations until `seconds` after the last has warmed up. `on_begin` is called when it begins to count."""
+    loop = asyncio.get_running_loop()
+    counts_from = loop.time() + sessions / settings.ramp_per_s + settings.warm_s
+    until = counts_from + seconds
+    loop.call_at(counts_from, on_begin)
+    said = utterances(settings)
+    channels = [grpc.aio.insecure_channel(target, _OPTIONS) for _ in range(-(-sessions // CALLS_PER_CHANNEL))]
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            calls = []
+            for k in range(sessions):
+                caller = Caller(channels[k // CALLS_PER_CHANNEL], said[k % VOICES], settings, lambda: counts_from)
+                calls.append(tasks.create_task(caller.run(until), name=f"caller {k}"))
+                await asyncio.sleep(1 / settings.ramp_per_s)
+    finally:
+        for channel in channels:
+            await channel.close()
+    return [call.result() for call in calls]
+
+
+_OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
+"""Channels to the same target share one connection otherwise."""

@@ -1,0 +1,106 @@
+"""From what callers saw to figures and whether a level is within its limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from voicefsm.load.caller import Seen
+from voicefsm.load.settings import LoadSettings
+from voicefsm.load.stage import Usage
+
+DRIVER_LATE_SHARE_MAX = 0.01
+"""A driver that is late with more of its frames than this measures itself."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Of a latency, in ms; NaN of nothing."""
+
+    n: int
+    p50: float
+    p95: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Percentiles:
+        """Of these."""
+        if not values:
+            return cls(0, float("nan"), float("nan"))
+        p50, p95 = np.percentile(values, [50, 95])
+        return cls(len(values), round(float(p50), 1), round(float(p95), 1))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Level:
+    """One number of sessions."""
+
+    sessions: int
+    refused: int
+    seconds: float
+    overhead_ms: Percentiles
+    """First audio beyond the scripted parts."""
+    pause_ms: Percentiles
+    """Onset to the order to pause."""
+    cancel_ms: Percentiles
+    """Onset to CancelTts."""
+    missing_answers: int
+    ignored: int
+    """Interruptions that were not obeyed."""
+    underruns: int
+    gaps: int
+    errors: tuple[str, ...]
+    driver_late_share: float
+    """Share of the frames that the driver itself sent more than 5 ms late."""
+    cpu_s_per_session_minute: float | None
+    cpu_share: float | None
+    """Of one core, of the gateway."""
+    memory_kib_per_session: float | None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the driver kept its own time."""
+        return self.driver_late_share <= DRIVER_LATE_SHARE_MAX
+
+    def is_within(self, settings: LoadSettings) -> bool:
+        """Whether it keeps the limits."""
+        troubles = self.missing_answers + self.underruns + self.gaps + len(self.errors) + self.refused
+        latencies = (
+            self.overhead_ms.p95 <= settings.overhead_p95_ms_max and self.pause_ms.p95 <= settings.barge_in_p95_ms_max
+        )  # NaN is no pass
+        return latencies and troubles == 0
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self) | {"is_measured": self.is_measured}
+
+
+def level(
+    sessions: int, seconds: float, seen: Sequence[Seen], settings: LoadSettings, used: tuple[Usage, Usage, Usage] | None
+) -> Level:
+    """The figures. `used`: of the gateway before the first caller, when it began to count, and at the end."""
+    chain = itertools.chain.from_iterable
+    held = [one for one in seen if not one.refused]
+    frames = sum(one.frames for one in held)
+    cpu_s = None if used is None else used[2].cpu_s - used[1].cpu_s
+    memory = None if used is None else (used[2].memory_kib - used[0].memory_kib) / max(1, len(held))
+    return Level(
+        sessions=sessions,
+        refused=len(seen) - len(held),
+        seconds=seconds,
+        overhead_ms=Percentiles.of([ms - settings.scripted_ms for ms in chain(one.first_audio_ms for one in held)]),
+        pause_ms=Percentiles.of(list(chain(one.pause_ms for one in held))),
+        cancel_ms=Percentiles.of(list(chain(one.cancel_ms for one in held))),
+        missing_answers=sum(one.missing_answers for one in held),
+        ignored=sum(one.ignored for one in held),
+        underruns=sum(one.underruns for one in held),
+        gaps=sum(one.gaps for one in held),
+        errors=tuple(chain(one.errors for one in held)),
+        driver_late_share=sum(len(one.late_frames_ms) for one in held) / max(1, frames),
+        cpu_s_per_session_minute=None if cpu_s is None else round(cpu_s / max(1, len(held)) / seconds * 60, 3),
+        cpu_share=None if cpu_s is None else round(cpu_s / seconds, 3),
+        memory_kib_per_session=None if memory is None else round(memory),
+    )

@@ -1,0 +1,59 @@
+"""A load run for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from voicefsm.load.figures import Level
+from voicefsm.load.settings import LoadSettings
+
+HEAD = (
+    "sessions  overhead p50/p95      pause p50/p95     cancel p50/p95   missing  gaps  errors  refused  CPU s/min  core %  KiB each"
+)
+
+
+def line(level: Level) -> str:
+    """One level."""
+
+    def pair(figure: Any) -> str:
+        return f"{figure.p50:6.1f} /{figure.p95:6.1f} ms"
+
+    cpu = "-" if level.cpu_s_per_session_minute is None else f"{level.cpu_s_per_session_minute:.2f}"
+    share = "-" if level.cpu_share is None else f"{100 * level.cpu_share:.0f}"
+    memory = "-" if level.memory_kib_per_session is None else f"{level.memory_kib_per_session:.0f}"
+    late = "" if level.is_measured else f"   NOT SHOWN: the driver was late with {level.driver_late_share:.0%} of its frames"
+    return (
+        f"{level.sessions:8d}  {pair(level.overhead_ms)}  {pair(level.pause_ms)}  {pair(level.cancel_ms)}"
+        f"  {level.missing_answers:7d}  {level.underruns + level.gaps:4d}  {len(level.errors):6d}  {level.refused:7d}"
+        f"  {cpu:>9}  {share:>6}  {memory:>8}{late}"
+    )
+
+
+def summary(levels: Sequence[Level], settings: LoadSettings) -> str:
+    """The last line."""
+    within = [level.sessions for level in levels if level.is_within(settings)]
+    overhead, pause = settings.overhead_p95_ms_max, settings.barge_in_p95_ms_max
+    limits = f"overhead p95 <= {overhead:.0f} ms, pause p95 <= {pause:.0f} ms, nothing lost"
+    if len(levels) > 1:
+        return f"load: {max(within, default=0)} sessions within {limits}"
+    return f"load: {levels[0].sessions} sessions {'within' if within else 'NOT within'} {limits}"
+
+
+def document(levels: Sequence[Level], settings: LoadSettings) -> dict[str, Any]:
+    """For `--json`."""
+    return {
+        "machine": {"python": platform.python_version(), "cores": os.cpu_count(), "load_average": os.getloadavg()},
+        "scripted_ms": settings.scripted_ms,
+        "levels": [level.plain() for level in levels],
+        "sessions_within_limits": max((level.sessions for level in levels if level.is_within(settings)), default=0),
+    }
+
+
+def write(path: Path, levels: Sequence[Level], settings: LoadSettings) -> None:
+    """The JSON file."""
+    path.write_text(json.dumps(document(levels, settings), indent=1, default=str) + "\n", encoding="utf-8")

@@ -1,0 +1,114 @@
+"""The processes of a load run: scripted backends and one gateway, each on its core, and what the gateway used.
+
+The gateway gets the first core of those this process may use, everything else the others; on one core they share it, and the report
+says so. CPU time and memory are read from /proc.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from voicefsm.load.settings import LoadSettings
+from voicefsm.processes import Child, child
+
+START_MS_MAX, STOP_MS_MAX = 30_000, 10_000
+RIVA_READY = r"^voicefsm load: Riva ASR\+TTS on (\S+)"
+LLM_READY = r"^voicefsm load: LLM on (\S+)"
+GATEWAY_ADDRESS = r"^voicefsm gateway: listening on (\S+)"
+GATEWAY_READY = r"^voicefsm gateway: ready"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process has used until now."""
+
+    cpu_s: float
+    memory_kib: int
+    """Resident."""
+
+
+@dataclasses.dataclass(slots=True)
+class Stage:
+    """Everything is up."""
+
+    gateway: str
+    """HOST:PORT."""
+    process: Child | None
+    """The gateway, if it is ours."""
+    backends: Child | None = None
+
+    def usage(self) -> Usage | None:
+        """Of the gateway, if it is ours."""
+        return None if self.process is None else usage_of(self.process.pid)
+
+
+def usage_of(pid: int) -> Usage:
+    """CPU time and memory of a process and the workers it started."""
+    cpu_s, memory_kib = 0.0, 0
+    for member in [pid, *_children(pid)]:
+        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+        cpu_s += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        memory_kib += int(fields[21]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    return Usage(cpu_s, memory_kib)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def cores() -> tuple[set[int], set[int]]:
+    """The core of the gateway, and those of everything else; the same one if there is only one."""
+    mine = sorted(os.sched_getaffinity(0))
+    return {mine[0]}, set(mine[1:]) or {mine[0]}
+
+
+@asynccontextmanager
+async def stage(settings: LoadSettings, overrides: Sequence[str], workers: int = 1) -> AsyncIterator[Stage]:
+    """Start what is needed. With `settings.target` nothing is. Raises `ProcessDied`."""
+    if settings.target:
+        yield Stage(settings.target, None)
+        return
+    settings.out.mkdir(parents=True, exist_ok=True)
+    gateway_cores, other_cores = cores()
+    os.sched_setaffinity(0, other_cores)
+    try:
+        async with _backends(settings) as (backends, environment):
+            command = [sys.executable, "-u", "-m", "voicefsm", "serve", *(f"--set={override}" for override in overrides)]
+            async with child(
+                "gateway", command, environment=environment, log=settings.out / "gateway.log", stop_ms_max=STOP_MS_MAX
+            ) as gateway:
+                if workers == 1:
+                    os.sched_setaffinity(gateway.pid, gateway_cores)
+                address, _ = await gateway.ready((GATEWAY_ADDRESS, GATEWAY_READY), START_MS_MAX)
+                yield Stage(address, gateway, backends)
+    finally:
+        os.sched_setaffinity(0, gateway_cores | other_cores)
+
+
+@asynccontextmanager
+async def _backends(settings: LoadSettings) -> AsyncIterator[tuple[Child, dict[str, str]]]:
+    """The scripted servers, and the environment of a gateway that uses them."""
+    names = ("asr_final_ms", "llm_first_token_ms", "tts_first_chunk_ms")
+    delays = json.dumps({name: getattr(settings, name) for name in names})
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("VOICEFSM_")}
+    command = (sys.executable, "-u", "-m", "voicefsm.load.backends", delays)
+    async with child("backends", command, environment=clean, log=settings.out / "backends.log", stop_ms_max=STOP_MS_MAX) as process:
+        riva, llm = await process.ready((RIVA_READY, LLM_READY), START_MS_MAX)
+        yield (
+            process,
+            clean
+            | {
+                "VOICEFSM_SERVER__HOST": "127.0.0.1",
+                "VOICEFSM_SERVER__PORT": "0",
+                "VOICEFSM_RIVA__TARGET": riva,
+                "VOICEFSM_LLM__BASE_URL": llm,
+                "VOICEFSM_LOG__LEVEL": "warning",
+                "VOICEFSM_JOURNAL__DIR": str(settings.out / "journals"),
+            },
+        )
