@@ -131,3 +131,54 @@ def test_doubt_ends_with_the_reply(did):
     assert not any("-> LISTENING" in line for line in did("idle", facts + doubted + words_over(4600, -33)))
     after = '4520 PlayoutFinished epoch=1\n4530 TextReceived text="more"\n'
     assert "PROCESSING -> LISTENING" in did("idle", facts + doubted + after + words_over(4600, -33))
+
+
+_SPOKE = "4060 SpeechStarted onset_ms=4000\n4460 Timer VERDICT\n"
+_ENDED = "4490 SpeechEnded last_voiced_ms=4460 evidence.voiced_ms=300\n"
+_ONSET = "2500 SpeechStarted onset_ms=2450\n"
+
+
+@pytest.mark.parametrize(
+    ("state", "facts"),
+    [
+        ("processing", _ONSET + "4500 EvidenceChanged evidence.voiced_ms=1600"),
+        ("processing", _ONSET + "4500 SpeechEnded last_voiced_ms=4400 evidence.voiced_ms=1600"),
+        ("processing", _ONSET + '2600 EvidenceChanged evidence.voiced_ms=300\n4500 PartialHeard text="stop"'),
+        ("processing", _ONSET + '2600 EvidenceChanged evidence.voiced_ms=300\n4500 FinalHeard text="stop"'),
+        ("processing", "4500 ClientCancelled epoch=1"),
+        ("speaking", _SPOKE + "4500 EvidenceChanged evidence.voiced_ms=800"),
+        ("speaking", _SPOKE + "4500 SpeechEnded last_voiced_ms=4460 evidence.voiced_ms=800"),
+        ("speaking", _SPOKE + _ENDED + '4500 PartialHeard text="stop"'),
+        ("speaking", _SPOKE + _ENDED + '4500 FinalHeard text="stop"'),
+        ("speaking", _SPOKE + "4500 PlayoutFinished epoch=1"),
+        ("speaking", "4500 ClientCancelled epoch=1"),
+        ("interrupting", "4500 EvidenceChanged evidence.voiced_ms=800"),
+        ("interrupting", "4500 SpeechEnded last_voiced_ms=4460 evidence.voiced_ms=800"),
+        ("interrupting", '4490 EvidenceChanged evidence.voiced_ms=300\n4500 PartialHeard text="stop"'),
+        ("interrupting", '4490 EvidenceChanged evidence.voiced_ms=300\n4500 FinalHeard text="stop"'),
+        ("interrupting", "4500 PlayoutFinished epoch=1"),
+        ("interrupting", "4500 ClientCancelled epoch=1"),
+    ],
+)  # fmt: skip
+def test_who_has_taken_the_floor_has_it_for_a_time(did, state, facts):
+    """Otherwise a voice that never ends, once it has cut a reply, would never be answered."""
+    assert f"{state.upper()} -> LISTENING" in did(state, facts)
+    onset = "4600 SpeechStarted onset_ms=4550\n"
+    words = '5000 FinalHeard text="and so on"\n'
+    assert did(state, f"{facts}\n{onset}{words}64500 Timer UTTERANCE")[0] == "LISTENING -> PROCESSING"
+
+
+def test_typed_words_stand_alone_over_a_reply(did):
+    """Otherwise a murmur over the reply would be asked together with what is typed."""
+    facts = _SPOKE + _ENDED + '4500 FinalHeard text="Mm-hm."\n4600 TextReceived text="Tell me a story."'
+    assert 'StartGeneration epoch=2 user_text="Tell me a story."' in did("speaking", facts)
+
+
+def test_a_stop_button_starts_with_a_clean_slate(did):
+    """Otherwise a murmur over the reply would be answered once the reply is stopped."""
+    facts = "4060 SpeechStarted onset_ms=4000\n4400 SpeechEnded last_voiced_ms=4250 evidence.voiced_ms=250\n4460 Timer VERDICT\n"
+    facts += '4470 FinalHeard text="Mm-hm."\n4500 ClientCancelled epoch=1\n'
+    facts += (
+        '5000 SpeechStarted onset_ms=4950\n6000 FinalHeard text="Go."\n6100 SpeechEnded last_voiced_ms=6000\n6500 Timer END_OF_TURN'
+    )
+    assert 'StartGeneration epoch=2 user_text="Go."' in did("speaking", facts)
