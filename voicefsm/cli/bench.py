@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import importlib
 import os
@@ -62,6 +63,26 @@ def step(
         f"context {memory.context} bytes, library {memory.library} bytes, {garbage.objects:.0f} objects of garbage per session"
     )
     if not (is_light and is_clean):
+        raise typer.Exit(1)
+
+
+@bench.command()
+def overhead(
+    rounds: Annotated[int, typer.Option(help="How often gateway and parts are compared.", min=1)] = 30,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Compare the first audio through the gateway with its scripted parts alone, and time how a cancelled reply ends at the server.
+
+    Exit code 1: a goal is not met, or a text of a cancelled reply still reaches the server.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # before gRPC is loaded
+    from voicefsm.bench.overhead import measure, told  # noqa: PLC0415  # a quick --help
+    from voicefsm.config import load  # noqa: PLC0415
+
+    found = asyncio.run(measure(partial(_placed, load(file=config, overrides=overrides or [])), rounds))
+    print(told(found))
+    if not found.is_good:
         raise typer.Exit(1)
 
 
@@ -205,6 +226,14 @@ def turns(  # noqa: PLR0917  # options, given by name
 @asynccontextmanager
 async def _gateway(settings: Settings, addresses: Addresses) -> AsyncGenerator[int]:
     """A gateway for one call of `bench turns`, in this process; the settings are the user's, but for the places."""
+    journaled = dataclasses.replace(settings, journal=dataclasses.replace(settings.journal, dir=str(addresses.journals)))
+    async with _placed(journaled, addresses.riva, addresses.llm) as port:
+        yield port
+
+
+@asynccontextmanager
+async def _placed(settings: Settings, riva: str, llm: str) -> AsyncGenerator[int]:
+    """A gateway in this process, on a free port, with these backends."""
     from voicefsm.app import running  # noqa: PLC0415
     from voicefsm.telemetry.log import configure  # noqa: PLC0415
 
@@ -213,9 +242,8 @@ async def _gateway(settings: Settings, addresses: Addresses) -> AsyncGenerator[i
     placed = replace(
         settings,
         server=replace(settings.server, host="127.0.0.1", port=0, drain_ms_max=0),
-        riva=replace(settings.riva, target=addresses.riva),
-        llm=replace(settings.llm, base_url=addresses.llm, warm_up=False),
-        journal=replace(settings.journal, dir=str(addresses.journals)),
+        riva=replace(settings.riva, target=riva),
+        llm=replace(settings.llm, base_url=llm, warm_up=False),
     )
     async with running(placed) as port:
         yield port
