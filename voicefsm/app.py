@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -20,6 +21,7 @@ from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
 from voicefsm.config import Settings, Source
 from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
 from voicefsm.ports import Clock, Journal
+from voicefsm.runtime.failover import FailoverLanguageModel, FailoverRecognizer, FailoverSynthesizer, Servers
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.journal import JournalDirectory, JournalSettings, NullJournal
 from voicefsm.runtime.messages import AudioFormat, Encoding
@@ -27,8 +29,10 @@ from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.timers import LoopClock
 from voicefsm.server.admission import Admission, Remembered
 from voicefsm.server.gateway import Gateway
+from voicefsm.server.health import Watch, Watched
 from voicefsm.server.servicer import ConversationServicer
 from voicefsm.telemetry.log import LogObserver, configure
+from voicefsm.values import Backend
 
 _EMBEDDED_READY = "voicefsm embedded: ready"
 _EMBEDDED_ADDRESSES = {
@@ -89,17 +93,19 @@ async def running(settings: Settings) -> AsyncGenerator[int]:
     """A gateway on its port, which it yields; drained and closed on leaving."""
     clock = LoopClock()
     canceller = _canceller(settings)
-    async with _adapters(settings) as (recognizer, model, synthesizer):
+    async with _backends(settings, clock) as backends:
         senses = Senses(
-            recognizer=recognizer,
-            model=model,
-            synthesizer=synthesizer,
+            recognizer=FailoverRecognizer(backends.recognizers),
+            model=FailoverLanguageModel(backends.models),
+            synthesizer=FailoverSynthesizer(backends.synthesizers),
             make_canceller=canceller.make,
             make_detector=WebRtcVoiceDetector,
         )
-        gateway = Gateway(settings.server, _servicer(settings, senses, recognizer, synthesizer, clock))
+        gateway = Gateway(settings.server, _servicer(settings, senses, clock), is_ready=False)
+        watch = Watch(_watched(backends), settings.health, clock, partial(_follow, gateway))
         port = await gateway.start()
-        beside = [asyncio.create_task(work) for work in (_warm_up(model, wanted=settings.llm.warm_up), _look_for_riva(recognizer))]
+        warm_up = (_warm_up(server.port, wanted=settings.llm.warm_up) for server in backends.models.all)
+        beside = [asyncio.create_task(work) for work in (*warm_up, watch.run())]
         try:
             yield port
         finally:
@@ -108,18 +114,55 @@ async def running(settings: Settings) -> AsyncGenerator[int]:
             await gateway.stop()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Backends:
+    """The servers of each kind."""
+
+    recognizers: Servers[RivaRecognizer]
+    models: Servers[NimLanguageModel]
+    synthesizers: Servers[RivaSynthesizer]
+
+
 @asynccontextmanager
-async def _adapters(settings: Settings) -> AsyncGenerator[tuple[RivaRecognizer, NimLanguageModel, RivaSynthesizer]]:
-    """The three backends; their channels are closed on leaving."""
-    recognizer = RivaRecognizer(settings.asr, settings.riva)
-    synthesizer = RivaSynthesizer(settings.tts, settings.riva)
-    model = NimLanguageModel(settings.llm)
+async def _backends(settings: Settings, clock: Clock) -> AsyncGenerator[_Backends]:
+    """Every server of every backend; their channels are closed on leaving."""
+    places, rest = settings.failover, (settings.breaker, clock.now_ms)
+    riva = {target: dataclasses.replace(settings.riva, target=target) for target in (*places.asr_targets, *places.tts_targets)}
+    riva[settings.riva.target] = settings.riva
+    asr = {target: RivaRecognizer(settings.asr, riva[target]) for target in places.asr_targets or (settings.riva.target,)}
+    tts = {target: RivaSynthesizer(settings.tts, riva[target]) for target in places.tts_targets or (settings.riva.target,)}
+    llm = {
+        url: NimLanguageModel(dataclasses.replace(settings.llm, base_url=url))
+        for url in places.llm_base_urls or (settings.llm.base_url,)
+    }
     try:
-        yield recognizer, model, synthesizer
+        yield _Backends(Servers(Backend.ASR, asr, *rest), Servers(Backend.LLM, llm, *rest), Servers(Backend.TTS, tts, *rest))
     finally:
-        await recognizer.aclose()
-        await synthesizer.aclose()
-        await model.aclose()
+        for recognizer in asr.values():
+            await recognizer.aclose()
+        for synthesizer in tts.values():
+            await synthesizer.aclose()
+        for model in llm.values():
+            await model.aclose()
+
+
+def _watched(backends: _Backends) -> dict[Backend, list[Watched]]:
+    """How each server is checked."""
+    return {
+        Backend.ASR: [Watched(server.name, server.port.ready, server.breaker) for server in backends.recognizers.all],
+        Backend.LLM: [Watched(server.name, server.port.ready, server.breaker) for server in backends.models.all],
+        Backend.TTS: [Watched(server.name, server.port.ready, server.breaker) for server in backends.synthesizers.all],
+    }
+
+
+async def _follow(gateway: Gateway, down: frozenset[Backend], problem: str) -> None:
+    """The gateway is ready as long as every backend is there."""
+    log = structlog.get_logger("voicefsm")
+    if down:
+        log.warning("not ready", down=sorted(down), problem=problem)
+    else:
+        log.info("ready")
+    await gateway.set_ready(is_ready=not down)
 
 
 async def _warm_up(model: NimLanguageModel, *, wanted: bool) -> None:
@@ -131,27 +174,17 @@ async def _warm_up(model: NimLanguageModel, *, wanted: bool) -> None:
         structlog.get_logger("voicefsm").warning("model not warmed up", problem=error.message, remedy=error.remedy)
 
 
-async def _look_for_riva(recognizer: RivaRecognizer) -> None:
-    """Once, so that the log says early what the first caller would find out. Riva may still come up."""
-    try:
-        await recognizer.models()
-    except BackendError as error:
-        structlog.get_logger("voicefsm").warning("riva not found", problem=error.message, remedy=error.remedy)
-
-
 def _canceller(settings: Settings) -> Choice:
     choice = choose_canceller(settings.aec)
     structlog.get_logger("voicefsm").info("echo canceller", name=choice.name, reason=choice.reason)
     return choice
 
 
-def _servicer(
-    settings: Settings, senses: Senses, recognizer: RivaRecognizer, synthesizer: RivaSynthesizer, clock: Clock
-) -> ConversationServicer:
+def _servicer(settings: Settings, senses: Senses, clock: Clock) -> ConversationServicer:
     admission = Admission(
         settings.server.sessions_max,
-        Remembered(recognizer.languages, clock, settings.server.offers_ms_max),
-        Remembered(synthesizer.voices, clock, settings.server.offers_ms_max),
+        Remembered(senses.recognizer.languages, clock, settings.server.offers_ms_max),
+        Remembered(senses.synthesizer.voices, clock, settings.server.offers_ms_max),
     )
     return ConversationServicer(
         plan_of(settings),

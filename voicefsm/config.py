@@ -40,10 +40,13 @@ from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.frame import AudioSettings
 from voicefsm.context import TurnSettings
 from voicefsm.errors import SettingsError
+from voicefsm.runtime.breaker import BreakerSettings
+from voicefsm.runtime.failover import FailoverSettings
 from voicefsm.runtime.journal import JournalSettings
 from voicefsm.runtime.plan import SessionSettings
 from voicefsm.runtime.playout import PlayoutSettings
 from voicefsm.server.admission import ServerSettings
+from voicefsm.server.health import HealthSettings
 from voicefsm.vad.settings import VadSettings
 from voicefsm.values import Bounds, bounds_of, refusal, setting
 
@@ -81,6 +84,9 @@ class Settings:
     vad: VadSettings = VadSettings()
     aec: AecSettings = AecSettings()
     playout: PlayoutSettings = PlayoutSettings()
+    failover: FailoverSettings = FailoverSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    health: HealthSettings = HealthSettings()
     riva: RivaChannelSettings = RivaChannelSettings()
     asr: RivaAsrSettings = RivaAsrSettings()
     tts: RivaTtsSettings = RivaTtsSettings()

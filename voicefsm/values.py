@@ -118,7 +118,8 @@ def refusal(value: object, bounds: Bounds) -> str:
 
     A text is measured in characters and a tuple in entries. Not-a-number is inside no bounds.
     """
-    if bounds.shape is not None and isinstance(value, str) and not bounds.shape.pattern.fullmatch(value):
+    texts = [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
+    if bounds.shape is not None and not all(bounds.shape.pattern.fullmatch(text) for text in texts):
         return f"must look like {bounds.shape.words}"
     size = len(value) if isinstance(value, (str, tuple)) else value
     least, most = bounds.ge, bounds.le

@@ -170,11 +170,12 @@ async def speak(adapter: RivaSynthesizer) -> None:
 
 
 async def list_voices(adapter: RivaSynthesizer) -> None:
-    await adapter.voices()
+    await adapter.ready()
     await adapter.aclose()
 
 
 async def list_languages(adapter: RivaRecognizer) -> None:
+    await adapter.ready()
     await adapter.languages()
     await adapter.aclose()
 

@@ -7,21 +7,31 @@ the task that stands there, as when an order cancels a reply; and the session, a
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
 from tests.cancellation.awaits import Place, Watch, assert_all_were_visited, describe, sources, within
 from tests.cancellation.conversation import LAST_MS, SPEECH, STORY, scripts
 from tests.cancellation.lingering import LingeringLanguageModel, LingeringRecognizer, LingeringSynthesizer
+from voicefsm.runtime.breaker import BreakerSettings
+from voicefsm.runtime.failover import FailoverLanguageModel, FailoverRecognizer, FailoverSynthesizer, Servers
+from voicefsm.runtime.plan import Senses
 from voicefsm.runtime.session import Session
+from voicefsm.runtime.timers import LoopClock
 from voicefsm.simulation import virtual
 from voicefsm.simulation.client import SimulatedClient
 from voicefsm.simulation.fakes import FakeVoice
 from voicefsm.simulation.stage import Stage, plan_with
+from voicefsm.values import Backend
 
 SOURCES = sources("runtime")
 EXCUSED = {
     "runtime/reply.py _write: exit aclosing(model.stream(request))": "its body never waits; the generator itself is cancelled",
+    "runtime/failover.py stream: exit aclosing(model.stream(request))": "its body never waits; the generator itself is cancelled",
+    "runtime/failover.py languages: await recognizer.languages()": "no session asks; it only passes on what test_adapters cancels",
+    "runtime/failover.py voices: await synthesizer.voices()": "no session asks; it only passes on what test_adapters cancels",
+    "runtime/failover.py open: enter synthesizer.open(request)": "costs nothing until the first text",
 }
 """Points at which nobody can be cancelled, since nobody ever waits there."""
 
@@ -29,9 +39,23 @@ END_S_MAX = 60
 """Virtual; longer than what deadlines take to end a session that is left alone."""
 
 
+class FailoverStage(Stage):
+    """With each backend behind its breaker, as in a gateway."""
+
+    def senses(self) -> Senses:
+        """See `Stage`."""
+        rest = (BreakerSettings(), LoopClock().now_ms)
+        return dataclasses.replace(
+            super().senses(),
+            recognizer=FailoverRecognizer(Servers(Backend.ASR, {"asr": self.recognizer}, *rest)),
+            model=FailoverLanguageModel(Servers(Backend.LLM, {"llm": self.model}, *rest)),
+            synthesizer=FailoverSynthesizer(Servers(Backend.TTS, {"tts": self.synthesizer}, *rest)),
+        )
+
+
 def stage() -> Stage:
     """A conversation with everything in it: an ASR stream that dies, a voice that runs ahead, a backchannel, a barge-in."""
-    return Stage(
+    return FailoverStage(
         plan_with(playout={"synthesis_ahead_ms_max": 1000}, turns={"idle_ms_max": 5000}),
         recognizer=LingeringRecognizer(scripts=scripts(), open_ms=30),
         model=LingeringLanguageModel([STORY, "It is noon."], token_ms=40),

@@ -27,6 +27,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 from grpc._cython import cygrpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from voicefsm.adapters.secrets import LOOPBACK, current
 from voicefsm.errors import BackendError
@@ -257,6 +258,21 @@ class RivaChannel:
             raise self.silent(f"did not answer within {self.settings.list_ms_max} ms") from None
         except grpc.aio.AioRpcError as error:
             raise self.failed(error.code(), error.details()) from error
+
+    async def check_health(self) -> None:
+        """Return when the server calls itself healthy, or has no health service. Raises `BackendError`."""
+        check = health_pb2_grpc.HealthStub(self.get()).Check(health_pb2.HealthCheckRequest())
+        try:
+            async with asyncio.timeout(self.settings.list_ms_max / 1000):
+                answer = await check
+        except TimeoutError:
+            raise self.silent(f"did not answer within {self.settings.list_ms_max} ms") from None
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise self.failed(error.code(), error.details()) from error
+            return
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            raise self.silent(f"says it is {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}")
 
     def failed(self, code: grpc.StatusCode, details: str | None) -> BackendError:
         """What a status means, and what to do about it. OK is a failure where the call should have gone on."""

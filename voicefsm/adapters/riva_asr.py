@@ -129,6 +129,12 @@ class RivaRecognizer:
         if call.done():
             raise self._channel.failed(await call.code(), await call.details())
 
+    async def ready(self) -> None:
+        """Return when the server would do its work now. Raises `BackendError` saying why it would not."""
+        await self._channel.check_health()
+        if not await self.models():
+            raise self._channel.silent("lists no model")
+
     async def models(self) -> Mapping[str, frozenset[str]]:
         """The streaming models: name -> language codes. Raises `BackendError`."""
         request = rasr.RivaSpeechRecognitionConfigRequest()

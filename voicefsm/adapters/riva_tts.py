@@ -133,6 +133,12 @@ class RivaSynthesizer:
             finally:
                 stream.leave()
 
+    async def ready(self) -> None:
+        """Return when the server would do its work now. Raises `BackendError` saying why it would not."""
+        await self.channel.check_health()
+        if not await self.voices():
+            raise self.channel.silent("lists no voice")
+
     async def voices(self) -> Mapping[str, tuple[str, ...]]:
         """Language code -> names for `SynthesisRequest.voice_name`, sorted; empty without a model. Raises `BackendError`."""
         listing = await self.channel.ask(self.stub().GetRivaSynthesisConfig(rtts.RivaSynthesisConfigRequest()))

@@ -1,8 +1,8 @@
 """The gRPC server: its port, its health, its end.
 
 Health (grpc.health.v1): "" is liveness and SERVING as long as the process works; "voicefsm.v1.ConversationService" is readiness
-and turns NOT_SERVING as soon as the process is told to stop. The order then: not ready, no new sessions, time for the live
-ones, an in-band end for those that are left, and only then the port.
+and SERVING while each backend has a server that is up (health.py). It turns NOT_SERVING as soon as the process is told to stop. The
+order then: not ready, no new sessions, time for the live ones, an in-band end for those that are left, and only then the port.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ _POLL_MS = 50
 class Gateway:
     """The server of one process."""
 
-    def __init__(self, settings: ServerSettings, servicer: ConversationServicer) -> None:
+    def __init__(self, settings: ServerSettings, servicer: ConversationServicer, *, is_ready: bool = True) -> None:
+        """`is_ready`: whether it is before anybody calls `set_ready`."""
         self._settings, self._servicer = settings, servicer
+        self._is_ready, self._is_stopping = is_ready, False
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
         pb_grpc.add_ConversationServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call] # generated
@@ -48,13 +50,20 @@ class Gateway:
                 f"Cannot listen on {address}: {error}.", remedy="Is another server running there? Set server.port."
             ) from error
         await self._server.start()
-        for service in ("", SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self.set_ready(is_ready=self._is_ready)
         return int(port)
+
+    async def set_ready(self, *, is_ready: bool) -> None:
+        """Say whether conversations can be held here now. One that is about to stop is not ready again."""
+        self._is_ready = is_ready and not self._is_stopping
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(SERVICE, status.SERVING if self._is_ready else status.NOT_SERVING)
 
     async def stop(self) -> None:
         """Drain, then close. Live sessions have `drain_ms_max` to come to their own end."""
-        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._is_stopping = True
+        await self.set_ready(is_ready=False)
         self._servicer.drain()
         await self._wait_for_sessions(self._settings.drain_ms_max)
         self._servicer.shut_down()

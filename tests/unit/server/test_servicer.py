@@ -201,7 +201,7 @@ async def test_ears_lost_for_good_end_the_call_as_unavailable(serve: Serve) -> N
 
 async def test_a_backend_that_fails_in_mid_turn_is_a_message(serve: Serve) -> None:
     """Otherwise one bad answer of a model hangs up on the user."""
-    model = FakeLanguageModel([BackendError(Backend.LLM, "On fire.", remedy="Pour water."), "Noon."])
+    model = FakeLanguageModel([BackendError(Backend.LLM, "On fire.", remedy="Pour water.", retryable=False), "Noon."])
     async with serve(Stage(model=model)) as served, served.session() as call:
         await call.write(text("hello"))
         error = (await read_until(call, "error"))[-1].error

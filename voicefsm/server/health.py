@@ -1,0 +1,122 @@
+"""Are the backends there? Asked again and again; the gateway's readiness follows, and does not flap.
+
+Theory of operation. Each server of each backend has a watch of its own: it asks `check`, tells the server's breaker, and counts.
+A server is *up* or *down*; it goes down after `failures_min` failed checks in a row and up after `successes_min` good ones, and the
+first check decides alone. The gateway is ready while every backend has a server that is up. While a server is not well it is
+asked more often: a server that is back is found before the breaker would let a caller try it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from voicefsm.errors import BackendError
+from voicefsm.ports import Clock
+from voicefsm.runtime.breaker import Breaker, BreakerState
+from voicefsm.values import Backend, setting
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HealthSettings:
+    """How the backends are watched."""
+
+    check_ms: int = setting(5000, unit="ms", ge=100, le=600000, doc="How often a server that is well is checked.")
+    check_down_ms: int = setting(500, unit="ms", ge=50, le=60000, doc="How often a server that is not well is checked.")
+    failures_min: int = setting(
+        3, unit="checks", ge=1, le=100, doc="So many failed checks in a row, and the server counts as down."
+    )
+    successes_min: int = setting(2, unit="checks", ge=1, le=100, doc="So many good checks in a row, and it counts as up again.")
+
+
+class Steady:
+    """Up or down, with hysteresis."""
+
+    def __init__(self, settings: HealthSettings) -> None:
+        self._settings = settings
+        self.is_up: bool | None = None
+        """None before the first check."""
+        self._against = 0
+        """Checks in a row that say otherwise."""
+
+    def told(self, *, is_well: bool) -> bool:
+        """One more check. Returns whether the verdict has changed."""
+        if is_well is self.is_up:
+            self._against = 0
+            return False
+        self._against += 1
+        needed = self._settings.successes_min if is_well else self._settings.failures_min
+        if self.is_up is not None and self._against < needed:
+            return False
+        self.is_up, self._against = is_well, 0
+        return True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Watched:
+    """One server to be watched."""
+
+    name: str
+    check: Callable[[], Awaitable[None]]
+    """Returns when the server would do its work now; raises `BackendError` saying why it would not."""
+    breaker: Breaker
+
+
+class Watch:
+    """Over all servers. `run` it; `changed` is told which backends have no server up: at the first verdict, and at each change."""
+
+    def __init__(
+        self,
+        servers: Mapping[Backend, Sequence[Watched]],
+        settings: HealthSettings,
+        clock: Clock,
+        changed: Callable[[frozenset[Backend], str], Awaitable[None]],
+    ) -> None:
+        self._servers, self._settings, self._clock, self._changed = servers, settings, clock, changed
+        self._verdicts = {backend: {server.name: Steady(settings) for server in watched} for backend, watched in servers.items()}
+        self._told: frozenset[Backend] | None = None
+
+    @property
+    def down(self) -> frozenset[Backend]:
+        """Backends without a server that is up. One that was not asked yet counts as up: nothing is known against it."""
+        return frozenset(
+            backend
+            for backend, verdicts in self._verdicts.items()
+            if not any(verdict.is_up is not False for verdict in verdicts.values())
+        )
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for backend, servers in self._servers.items():
+                for server in servers:
+                    tasks.create_task(self._watch(backend, server), name=f"watch {backend} {server.name}")
+
+    async def _watch(self, backend: Backend, server: Watched) -> None:
+        steady = self._verdicts[backend][server.name]
+        while True:
+            problem = await self._check(server)
+            if steady.told(is_well=not problem):
+                await self._tell(problem)
+            is_calm = not problem and steady.is_up
+            await asyncio.sleep((self._settings.check_ms if is_calm else self._settings.check_down_ms) / 1000)
+
+    async def _check(self, server: Watched) -> str:
+        """What is wrong; empty when nothing is."""
+        try:
+            await server.check()
+        except BackendError as error:
+            now_ms = self._clock.now_ms()
+            # A check is as good a probe as a caller, and costs nobody an answer.
+            server.breaker.failed(now_ms, is_probe=server.breaker.state(now_ms) is BreakerState.HALF_OPEN)
+            return str(error)
+        server.breaker.succeeded()
+        return ""
+
+    async def _tell(self, problem: str) -> None:
+        if all(verdict.is_up is not None for verdicts in self._verdicts.values() for verdict in verdicts.values()):
+            down = self.down
+            if down != self._told:
+                self._told = down
+                await self._changed(down, problem)
