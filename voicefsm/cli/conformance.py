@@ -27,6 +27,10 @@ def conformance(  # noqa: PLR0917  # options, given by name
         str | None,
         typer.Option(help="Items, with commas between; a letter stands for its group.", metavar="IDS", show_default=False),
     ] = None,
+    riva_http: Annotated[
+        str, typer.Option(help="HTTP port of a Speech NIM, for its health.", metavar="URL", show_default=False)
+    ] = "",
+    idle_s: Annotated[float, typer.Option(help="How long H5 leaves a connection alone.", min=0, max=600)] = 35.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to send here.", show_default=False)] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -46,6 +50,7 @@ def conformance(  # noqa: PLR0917  # options, given by name
     except ValueError as unknown:
         raise typer.BadParameter(str(unknown), param_hint="--only") from None
     wish = _wish(load(file=config, overrides=chosen({"riva.target": riva, "llm.base_url": llm}, overrides)), riva, llm)
+    wish = dataclasses.replace(wish, riva_http=riva_http, idle_s=idle_s)
     results = asyncio.run(tool.run(wish, checks, _tell))
     if json_file is not None:
         tool.write_json(json_file, wish, results)

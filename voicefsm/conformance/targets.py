@@ -31,6 +31,10 @@ class Wish:
     language_code: str = "en-US"
     voice_name: str = ""
     """Empty: the server's own choice."""
+    riva_http: str = ""
+    """Base URL of a Speech NIM's HTTP port; empty: nobody knows."""
+    idle_s: float = 35.0
+    """How long H5 leaves a connection alone; hosted services close theirs after 30 s."""
 
 
 class Riva:

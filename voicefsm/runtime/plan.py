@@ -19,6 +19,19 @@ DEFAULT_SYSTEM_PROMPT = (
     "Keep to two or three sentences unless you are asked for more. The user may interrupt you; then go on from what they say."
 )
 
+HINDI_SYSTEM_PROMPT = (
+    "आप एक मददगार आवाज़ सहायक हैं। आपके शब्द बोले और सुने जाते हैं, पढ़े नहीं जाते: हिंदी में, छोटे और सरल वाक्यों में उत्तर दें, "
+    "बिना सूची, शीर्षक, मार्कअप, इमोजी या कोड के। संख्याएँ और चिह्न वैसे कहें जैसे कोई व्यक्ति कहता है। जब तक अधिक न पूछा जाए, "
+    "दो या तीन वाक्यों से अधिक न बोलें। उपयोगकर्ता आपको बीच में टोक सकता है; तब उसकी बात से आगे बढ़ें।"
+)
+_PROMPTS = {"hi": HINDI_SYSTEM_PROMPT}
+
+
+def prompt_in(language_code: str, prompt: str) -> str:
+    """The default prompt in the session's language, where we have it: a model answers in the language it is spoken to."""
+    language = language_code.partition("-")[0].lower()
+    return _PROMPTS.get(language, prompt) if prompt == DEFAULT_SYSTEM_PROMPT else prompt
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionSettings:
@@ -26,7 +39,9 @@ class SessionSettings:
 
     language_code: str = setting("en-US", unit="", doc="Language of sessions that name none, a BCP-47 tag.")
     voice_name: str = setting("", unit="", doc="Voice of sessions that name none; empty: the TTS server chooses.")
-    system_prompt: str = setting(DEFAULT_SYSTEM_PROMPT, unit="", doc="System prompt of sessions that bring none.")
+    system_prompt: str = setting(
+        DEFAULT_SYSTEM_PROMPT, unit="", doc="System prompt of sessions that bring none. Hindi sessions have the default in Hindi."
+    )
     temperature: float = setting(0.6, unit="", ge=0.0, le=2.0, doc="Sampling temperature of the model.")
     tokens_max: int = setting(512, unit="tokens", ge=16, le=8192, doc="The longest answer of the model.")
     history_messages_max: int = setting(

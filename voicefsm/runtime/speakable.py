@@ -103,7 +103,7 @@ _CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 _NEVER_ENDS = frozenset(
     "mr mrs ms mx dr prof st sr sra srta mme mlle hr fr gen col capt lt sgt gov sen rep rev hon pres vs viz cf "
-    "e.g i.e z.b d.h".split()
+    "e.g i.e z.b d.h डॉ प्रो पं मो रु श्री कि.मी".split()
 )
 """Abbreviations that something always follows."""
 _MAY_END = frozenset(

@@ -77,6 +77,7 @@ class ScriptedRiva:
         host: str = "127.0.0.1",
         port: int = 0,
         gate: Gate | None = None,
+        is_serving: bool = True,
     ) -> None:
         self.asr = asr if isinstance(asr, ScriptedAsr) else ScriptedAsr(asr or AsrScript())
         self.tts = ScriptedTts(tts or TtsScript())
@@ -84,6 +85,8 @@ class ScriptedRiva:
         """Who is let in; the keys may be exchanged at any time."""
         self.metadata: list[list[tuple[str, str]]] = []
         """Of each call, in order of arrival."""
+        self.is_serving = is_serving
+        """What the health service says."""
         self._host, self._port = host, port
         self._server: grpc.aio.Server | None = None
 
@@ -98,7 +101,8 @@ class ScriptedRiva:
         rasr_grpc.add_RivaSpeechRecognitionServicer_to_server(self.asr, server)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(TTS_SERVICE, self._tts_methods()),))
         checks = health.aio.HealthServicer()
-        await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+        states = health_pb2.HealthCheckResponse
+        await checks.set("", states.SERVING if self.is_serving else states.NOT_SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)
         self._port = self._listen(server)
         await server.start()

@@ -23,7 +23,7 @@ from voicefsm.ports import Samples
 from voicefsm.runtime import messages
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.messages import RATES_HZ, AudioFormat, Encoding
-from voicefsm.runtime.plan import SessionPlan, SessionSettings
+from voicefsm.runtime.plan import SessionPlan, SessionSettings, prompt_in
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.values import CancelReason, Epoch, SettingsT, checked_replace
 
@@ -108,13 +108,14 @@ def plan_of(request: pb.ConverseRequest, defaults: SessionPlan) -> SessionPlan:
     if config.resume_token:
         raise Unsupported("Sessions cannot be resumed yet.", remedy="Leave `resume_token` empty.")
     input_format = _format_of(config.input_format, "input_format")
+    language_code = _language_of(config.language_code) or defaults.language_code
     return dataclasses.replace(
         defaults,
         input_format=input_format,
         output_format=_format_of(config.output_format, "output_format") if config.HasField("output_format") else input_format,
-        language_code=_language_of(config.language_code) or defaults.language_code,
+        language_code=language_code,
         voice_name=_voice_of(config.voice_name) or ("" if config.language_code else defaults.voice_name),
-        system_prompt=_prompt_of(config.system_prompt, defaults.session) or defaults.system_prompt,
+        system_prompt=_prompt_of(config.system_prompt, defaults.session) or prompt_in(language_code, defaults.system_prompt),
         turns=_turns_of(config, defaults.turns),
         hearing=_hearing_of(config.detection, defaults.hearing),
         client_echo_cancellation=config.client_echo_cancellation,

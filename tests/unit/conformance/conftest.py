@@ -18,11 +18,16 @@ def outcomes() -> Outcomes:
     """`await outcomes(checks, riva=TARGET, llm=BASE_URL, **wish)`: the ids of the items by how they came out."""
 
     async def examine(
-        checks: Sequence[Check], *, riva: str | None = None, llm: str | None = None, **wish: object
+        checks: Sequence[Check],
+        *,
+        riva: str | None = None,
+        llm: str | None = None,
+        riva_settings: RivaChannelSettings | None = None,
+        **wish: object,
     ) -> dict[Outcome, set[str]]:
         told: list[Result] = []
         servers = {
-            "riva": RivaChannelSettings(target=riva) if riva else None,
+            "riva": RivaChannelSettings(target=riva) if riva else riva_settings,
             "llm": LlmSettings(base_url=llm, warm_up=False) if llm else None,
         }
         results = await run(Wish(**servers | wish), checks, told.append)  # type: ignore[arg-type]
