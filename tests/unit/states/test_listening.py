@@ -67,3 +67,24 @@ def test_words_in_silence(did, fact, expected):
 def test_a_client_has_nothing_to_cancel(did):
     """Otherwise a stop button pressed late would take the floor from the user."""
     assert did("listening", "2100 ClientCancelled epoch=0") == []
+
+
+def test_who_goes_on_while_the_last_word_is_awaited_is_not_answered_yet(did):
+    """Otherwise a breath after "what is the weather" would be answered before "in Paris"."""
+    facts = '1000 SpeechStarted onset_ms=950\n1400 PartialHeard text="what is the weather"\n1600 SpeechEnded last_voiced_ms=1500\n'
+    facts += "2000 Timer END_OF_TURN\n2200 SpeechStarted onset_ms=2150\n3000 Timer FINAL"
+    assert did("idle", facts) == ["stale"]
+
+
+@pytest.mark.parametrize("kind", ["PartialHeard", "FinalHeard"])
+def test_words_that_only_the_recogniser_hears_are_a_turn(did, kind):
+    """Otherwise a soft voice, after the stop button, would be answered after a minute, or given up as noise."""
+    facts = f'4500 ClientCancelled epoch=1\n8400 {kind} text="hello"'
+    assert did("speaking", facts)[-1] == "until 8900 END_OF_TURN"
+    assert did("speaking", facts + "\n8500 Timer WORDS") == ["stale"]
+
+
+def test_a_button_released_in_mid_word_waits_for_that_word(did):
+    """Otherwise "hello, what …" would be answered as "hello": the last word is not transcribed yet."""
+    facts = '1000 SpeechStarted onset_ms=950\n1900 FinalHeard text="hello"\n1950 SpeechFinished'
+    assert did("idle", facts, PTT) == ["FinalizeUtterance", "until 2950 FINAL"]
