@@ -6,15 +6,22 @@ With `--embedded`, the settings file and what is `--set` in the section [embedde
 from __future__ import annotations
 
 import asyncio
+import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from voicefsm.cli.common import ConfigFile, Overrides, chosen
 from voicefsm.errors import SettingsError
+
+if TYPE_CHECKING:
+    from voicefsm.config import Settings
+
+STOP_MARGIN_MS = 10_000
+"""How much longer than its sessions a worker may take to stop."""
 
 
 def serve(  # noqa: PLR0917  # options, given by name
@@ -27,6 +34,9 @@ def serve(  # noqa: PLR0917  # options, given by name
     journal_dir: Annotated[
         Path | None, typer.Option(help="Write a journal per session into this directory.", show_default=False)
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes on the port, one for each core to fill.", show_default=False)
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default=False)] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -34,17 +44,35 @@ def serve(  # noqa: PLR0917  # options, given by name
     from voicefsm.config import load  # noqa: PLC0415  # a quick --help
 
     options = {"server.host": host, "server.port": port, "journal.dir": journal_dir, "log.level": log_level}
+    options["server.workers"] = workers
     ours, childs = _shared_out(overrides or []) if embedded else (overrides, [])
     load_ours = partial(load, file=config, overrides=chosen(options, ours))
     settings = load_ours()
     _check_writable(settings.journal.dir)
     from voicefsm import app  # noqa: PLC0415  # wrong settings are told before anything heavy is loaded
 
-    if embedded:
+    if settings.server.workers > 1:
+        _serve_together(settings, embedded=embedded)
+    elif embedded:
         asyncio.run(app.serve_embedded(settings, _arguments(config, childs), lambda found: load_ours(fallback=found)))
     else:
         asyncio.run(app.serve(settings))
     print("voicefsm gateway: stopped")
+
+
+def _serve_together(settings: Settings, *, embedded: bool) -> None:
+    """Several processes. Raises `SettingsError`."""
+    from voicefsm import workers  # noqa: PLC0415  # a quick --help
+    from voicefsm.telemetry import log  # noqa: PLC0415
+
+    if embedded:
+        raise SettingsError(
+            "--embedded brings one set of backends up for one worker.", remedy="Start `voicefsm embedded` by itself."
+        )
+    server = settings.server
+    crew = workers.Crew(server.workers, server.host, server.port, server.sessions_max, server.drain_ms_max + STOP_MARGIN_MS)
+    log.configure(settings.log.level, settings.log.format)
+    asyncio.run(workers.serve(crew, sys.argv[1:]))
 
 
 def _check_writable(journal_dir: str) -> None:

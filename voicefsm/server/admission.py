@@ -20,7 +20,15 @@ class ServerSettings:
 
     host: str = setting("127.0.0.1", unit="", doc="Address to listen on; 0.0.0.0 for all.")
     port: int = setting(50055, unit="", ge=0, le=65535, doc="Port to listen on; 0 takes any free one.")
-    sessions_max: int = setting(100, unit="sessions", ge=1, le=100000, doc="How many conversations may be held at once.")
+    workers: int = setting(
+        1, unit="processes", ge=1, le=256, doc="Gateway processes on the port, one for each core to fill (`serve --workers`)."
+    )
+    port_is_shared: bool = setting(
+        False, unit="", doc="Whether other processes may listen on the port too; `serve --workers` sees to it for its own."
+    )
+    sessions_max: int = setting(
+        100, unit="sessions", ge=1, le=100000, doc="How many conversations may be held at once, by all workers together."
+    )
     message_bytes_max: int = setting(65536, unit="bytes", ge=1024, le=4194304, doc="The largest message taken from a client.")
     config_ms_max: int = setting(10000, unit="ms", ge=100, le=60000, doc="How long a client may take to send its configuration.")
     offers_ms_max: int = setting(

@@ -80,7 +80,7 @@ class Gateway:
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", settings.message_bytes_max),
-        ("grpc.so_reuseport", 0),  # a second gateway on the same port is a mistake, not a load balancer
+        ("grpc.so_reuseport", int(settings.port_is_shared)),  # else a second gateway on the port is a mistake
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

@@ -1,0 +1,130 @@
+"""`voicefsm serve --workers N`: real processes on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from voicefsm.client import Conversation, ConversationFailed
+from voicefsm.errors import SettingsError
+from voicefsm.scripted import ScriptedLlm, ScriptedRiva
+from voicefsm.workers import Crew, serve
+
+WAIT_S_MAX = 60.0
+CALLS = 16
+"""So many that some of them are held by each worker."""
+
+
+class Gateway:
+    """The parent, and what it printed."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+
+    async def until(self, pattern: str) -> re.Match[str]:
+        """Read on to the line that matches."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(WAIT_S_MAX):
+            async for raw in self.process.stdout:
+                self.lines.append(raw.decode().rstrip())
+                if match := re.search(pattern, self.lines[-1]):
+                    return match
+        raise AssertionError("\n".join(self.lines))
+
+    @property
+    def children(self) -> list[int]:
+        """The workers that live."""
+        pid = self.process.pid
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@asynccontextmanager
+async def gateway(*options: str) -> AsyncIterator[Gateway]:
+    async with ScriptedRiva() as riva, ScriptedLlm() as llm:
+        backends = ("--set", f"riva.target={riva.target}", "--set", f"llm.base_url={llm.base_url}")
+        command = (sys.executable, "-m", "voicefsm", "serve", "--port", "0", *backends, *options)
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+        try:
+            yield Gateway(process)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.communicate()
+
+
+async def test_a_dead_worker_is_replaced_and_the_others_go_on():
+    """Otherwise one crash ends every conversation on the machine."""
+    async with gateway("--workers", "2") as running:
+        target = (await running.until(r"listening on (\S+)")).group(1)
+        await running.until("^voicefsm gateway: ready$")
+        first = running.children
+        assert len(first) == 2
+        calls = [Conversation.connect(target) for _ in range(CALLS)]
+        conversations = [await call.__aenter__() for call in calls]
+        os.kill(first[0], signal.SIGKILL)
+        await running.until("worker ready")
+        now = running.children
+        assert len(now) == 2
+        assert first[0] not in now
+        assert first[1] in now
+        assert 0 < sum(not one.ended for one in conversations) < CALLS  # the kernel shares them out as it likes
+        for call in calls:
+            with suppress(ConversationFailed):
+                await call.__aexit__(None, None, None)
+        async with Conversation.connect(target) as another:
+            assert another.session.session_id
+        running.process.terminate()
+        assert await running.process.wait() == 0
+        for pid in now:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+
+async def test_capacity_is_of_all_together():
+    """Otherwise two workers would hold twice what the machine was sized for."""
+    async with gateway("--workers", "2", "--set", "server.sessions_max=2") as running:
+        target = (await running.until(r"listening on (\S+)")).group(1)
+        held, refused = 0, 0
+        async with AsyncExitStack() as calls:
+            for _ in range(8):
+                try:
+                    await calls.enter_async_context(Conversation.connect(target))
+                    held += 1
+                except ConversationFailed:
+                    refused += 1
+        assert 1 <= held <= 2
+        assert held + refused == 8
+
+
+async def test_workers_that_never_become_ready_are_told():
+    """Otherwise a wrong setting would make a gateway that restarts for ever."""
+    with pytest.raises(SettingsError, match="before they were ready"):
+        await serve(Crew(2, "127.0.0.1", 0, 10, 1000, replace_ms_min=1), ["serve", "--set", "riva.target=nonsense:x"])
+
+
+async def test_a_port_that_is_taken_is_told():
+    """Otherwise workers would fight for it."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(SettingsError, match="cannot be had"):
+            await serve(Crew(2, "127.0.0.1", port, 10, 1000), ["serve"])
+
+
+def test_embedded_backends_belong_to_one_worker():
+    """Otherwise each worker would start engines of its own on the same ports."""
+    from typer.testing import CliRunner
+
+    from voicefsm.cli import app
+
+    result = CliRunner().invoke(app, ["serve", "--embedded", "--workers", "2"])
+    assert isinstance(result.exception, SettingsError)
