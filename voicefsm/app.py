@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import structlog
 
+from voicefsm.adapters.channels import RivaChannelSettings
 from voicefsm.adapters.echo import Choice, choose_canceller
-from voicefsm.adapters.nim import NimLanguageModel
+from voicefsm.adapters.nim import LlmSettings, NimLanguageModel
 from voicefsm.adapters.riva_asr import RivaRecognizer
 from voicefsm.adapters.riva_tts import RivaSynthesizer
 from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
@@ -44,6 +45,7 @@ _EMBEDDED_START_S_MAX = 60.0
 _EMBEDDED_STOP_S_MAX = 5.0
 
 T = TypeVar("T")
+ServerT = TypeVar("ServerT", RivaChannelSettings, LlmSettings)
 
 
 async def serve(settings: Settings) -> None:
@@ -127,14 +129,11 @@ class _Backends:
 async def _backends(settings: Settings, clock: Clock) -> AsyncGenerator[_Backends]:
     """Every server of every backend; their channels are closed on leaving."""
     places, rest = settings.failover, (settings.breaker, clock.now_ms)
-    riva = {target: dataclasses.replace(settings.riva, target=target) for target in (*places.asr_targets, *places.tts_targets)}
+    riva = {target: _at(settings.riva, target=target) for target in (*places.asr_targets, *places.tts_targets)}
     riva[settings.riva.target] = settings.riva
     asr = {target: RivaRecognizer(settings.asr, riva[target]) for target in places.asr_targets or (settings.riva.target,)}
     tts = {target: RivaSynthesizer(settings.tts, riva[target]) for target in places.tts_targets or (settings.riva.target,)}
-    llm = {
-        url: NimLanguageModel(dataclasses.replace(settings.llm, base_url=url))
-        for url in places.llm_base_urls or (settings.llm.base_url,)
-    }
+    llm = {url: NimLanguageModel(_at(settings.llm, base_url=url)) for url in places.llm_base_urls or (settings.llm.base_url,)}
     try:
         yield _Backends(Servers(Backend.ASR, asr, *rest), Servers(Backend.LLM, llm, *rest), Servers(Backend.TTS, tts, *rest))
     finally:
@@ -144,6 +143,14 @@ async def _backends(settings: Settings, clock: Clock) -> AsyncGenerator[_Backend
             await synthesizer.aclose()
         for model in llm.values():
             await model.aclose()
+
+
+def _at(server: ServerT, **place: Any) -> ServerT:
+    """The same kind of server at another place. Raises `SettingsError` when its other settings do not go with that place."""
+    try:
+        return dataclasses.replace(server, **place)
+    except ValueError as contrary:
+        raise SettingsError(f"failover: {contrary}") from contrary
 
 
 def _watched(backends: _Backends) -> dict[Backend, list[Watched]]:

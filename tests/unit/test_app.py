@@ -303,3 +303,15 @@ async def test_what_goes_wrong_in_the_gateway_is_not_blamed_on_the_embedded_back
     with pytest.raises(TimeoutError):
         await over(serving_embedded())
     assert started[0].returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("backend", "failover"),
+    [("riva", {"tts_targets": ("tts.example:50051",)}), ("llm", {"llm_base_urls": ("http://nim.example/v1",)})],
+)
+async def test_key_goes_unencrypted_to_no_second_server_either(backend: str, failover: dict[str, Any]) -> None:
+    """Otherwise the check of the first address is walked around by a list of others; or a traceback says so."""
+    settings = with_changes(LOCAL, **{backend: {"api_key": "k"}}, failover=failover)
+    with pytest.raises(SettingsError, match=r"failover: the key would go to (tts|nim)\.example"):
+        async with app.running(settings):
+            pass

@@ -339,6 +339,17 @@ async def test_unknown_voice_is_final() -> None:
         assert not caught.value.retryable
 
 
+async def test_full_server_is_worth_another_try() -> None:
+    """Otherwise a reply is given up for good because four others were being spoken."""
+    async with ScriptedRiva(tts=TtsScript(streams_max=1, first_chunk_ms=100)) as riva, aclosing(synthesizer(riva)) as tts:
+        ends = await asyncio.gather(reply(tts, SEGMENTS[0]), reply(tts, SEGMENTS[0]), return_exceptions=True)
+        refused = next(end for end in ends if isinstance(end, BackendError))
+        assert refused.retryable
+        assert "RESOURCE_EXHAUSTED" in refused.message
+        assert "capacity" in refused.remedy
+        assert heard(next(end for end in ends if isinstance(end, list))) == {0: EXACT[0]}
+
+
 async def test_too_much_waiting_text_fails_loudly() -> None:
     """Otherwise a model that never stops fills the memory."""
     async with ScriptedRiva() as riva, aclosing(synthesizer(riva, RivaTtsSettings(segments_waiting_max=2))) as tts:
@@ -465,6 +476,28 @@ def test_tiny_beginning_waits_for_more() -> None:
     assert silence_ms > 5
     _, silence_ms = clock.run(listen(magpie_like(chunk_period_ms=19), RivaTtsSettings(), 0))
     assert silence_ms <= 1
+
+
+async def after_a_cancelled_reply(segment_chars_max: int) -> float:
+    """ms to the first audio of a reply that follows a cancelled one."""
+    loop, settings = asyncio.get_running_loop(), RivaTtsSettings(segment_chars_max=segment_chars_max)
+    async with ScriptedRiva(tts=magpie_like()) as riva, aclosing(synthesizer(riva, settings)) as tts:
+        async with tts.open(REQUEST) as stream:
+            stream.speak(0, "word " * 38)
+            await anext(aiter(stream))
+        await asyncio.sleep(0.01)
+        async with tts.open(REQUEST) as stream:
+            stream.speak(0, SEGMENTS[0])
+            asked = loop.time()
+            await anext(aiter(stream))
+            return (loop.time() - asked) * 1000
+
+
+def test_short_texts_make_the_next_reply_sooner_after_a_barge_in() -> None:
+    """Otherwise the cut of sentences into requests costs joins and gives nothing. In virtual time, with the residue of Magpie."""
+    short_ms, long_ms = (clock.run(after_a_cancelled_reply(chars)) for chars in (50, 200))
+    print(f"first audio after a cancelled reply: {short_ms:.0f} ms with texts of 50 characters, {long_ms:.0f} ms with 200")
+    assert 80 <= short_ms < long_ms - 200
 
 
 async def test_audio_before_a_failure_is_delivered_however_little_it_is() -> None:
