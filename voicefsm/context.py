@@ -138,6 +138,13 @@ class TurnSettings:
     decision_ms_max: int = setting(
         1500, unit="ms", ge=200, le=5000, doc="How long playout may stay paused before an interruption is decided."
     )
+    duck_db: int = setting(
+        0,
+        unit="dB",
+        ge=0,
+        le=40,
+        doc="How much quieter playout goes on while an interruption is undecided; 0 pauses it, as do clients that cannot duck.",
+    )
     candidate_ms: int = setting(
         1000,
         unit="ms",

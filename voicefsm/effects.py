@@ -152,8 +152,17 @@ class PausePlayout(Effect):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class DuckPlayout(Effect):
+    """Let the client go on more quietly."""
+
+    epoch: Epoch
+    duck_db: int
+    """By how much."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ResumePlayout(Effect):
-    """Let the client go on at the exact sample."""
+    """Let the client go on at the exact sample, as loud as ever."""
 
     epoch: Epoch
     why: str
@@ -219,6 +228,7 @@ EFFECTS: tuple[type[Effect], ...] = (
     HoldPlayout,
     ReleasePlayout,
     PausePlayout,
+    DuckPlayout,
     ResumePlayout,
     CancelTts,
     CompleteTurn,

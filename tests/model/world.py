@@ -275,7 +275,7 @@ def _freeze_player(player: Player, older: int = 0, shift: int = 0) -> tuple[Any,
         player._gain,
         max(0, player._epoch - older),
         max(0, player._cancelled - older),
-        None if player._paused is None else max(0, player._paused - older),
+        None if player._lowered is None else max(0, player._lowered - older),
         player._unfinished,
     )
 
@@ -286,7 +286,7 @@ def _thaw_player(frozen: tuple[Any, ...]) -> Player:
     for number, first, count in chunks:
         player._chunks.append(_Chunk(Epoch(number), first, np.ones(count, np.int16)))
         player._buffered += count
-    player._epoch, player._cancelled, player._paused = Epoch(epoch), Epoch(cancelled), paused
+    player._epoch, player._cancelled, player._lowered = Epoch(epoch), Epoch(cancelled), paused
     return player
 
 

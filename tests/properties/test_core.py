@@ -50,6 +50,7 @@ turn_settings = st.builds(
     reply_retries_max=st.integers(0, 2),
     apology_en=st.sampled_from(["Sorry.", ""]),
     user_text_chars_max=st.just(100),
+    duck_db=st.sampled_from([0, 12]),
 )
 
 
@@ -167,6 +168,10 @@ class Watch:
         self.live(order)
         assert not self.is_paused
         self.is_paused = True
+
+    def see_DuckPlayout(self, order: fx.DuckPlayout) -> None:  # noqa: N802
+        assert order.duck_db == self.context.settings.duck_db > 0
+        self.see_PausePlayout(fx.PausePlayout(order.epoch))
 
     def see_ResumePlayout(self, order: fx.ResumePlayout) -> None:  # noqa: N802
         self.live(order)

@@ -18,6 +18,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections import deque
+
+import numpy as np
 
 from voicefsm.aec.delay import DelayEstimator
 from voicefsm.aec.fraction import AFTER, AROUND, BEFORE, between
@@ -35,6 +38,8 @@ MISSED_FRAMES_MAX = 20
 _LATE_MAX = 3
 _WRONG_SAMPLES_MAX = 30 * SAMPLES_PER_MS
 """By so much a report may claim to have rendered what was not sent yet."""
+_DUCKS_KEPT = 16
+"""Changes of the loudspeaker's level that are remembered: more than a reference holds in practice."""
 _AHEAD_MS = 200
 """An echo that precedes its reference by so much is still found."""
 _ERROR_MS_MAX = 20.0
@@ -79,6 +84,8 @@ class Reference:
         self._lead = self._lead_wanted = settings.reference_lead_ms * SAMPLES_PER_MS
         self._late = self._late_count = 0
         """By how many samples the ring falls short of what was read, and how often such samples came later."""
+        self._levels: deque[tuple[int, float]] = deque(maxlen=_DUCKS_KEPT)
+        """From which place in the ring on the loudspeaker has which gain."""
         self._playhead = Playhead(settings, step_samples=RATE_HZ / rate_hz)
         self._pacing = Pacing(self._ring)
         self._estimator: DelayEstimator | None = None
@@ -118,6 +125,12 @@ class Reference:
     def resume(self) -> None:
         """The client was told to go on."""
         self._pacing.resume()
+
+    def duck(self, far_end_sample: int, duck_db: int) -> None:
+        """From this sample on, at the output rate, the client renders what it was sent so much quieter; 0: as it was sent."""
+        gain = 10 ** (-duck_db / 20)
+        if gain != (self._levels[-1][1] if self._levels else 1.0):
+            self._levels.append((far_end_sample * RATE_HZ // self.rate_hz + self._resampler.delay_samples, gain))
 
     def drop(self) -> None:
         """The client was told to throw away what it has not played."""
@@ -201,12 +214,21 @@ class Reference:
         short = math.ceil(position) + FRAME_SAMPLES - self._ring.end
         if 0 < short <= self._ahead + _WRONG_SAMPLES_MAX:
             self._late = short
-        frame = _read(self._ring, position, self._playhead.track.slope)
+        frame = self._as_loud(_read(self._ring, position, self._playhead.track.slope), math.floor(position))
         early = math.ceil(self._playhead.begins - self._lead_wanted - self._playhead.position)
         if early > 0:
             frame = frame.copy()
             frame[:early] = 0
         return frame
+
+    def _as_loud(self, sent: Samples, first: int) -> Samples:
+        """What was sent, from `first` in the ring on, as loud as it was rendered. A client's short fade is a step here."""
+        if not self._levels or (self._levels[-1][1] == 1.0 and self._levels[-1][0] <= first):
+            return sent
+        gains = np.ones(len(sent), np.float32)
+        for since, gain in self._levels:
+            gains[max(0, since - first) :] = gain
+        return np.asarray(np.rint(sent * gains), np.int16)
 
     @property
     def _ahead(self) -> int:
@@ -218,7 +240,9 @@ class Reference:
         self._late = self._late_count = 0
         due = played + self._lead
         count = min(-(-due // FRAME_SAMPLES), MISSED_FRAMES_MAX) * FRAME_SAMPLES
-        stretch = self._ring.read(round(self._playhead.position) + self._ahead - count, count)
+        first = round(self._playhead.position) + self._ahead - count
+        stretch = self._ring.read(first, count)
+        stretch = self._as_loud(stretch, first)
         stretch[: max(0, count - due)] = 0
         self.missed = [stretch[at : at + FRAME_SAMPLES] for at in range(0, count, FRAME_SAMPLES)]
 

@@ -89,6 +89,7 @@ def options_to_proto(options: SessionOptions) -> pb.SessionConfig:
             guard_ms=options.guard_ms,
             decision_ms_max=options.decision_ms_max,
         ),
+        can_duck=True,
         client_echo_cancellation=options.client_echo_cancellation,
         resume_token=options.resume_token,
         generation=pb.GenerationOptions(model=options.model, temperature=options.temperature, tokens_max=options.tokens_max),
@@ -147,6 +148,10 @@ def _paused(message: pb.PausePlayout, received_ms: float, position: SampleIndex)
     return events.PlayoutPaused(received_ms, Epoch(message.epoch), position)
 
 
+def _ducked(message: pb.DuckPlayout, received_ms: float, position: SampleIndex) -> events.Event:
+    return events.PlayoutDucked(received_ms, Epoch(message.epoch), position, message.duck_db)
+
+
 def _resumed(message: pb.ResumePlayout, received_ms: float, position: SampleIndex) -> events.Event:
     return events.PlayoutResumed(received_ms, Epoch(message.epoch), position)
 
@@ -194,6 +199,7 @@ _READERS: Mapping[str, Callable[[Any, float, SampleIndex], events.Event]] = {
     "transcript": _transcript,
     "assistant_text": _assistant_text,
     "pause_playout": _paused,
+    "duck_playout": _ducked,
     "resume_playout": _resumed,
     "cancel_tts": _cancelled,
     "turn_completed": _completed,

@@ -8,7 +8,7 @@
         async for event in conversation: ...
 
 Theory of operation. One task per conversation holds three: a reader, a writer, a reporter. The reader obeys the server first
-(audio, pause, resume and cancel go to the `Player` before anything else looks at them, so silence falls within one frame) and
+(audio, pause, duck, resume and cancel go to the `Player` before anything else looks at them, so silence falls within one frame) and
 queues what happened as events. The writer is the only one that writes. The reporter tells the server how far playout is whenever
 no microphone audio does. When the call is over, for whatever reason, iteration ends or raises `ConversationFailed`; a defect in
 one of the three is such a reason. Leaving takes `close_ms_max` at most, whatever the server does.
@@ -60,7 +60,7 @@ class Conversation:
         self._capture_sample = 0
         self._ending = False
         self._audio_sent = False
-        self._reported = (0, False)
+        self._reported = (0, False, 0)
         self._playout_changed = asyncio.Event()
 
     @classmethod
@@ -113,7 +113,7 @@ class Conversation:
         self._capture_sample = first + codec.length_samples(data, encoding)
         far_end = self.player.position if far_end_sample is None else far_end_sample
         self._audio_sent = True
-        self._reported = (far_end, self.player.paused)
+        self._reported = (far_end, self.player.paused, self._reported[2])
         await self._send(pb.ConverseRequest(audio=pb.AudioInput(data=data, capture_sample=first, far_end_sample=far_end)))
 
     async def send_text(self, text: str) -> None:
@@ -199,10 +199,15 @@ class Conversation:
         if kind == "pause_playout":
             self.player.pause(Epoch(response.pause_playout.epoch))
             self._playout_changed.set()
+        elif kind == "duck_playout":
+            self.player.duck(Epoch(response.duck_playout.epoch), response.duck_playout.duck_db)
+            self._playout_changed.set()
         elif kind == "resume_playout":
             self.player.resume(Epoch(response.resume_playout.epoch))
+            self._playout_changed.set()
         elif kind == "cancel_tts":
             self.player.cancel(Epoch(response.cancel_tts.epoch))
+            self._playout_changed.set()
         self._publish(codec.event_of(response, _now_ms(), self.player.position))
 
     def _publish(self, event: events.Event | None) -> None:
@@ -226,7 +231,7 @@ class Conversation:
             return
 
     async def _report(self) -> None:
-        """Tell the server how far playout is, when no microphone audio did and something changed."""
+        """Tell the server how far playout is, when no microphone audio did and something changed; how loud it is, always."""
         await asyncio.wait([self._ready])
         while not self._ending:
             with suppress(TimeoutError):
@@ -234,10 +239,11 @@ class Conversation:
                     await self._playout_changed.wait()
             self._playout_changed.clear()
             sent, self._audio_sent = self._audio_sent, False
-            progress = (self.player.position, self.player.paused)
-            if progress != self._reported and (not sent or progress[1]) and not self._outbox.full():
+            progress = (self.player.position, self.player.paused, self.player.duck_db)
+            is_news = not sent or progress[1] or progress[2] != self._reported[2]
+            if progress != self._reported and is_news and not self._outbox.full():
                 self._reported = progress
-                message = pb.PlayoutProgress(far_end_sample=progress[0], paused=progress[1])
+                message = pb.PlayoutProgress(far_end_sample=progress[0], paused=progress[1], duck_db=progress[2])
                 self._outbox.put_nowait(pb.ConverseRequest(playout_progress=message))
 
     async def _send(self, request: pb.ConverseRequest) -> None:

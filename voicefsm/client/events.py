@@ -129,6 +129,17 @@ class PlayoutPaused(Event):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class PlayoutDucked(Event):
+    """The player was told to go on more quietly."""
+
+    epoch: Epoch
+    position: SampleIndex
+    """Next far-end sample to be rendered."""
+    duck_db: int
+    """By how much."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class PlayoutResumed(Event):
     """The player was told to go on."""
 

@@ -7,6 +7,7 @@ Where there is nothing to render (paused, starved, between replies) it returns s
 
 - Pause fades out over a few milliseconds of the reply (they are heard, they count) and keeps the buffer; resume fades in at the
   very next sample. Nothing is skipped, nothing repeated.
+- Duck goes on more quietly, after a fade as short; resume ends it as well.
 - Cancel throws away everything of that epoch and of earlier ones, now and whenever it still arrives.
 - An epoch that runs dry before its last piece goes on where it stopped once more of it arrives: an underrun, counted.
 
@@ -33,6 +34,10 @@ class PlayerSettings:
     buffer_ms_max: int = setting(
         10_000, unit="ms", ge=500, le=120_000, doc="Audio kept at most; what arrives beyond it is dropped and counted."
     )
+
+
+_STEP = 1000
+"""Of a gain, per sample of a fade: fine enough for every duck, however short the fade."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,10 +90,16 @@ class Player:
         self._buffered = 0
         self._position = 0
         self._end = 0
-        self._gain = self._fade_samples
+        self._full = self._gain = self._fade_samples * _STEP
+        """Gains are integers: a fade moves them by `_STEP` a sample."""
         self._epoch = NO_EPOCH
         self._cancelled = NO_EPOCH
-        self._paused: Epoch | None = None
+        self._lowered: Epoch | None = None
+        """The reply that is paused or ducked, …"""
+        self._lowered_gain = 0
+        """… to this gain …"""
+        self._lowered_db = 0
+        """… which is so many dB below full; 0 for a pause."""
         self._unfinished = False
         self._starved = False
 
@@ -101,7 +112,12 @@ class Player:
     @property
     def paused(self) -> bool:
         """True from `pause` to `resume`, or to the end of the paused reply."""
-        return self._paused is not None
+        return self._lowered is not None and not self._lowered_gain
+
+    @property
+    def duck_db(self) -> int:
+        """How much quieter than it came the far end is rendered: from `duck` to `resume`, or to the end of the ducked reply."""
+        return self._lowered_db if self._lowered is not None else 0
 
     @property
     def epoch(self) -> Epoch:
@@ -139,44 +155,51 @@ class Player:
 
     def pause(self, epoch: Epoch) -> None:
         """Fall silent within one fade and keep the buffer. Ignored when that reply is already cancelled."""
-        with self._lock:
-            if epoch > self._cancelled:
-                self._paused = epoch
+        self._lower(epoch, 0, 0)
+
+    def duck(self, epoch: Epoch, duck_db: int) -> None:
+        """Go on, so many dB quieter within one fade. Ignored when that reply is already cancelled."""
+        self._lower(epoch, max(1, round(self._full * 10 ** (-duck_db / 20))), duck_db)
 
     def resume(self, epoch: Epoch) -> None:
-        """Go on at the sample where playout stopped. Ignored when another reply is paused."""
+        """Go on at the sample where playout stopped, as loud as ever. Ignored when another reply is paused or ducked."""
         with self._lock:
-            if self._paused == epoch:
-                self._paused = None
+            if self._lowered == epoch:
+                self._lowered = None
 
     def cancel(self, epoch: Epoch) -> None:
         """Throw the buffer of this reply and of all earlier ones away, and whatever of them still arrives."""
         with self._lock:
             self._drop(epoch)
 
+    def _lower(self, epoch: Epoch, gain: int, duck_db: int) -> None:
+        with self._lock:
+            if epoch > self._cancelled:
+                self._lowered, self._lowered_gain, self._lowered_db = epoch, gain, duck_db
+
     def _drop(self, epoch: Epoch) -> None:
         self._cancelled = max(self._cancelled, epoch)
         self._position = self._next()
         self._chunks = deque(chunk for chunk in self._chunks if chunk.epoch > epoch)
         self._buffered = sum(len(chunk.samples) for chunk in self._chunks)
-        if self._paused is not None and self._paused <= epoch:
-            self._paused = None
+        if self._lowered is not None and self._lowered <= epoch:
+            self._lowered = None
         if self._epoch <= epoch:
             self._unfinished = self._starved = False
-        self._gain = self._fade_samples
+        self._gain = self._full
 
     def _next(self) -> int:
         return self._chunks[0].first_sample if self._chunks else self._position
 
     def _begin(self, epoch: Epoch, first_sample: int) -> None:
-        """A new reply: its numbering may begin anywhere after the last one's. A reply that is still paused will not be resumed."""
-        if self._paused is not None:
-            self._drop(self._paused)
+        """A new reply: its numbering may begin anywhere after the last one's. A reply that is still paused or ducked is over."""
+        if self._lowered is not None:
+            self._drop(self._lowered)
         self._epoch = epoch
         self._end = first_sample
         self._starved = False
         if not self._chunks:
-            self._gain = self._fade_samples
+            self._gain = self._full
 
     def _append(self, epoch: Epoch, first_sample: int, samples: Samples) -> None:
         known = min(max(0, self._end - first_sample), len(samples))
@@ -192,19 +215,21 @@ class Player:
         self._buffered += len(fresh)
         self._chunks.append(_Chunk(epoch, first_sample + known, fresh))
 
-    def _held(self) -> bool:
-        return self._paused is not None and self._chunks[0].epoch <= self._paused
+    def _target(self) -> int:
+        """The gain of the first chunk, once it has faded there."""
+        is_lowered = self._lowered is not None and self._chunks[0].epoch <= self._lowered
+        return self._lowered_gain if is_lowered else self._full
 
     def _flows(self) -> bool:
-        return bool(self._chunks) and (self._gain > 0 or not self._held())
+        return bool(self._chunks) and (self._gain > 0 or self._target() > 0)
 
     def _render_front(self, block: Samples, done: int, spans: list[Span]) -> int:
         """Render of the first chunk what fits and what its gain allows; return how many samples."""
         chunk = self._chunks[0]
-        held = self._held()
+        target = self._target()
         room = min(len(block) - done, len(chunk.samples))
-        count = min(room, self._gain) if held else room
-        block[done : done + count] = self._shaped(chunk.samples[:count], held=held)
+        count = room if target else min(room, -(-self._gain // _STEP))
+        block[done : done + count] = self._shaped(chunk.samples[:count], target)
         spans.append(Span(done, chunk.epoch, SampleIndex(chunk.first_sample), count))
         chunk.drop_front(count)
         self._buffered -= count
@@ -213,16 +238,16 @@ class Player:
             self._chunks.popleft()
         return count
 
-    def _shaped(self, samples: Samples, *, held: bool) -> Samples:
-        """Move the gain towards silence when held, towards full otherwise, one step a sample."""
-        if self._gain == self._fade_samples and not held:
+    def _shaped(self, samples: Samples, target: int) -> Samples:
+        """Move the gain towards its target, one step a sample."""
+        if self._gain == target == self._full:
             return samples
-        steps = np.arange(1, len(samples) + 1) * (-1 if held else 1)
-        gains = np.clip(self._gain + steps, 0, self._fade_samples)
+        steps = np.arange(1, len(samples) + 1) * _STEP
+        gains = np.maximum(self._gain - steps, target) if self._gain > target else np.minimum(self._gain + steps, target)
         self._gain = int(gains[-1])
-        return (samples * (gains / self._fade_samples)).astype(np.int16)
+        return (samples * (gains / self._full)).astype(np.int16)
 
     def _fall_silent(self) -> None:
         """Nothing flows: whatever comes next fades in, unless it is the beginning of a reply."""
-        self._gain = 0 if self._unfinished or self._paused is not None else self._fade_samples
-        self._starved = self._unfinished and not self._chunks and self._paused is None
+        self._gain = 0 if self._unfinished or self._lowered is not None else self._full
+        self._starved = self._unfinished and not self._chunks and not self.paused

@@ -14,6 +14,7 @@ from voicefsm.audio.samples import RATE_HZ
 from voicefsm.client import (
     AssistantText,
     Event,
+    PlayoutDucked,
     PlayoutPaused,
     PlayoutResumed,
     ServerError,
@@ -103,7 +104,7 @@ class Screen:
         )
 
 
-def _told(event: Event) -> tuple[str, str, str] | None:  # noqa: PLR0911 - one return for each kind
+def _told(event: Event) -> tuple[str, str, str] | None:  # noqa: C901, PLR0911 - one return for each kind
     """Label, text and style of an event's line; None when it gets none."""
     match event:
         case SessionReady():
@@ -116,6 +117,8 @@ def _told(event: Event) -> tuple[str, str, str] | None:  # noqa: PLR0911 - one r
             return "assistant", event.text, "green"
         case PlayoutPaused():
             return "PAUSE", f"reply {event.epoch} at far-end sample {event.position}", "bold dark_orange"
+        case PlayoutDucked():
+            return "DUCK", f"reply {event.epoch} by {event.duck_db} dB at far-end sample {event.position}", "bold dark_orange"
         case PlayoutResumed():
             return "RESUME", f"reply {event.epoch} at far-end sample {event.position}", "bold green"
         case TtsCancelled():

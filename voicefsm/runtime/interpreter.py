@@ -152,6 +152,9 @@ class Interpreter:
         self._playout.pause(self._now())
         self._outbox.put(messages.PausePlayout(order.epoch))
 
+    def _duck_playout(self, order: fx.DuckPlayout) -> None:
+        self._outbox.put(messages.DuckPlayout(order.epoch, order.duck_db))
+
     def _resume_playout(self, order: fx.ResumePlayout) -> None:
         self._playout.resume(self._now())
         self._outbox.put(messages.ResumePlayout(order.epoch))
@@ -214,6 +217,7 @@ _METHODS: Mapping[type[fx.Effect], Callable[..., messages.TurnCompleted | None]]
     fx.HoldPlayout: Interpreter._hold_playout,
     fx.ReleasePlayout: Interpreter._release_playout,
     fx.PausePlayout: Interpreter._pause_playout,
+    fx.DuckPlayout: Interpreter._duck_playout,
     fx.ResumePlayout: Interpreter._resume_playout,
     fx.CancelTts: Interpreter._cancel_tts,
     fx.CompleteTurn: Interpreter._complete_turn,

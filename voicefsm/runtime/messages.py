@@ -96,8 +96,16 @@ class PausePlayout:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class DuckPlayout:
+    """Go on, quieter by this much."""
+
+    epoch: Epoch
+    duck_db: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ResumePlayout:
-    """Go on at the exact sample."""
+    """Go on at the exact sample, as loud as ever."""
 
     epoch: Epoch
 
@@ -155,6 +163,7 @@ Outbound = (
     | AssistantText
     | AudioOutput
     | PausePlayout
+    | DuckPlayout
     | ResumePlayout
     | CancelTts
     | TurnCompleted

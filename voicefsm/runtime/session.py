@@ -332,10 +332,12 @@ class Session:
         self._tell_playout(now_ms, is_near_end_news=bool(heard.edges))
         self._tell_speech(heard, now_ms)
 
-    def report_playout(self, far_end_sample: int) -> None:
-        """Take a playout report without audio."""
+    def report_playout(self, far_end_sample: int, duck_db: int | None = None) -> None:
+        """Take a playout report without audio: from this sample on the far end is rendered `duck_db` quieter than it was sent."""
         now_ms = self._clock.now_ms()
         self._playout.report(far_end_sample, now_ms)
+        if duck_db is not None:
+            self._reference.duck(far_end_sample, duck_db)
         self._tell_playout(now_ms)
 
     def cancel_tts(self, epoch: Epoch, far_end_sample: int | None = None) -> None:

@@ -33,6 +33,8 @@ FRAME_MS_MIN, FRAME_MS_MAX = 10, 200
 NAME_CHARS_MAX = 200
 """Longest name of a language or a voice. Names stand in error messages, and a gRPC status holds only some kilobytes."""
 
+DUCK_DB_MAX = 96
+"""Nothing is left of 16-bit audio that is so much quieter."""
 POSITION_MAX = 2**48
 """Largest sample position or epoch: 186 years at 48 kHz, and far from where sums of them overflow."""
 
@@ -61,6 +63,8 @@ class PlayoutProgress:
     """A report of the client's playout."""
 
     far_end_sample: int
+    duck_db: int = 0
+    """From there on the client renders what it was sent so much quieter."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,7 +160,10 @@ def _audio_of(message: pb.AudioInput, plan: SessionPlan) -> AudioInput:
 
 
 def _progress_of(message: pb.PlayoutProgress, _plan: SessionPlan) -> PlayoutProgress:
-    return PlayoutProgress(_position(message.far_end_sample, "far_end_sample"))
+    if not 0 <= message.duck_db <= DUCK_DB_MAX:
+        remedy = f"Say how much quieter than it was sent the far end is rendered, 0 to {DUCK_DB_MAX}."
+        raise InvalidMessage(f"`duck_db` is {message.duck_db}.", remedy=remedy)
+    return PlayoutProgress(_position(message.far_end_sample, "far_end_sample"), message.duck_db)
 
 
 def _cancel_of(message: pb.CancelTts, _plan: SessionPlan) -> CancelTts:
@@ -241,6 +248,8 @@ def _turns_of(config: pb.SessionConfig, turns: TurnSettings) -> TurnSettings:
         if policy.mode not in _MODES:
             raise InvalidMessage(f"`interruption.mode` is {policy.mode}.", remedy="Use a mode of InterruptionPolicy.Mode.")
         changes["interruption"] = _MODES[policy.mode]
+    if not config.can_duck:
+        changes["duck_db"] = 0
     changes |= _set_fields(policy, _POLICY_FIELDS) | _set_fields(endpointing, _ENDPOINTING_FIELDS)
     return _within_bounds(turns, changes)
 
@@ -349,6 +358,10 @@ def _pause(message: messages.PausePlayout, _plan: SessionPlan) -> pb.ConverseRes
     return pb.ConverseResponse(pause_playout=pb.PausePlayout(epoch=message.epoch))
 
 
+def _duck(message: messages.DuckPlayout, _plan: SessionPlan) -> pb.ConverseResponse:
+    return pb.ConverseResponse(duck_playout=pb.DuckPlayout(epoch=message.epoch, duck_db=message.duck_db))
+
+
 def _resume(message: messages.ResumePlayout, _plan: SessionPlan) -> pb.ConverseResponse:
     return pb.ConverseResponse(resume_playout=pb.ResumePlayout(epoch=message.epoch))
 
@@ -392,6 +405,7 @@ _WRITERS: Mapping[type[Any], Callable[[Any, SessionPlan], pb.ConverseResponse]] 
     messages.AssistantText: _assistant_text,
     messages.AudioOutput: _audio,
     messages.PausePlayout: _pause,
+    messages.DuckPlayout: _duck,
     messages.ResumePlayout: _resume,
     messages.CancelTts: _cancel,
     messages.TurnCompleted: _turn,

@@ -205,7 +205,7 @@ def _feed(session: Session, message: codec.Inbound | None) -> None:
         case codec.AudioInput():
             session.hear(message.samples, message.capture_sample, message.far_end_sample)
         case codec.PlayoutProgress():
-            session.report_playout(message.far_end_sample)
+            session.report_playout(message.far_end_sample, message.duck_db)
         case codec.CancelTts():
             session.cancel_tts(message.epoch, message.far_end_sample)
         case codec.TextInput():

@@ -184,6 +184,8 @@ class Caller:
                 self.player.push(message.epoch, message.first_sample, message.samples, last=message.last)
             case messages.PausePlayout():
                 self.player.pause(message.epoch)
+            case messages.DuckPlayout():
+                self.player.duck(message.epoch, message.duck_db)
             case messages.ResumePlayout():
                 self.player.resume(message.epoch)
             case messages.CancelTts():

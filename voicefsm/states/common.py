@@ -9,6 +9,7 @@ from voicefsm.effects import (
     CancelTts,
     CloseRecognition,
     CompleteTurn,
+    DuckPlayout,
     EndSession,
     FinalizeUtterance,
     FinishSpeech,
@@ -287,9 +288,9 @@ def may_be_cut(context: Context, event: Fact) -> bool:
 
 
 def await_decision(context: Context, event: Fact) -> None:
-    """Stage one of a barge-in: playout falls silent at once, and the decision has its deadlines."""
+    """Stage one of a barge-in: playout falls silent, or quieter, at once, and the decision has its deadlines."""
     settings = context.settings
-    context.order(PausePlayout(context.epoch))
+    context.order(DuckPlayout(context.epoch, settings.duck_db) if settings.duck_db else PausePlayout(context.epoch))
     context.pauses += 1
     context.arm(Timer.VERDICT, event.at_ms + settings.verdict_ms_max)
     context.arm(Timer.DECISION, event.at_ms + settings.decision_ms_max)

@@ -1,4 +1,4 @@
-"""INTERRUPTING: speech over our voice. Playout is paused, the decision pending.
+"""INTERRUPTING: speech over our voice. Playout is paused, or ducked, the decision pending.
 
 Every new piece of evidence asks the one rule (`bargein.decide`): confirm cancels the reply and gives the user the floor; reject
 resumes at the exact sample. Words are the best evidence, so they are asked for whenever the speech pauses. A pause of playout is
@@ -99,7 +99,7 @@ ROWS: tuple[Row[State], ...] = (
     Row(Timer.DECISION, when=(is_confirmed,), to=State.LISTENING, do=(yield_to_speech, listen)),
     Row(Timer.DECISION, to=State.SPEAKING, do=(resume_for_good,)),
     Row(PlayoutFinished, to=State.LISTENING, do=(complete, listen), because="The reply was at its end: nothing is left to cut."),
-    *stays(PlayoutStarted, PlayoutAdvanced, because="Reports from before the pause."),
+    *stays(PlayoutStarted, PlayoutAdvanced, because="Reports from before the pause, or of ducked playout."),
     *stays(TokenArrived, SentenceReady, GenerationFinished, FirstAudio, because="The reply is made on; it may be resumed."),
     Row(TextReceived, to=State.PROCESSING, do=(yield_to_text, answer_text)),
     Row(ClientCancelled, when=(names_live_reply,), to=State.LISTENING, do=(yield_to_client, listen)),

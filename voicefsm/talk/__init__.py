@@ -13,6 +13,7 @@ from voicefsm.client import (
     AssistantText,
     Conversation,
     ConversationEnded,
+    PlayoutDucked,
     PlayoutPaused,
     PlayoutResumed,
     ServerError,
@@ -128,6 +129,8 @@ def _told(event: Event) -> str:  # noqa: PLR0911 - one return for each kind
             return f"[dim]          {event.after}[/dim]"
         case PlayoutPaused():
             return "[dim]          (pause)[/dim]"
+        case PlayoutDucked():
+            return "[dim]          (quieter)[/dim]"
         case PlayoutResumed():
             return "[dim]          (goes on)[/dim]"
         case TtsCancelled():

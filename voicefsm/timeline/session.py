@@ -267,8 +267,13 @@ class _Reader:
         self._fall_silent()
         self._note(NoteKind.PAUSE, "pause")
 
+    def duck_playout(self, body: Mapping[str, Any]) -> None:
+        """The client goes on more quietly for a while."""
+        self._note(NoteKind.PAUSE, f"duck by {body.get('duck_db', '?')} dB")
+
     def resume_playout(self, body: Mapping[str, Any]) -> None:
         """The client goes on."""
+        self._fall_silent()  # it was ducked
         self.playout_started(body)
         self._note(NoteKind.RESUME, "resume")
 
@@ -291,6 +296,7 @@ _HANDLERS: Mapping[str, Callable[[_Reader, Mapping[str, Any]], None]] = {
     "StartGeneration": _Reader.start_generation,
     "SpeakText": _Reader.speak_text,
     "PausePlayout": _Reader.pause_playout,
+    "DuckPlayout": _Reader.duck_playout,
     "ResumePlayout": _Reader.resume_playout,
     "CancelTts": _Reader.cancel_tts,
     "ReportFailure": _Reader.report_failure,

@@ -43,7 +43,7 @@ class ConverseRequest(_message.Message):
     def __init__(self, config: _Optional[_Union[SessionConfig, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., playout_progress: _Optional[_Union[PlayoutProgress, _Mapping]] = ..., cancel_tts: _Optional[_Union[CancelTts, _Mapping]] = ..., text: _Optional[_Union[TextInput, _Mapping]] = ..., end_of_speech: _Optional[_Union[EndOfSpeech, _Mapping]] = ..., end_session: _Optional[_Union[EndSession, _Mapping]] = ...) -> None: ...
 
 class ConverseResponse(_message.Message):
-    __slots__ = ("session_ready", "state_changed", "transcript", "assistant_text", "audio", "pause_playout", "resume_playout", "cancel_tts", "turn_completed", "go_away", "error")
+    __slots__ = ("session_ready", "state_changed", "transcript", "assistant_text", "audio", "pause_playout", "resume_playout", "cancel_tts", "turn_completed", "go_away", "error", "duck_playout")
     SESSION_READY_FIELD_NUMBER: _ClassVar[int]
     STATE_CHANGED_FIELD_NUMBER: _ClassVar[int]
     TRANSCRIPT_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,7 @@ class ConverseResponse(_message.Message):
     TURN_COMPLETED_FIELD_NUMBER: _ClassVar[int]
     GO_AWAY_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    DUCK_PLAYOUT_FIELD_NUMBER: _ClassVar[int]
     session_ready: SessionReady
     state_changed: StateChanged
     transcript: Transcript
@@ -66,7 +67,8 @@ class ConverseResponse(_message.Message):
     turn_completed: TurnCompleted
     go_away: GoAway
     error: Error
-    def __init__(self, session_ready: _Optional[_Union[SessionReady, _Mapping]] = ..., state_changed: _Optional[_Union[StateChanged, _Mapping]] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ..., assistant_text: _Optional[_Union[AssistantText, _Mapping]] = ..., audio: _Optional[_Union[AudioOutput, _Mapping]] = ..., pause_playout: _Optional[_Union[PausePlayout, _Mapping]] = ..., resume_playout: _Optional[_Union[ResumePlayout, _Mapping]] = ..., cancel_tts: _Optional[_Union[CancelTts, _Mapping]] = ..., turn_completed: _Optional[_Union[TurnCompleted, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+    duck_playout: DuckPlayout
+    def __init__(self, session_ready: _Optional[_Union[SessionReady, _Mapping]] = ..., state_changed: _Optional[_Union[StateChanged, _Mapping]] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ..., assistant_text: _Optional[_Union[AssistantText, _Mapping]] = ..., audio: _Optional[_Union[AudioOutput, _Mapping]] = ..., pause_playout: _Optional[_Union[PausePlayout, _Mapping]] = ..., resume_playout: _Optional[_Union[ResumePlayout, _Mapping]] = ..., cancel_tts: _Optional[_Union[CancelTts, _Mapping]] = ..., turn_completed: _Optional[_Union[TurnCompleted, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., duck_playout: _Optional[_Union[DuckPlayout, _Mapping]] = ...) -> None: ...
 
 class AudioFormat(_message.Message):
     __slots__ = ("encoding", "sample_rate_hertz")
@@ -85,7 +87,7 @@ class AudioFormat(_message.Message):
     def __init__(self, encoding: _Optional[_Union[AudioFormat.Encoding, str]] = ..., sample_rate_hertz: _Optional[int] = ...) -> None: ...
 
 class SessionConfig(_message.Message):
-    __slots__ = ("input_format", "output_format", "language_code", "voice_name", "system_prompt", "interruption", "client_echo_cancellation", "resume_token", "generation", "endpointing", "detection")
+    __slots__ = ("input_format", "output_format", "language_code", "voice_name", "system_prompt", "interruption", "client_echo_cancellation", "resume_token", "generation", "endpointing", "detection", "can_duck")
     INPUT_FORMAT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FORMAT_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_CODE_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +99,7 @@ class SessionConfig(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTING_FIELD_NUMBER: _ClassVar[int]
     DETECTION_FIELD_NUMBER: _ClassVar[int]
+    CAN_DUCK_FIELD_NUMBER: _ClassVar[int]
     input_format: AudioFormat
     output_format: AudioFormat
     language_code: str
@@ -108,7 +111,8 @@ class SessionConfig(_message.Message):
     generation: GenerationOptions
     endpointing: EndpointingOptions
     detection: DetectionOptions
-    def __init__(self, input_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., output_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., language_code: _Optional[str] = ..., voice_name: _Optional[str] = ..., system_prompt: _Optional[str] = ..., interruption: _Optional[_Union[InterruptionPolicy, _Mapping]] = ..., client_echo_cancellation: _Optional[bool] = ..., resume_token: _Optional[str] = ..., generation: _Optional[_Union[GenerationOptions, _Mapping]] = ..., endpointing: _Optional[_Union[EndpointingOptions, _Mapping]] = ..., detection: _Optional[_Union[DetectionOptions, _Mapping]] = ...) -> None: ...
+    can_duck: bool
+    def __init__(self, input_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., output_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., language_code: _Optional[str] = ..., voice_name: _Optional[str] = ..., system_prompt: _Optional[str] = ..., interruption: _Optional[_Union[InterruptionPolicy, _Mapping]] = ..., client_echo_cancellation: _Optional[bool] = ..., resume_token: _Optional[str] = ..., generation: _Optional[_Union[GenerationOptions, _Mapping]] = ..., endpointing: _Optional[_Union[EndpointingOptions, _Mapping]] = ..., detection: _Optional[_Union[DetectionOptions, _Mapping]] = ..., can_duck: _Optional[bool] = ...) -> None: ...
 
 class InterruptionPolicy(_message.Message):
     __slots__ = ("mode", "speech_ms_min", "words_min", "onset_ms_min", "guard_ms", "decision_ms_max")
@@ -175,12 +179,14 @@ class AudioInput(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., capture_sample: _Optional[int] = ..., far_end_sample: _Optional[int] = ...) -> None: ...
 
 class PlayoutProgress(_message.Message):
-    __slots__ = ("far_end_sample", "paused")
+    __slots__ = ("far_end_sample", "paused", "duck_db")
     FAR_END_SAMPLE_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
+    DUCK_DB_FIELD_NUMBER: _ClassVar[int]
     far_end_sample: int
     paused: bool
-    def __init__(self, far_end_sample: _Optional[int] = ..., paused: _Optional[bool] = ...) -> None: ...
+    duck_db: int
+    def __init__(self, far_end_sample: _Optional[int] = ..., paused: _Optional[bool] = ..., duck_db: _Optional[int] = ...) -> None: ...
 
 class CancelTts(_message.Message):
     __slots__ = ("epoch", "last_valid_sample", "reason")
@@ -310,6 +316,14 @@ class PausePlayout(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     def __init__(self, epoch: _Optional[int] = ...) -> None: ...
+
+class DuckPlayout(_message.Message):
+    __slots__ = ("epoch", "duck_db")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    DUCK_DB_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    duck_db: int
+    def __init__(self, epoch: _Optional[int] = ..., duck_db: _Optional[int] = ...) -> None: ...
 
 class ResumePlayout(_message.Message):
     __slots__ = ("epoch",)

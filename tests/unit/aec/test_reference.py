@@ -37,6 +37,34 @@ def test_it_returns_what_was_rendered():
         assert np.array_equal(reference.rendered(at), ramp(at, 320))
 
 
+def test_a_duck_is_as_quiet_as_it_was_rendered():
+    """Otherwise the echo of a ducked reply is taken for a change of the room, and that of the rest for a talker."""
+    reference = Reference(8000, NO_LEAD)
+    reference.append(0, np.full(8000, 10_000, np.int16))
+    reference.duck(0, 0)
+    reference.rendered(0)
+    frames = [reference.rendered(160)]
+    reference.duck(400, 20)
+    frames += [reference.rendered(at) for at in range(320, 640, 160)]
+    reference.duck(640, 0)
+    frames += [reference.rendered(at) for at in range(640, 960, 160)]
+    levels = np.concatenate(frames).astype(int)
+    quiet = slice(480, 960)  # far-end samples 400 to 640, from 160 on, at twice the rate
+    assert np.abs(levels[quiet] - 1000).max() < 30
+    assert np.abs(np.delete(levels, quiet) - 10_000).max() < 300
+
+
+def test_what_was_missed_is_as_quiet_as_it_was_rendered():
+    """Otherwise the canceller corrects its past with a level that the loudspeaker did not have."""
+    reference = Reference(16000, AecSettings(reference_lead_ms=20))
+    reference.append(0, np.full(16000, 10_000, np.int16))
+    reference.duck(0, 20)
+    reference.rendered(0)
+    reference.rendered(160)
+    missed = np.concatenate(reference.missed)
+    assert set(missed.tolist()) == {0, 1000}
+
+
 def test_it_leads_by_the_setting():
     """Otherwise an echo can precede its reference, which no canceller can model."""
     reference = playing(AecSettings(reference_lead_ms=20))

@@ -248,6 +248,29 @@ async def test_reports_playout_when_no_audio_does(serve, ready):
     assert got[1].paused
 
 
+async def test_says_how_loud_it_is_while_audio_flows(serve, ready):
+    """If this fails the server expects the echo of a level that the loudspeaker does not have."""
+    got = []
+
+    async def script(call):
+        await ready(call)
+        await call.send(audio=pb.AudioOutput(epoch=1, first_sample=0, data=np.tile(FRAME, 2).tobytes()))
+        await call.receive_until("audio")
+        for order in ({"duck_playout": pb.DuckPlayout(epoch=1, duck_db=12)}, {"resume_playout": pb.ResumePlayout(epoch=1)}):
+            await call.send(**order)
+            got.append((await call.receive_until("playout_progress")).playout_progress)
+        await call.receive_until("end_session")
+
+    settings = ClientSettings(report_ms=1000)
+    async with serve(script) as target, Conversation.connect(target, settings=settings) as conversation:
+        await until(lambda: conversation.player.buffered_samples)
+        conversation.player.render(320)
+        while len(got) < 2:
+            await conversation.send_audio(FRAME)
+            await asyncio.sleep(0.005)
+    assert [(one.far_end_sample, one.paused, one.duck_db) for one in got] == [(320, False, 12), (320, False, 0)]
+
+
 async def test_the_user_can_press_stop(serve, ready):
     """If this fails the stop button waits for the network before it silences anything."""
     got = []

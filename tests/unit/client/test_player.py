@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +118,57 @@ def test_resume_goes_on_at_the_very_next_sample():
         seen += positions(p.spans)
     assert seen == list(range(2000))
     assert not p.paused
+
+
+@pytest.mark.parametrize("fade_ms", [0, 5])
+def test_duck_goes_on_quietly_until_resume(fade_ms):
+    """If this fails a duck is no quieter, or loses a sample, or the answer stays quiet for ever."""
+    p = player(fade_ms=fade_ms)
+    p.push(ONE, 0, np.full(1600, 10_000, np.int16), last=True)
+    blocks = [p.render(FRAME)]
+    p.duck(ONE, 12)
+    assert (p.duck_db, p.paused) == (12, False)
+    blocks += [p.render(FRAME), p.render(FRAME)]
+    p.resume(ONE)
+    assert p.duck_db == 0
+    blocks += [p.render(FRAME), p.render(FRAME)]
+    heard = np.concatenate(blocks).astype(int)
+    assert (heard[:320] == 10_000).all()
+    assert (np.abs(heard[400:960] - 10_000 / 10 ** (12 / 20)) < 10).all()
+    assert (heard[1040:1600] == 10_000).all()
+    assert np.abs(np.diff(heard)).max() <= (10_000 if fade_ms == 0 else 10_000 / 80 + 1), "a click"
+    assert p.position == 1600
+    assert p.underruns == 0
+
+
+def test_a_ducked_reply_can_be_paused_and_cancelled():
+    """If this fails a stop that follows a duck is not obeyed, or the next reply is born quiet."""
+    p = player()
+    p.push(ONE, 0, np.full(2000, 10_000, np.int16))
+    p.duck(ONE, 20)
+    p.render(FRAME)
+    p.pause(ONE)
+    assert (p.duck_db, p.paused) == (0, True)
+    p.render(FRAME)
+    assert p.position <= 320 + 80
+    assert not p.render(FRAME).any()
+    p.duck(ONE, 20)
+    p.cancel(ONE)
+    assert p.duck_db == 0
+    p.push(TWO, 2000, np.full(2000, 10_000, np.int16))
+    assert (p.render(FRAME) == 10_000).all()
+    p.duck(ONE, 20)
+    assert p.duck_db == 0, "of a reply that is cancelled"
+
+
+def test_a_later_reply_ends_one_that_is_still_ducked():
+    """If this fails the rest of a reply that is over delays the next one."""
+    p = player()
+    p.push(ONE, 0, np.full(2000, 10_000, np.int16), last=True)
+    p.duck(ONE, 20)
+    p.render(FRAME)
+    p.push(TWO, 2000, np.full(2000, 9000, np.int16))
+    assert (p.render(FRAME) == 9000).all()
 
 
 def test_what_arrives_while_paused_is_kept():

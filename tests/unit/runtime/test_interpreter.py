@@ -144,6 +144,17 @@ async def test_pause_and_resume_speak_to_client_and_playout() -> None:
         assert len(kinds) > 3
 
 
+async def test_a_duck_speaks_to_the_client_and_playout_goes_on() -> None:
+    """Otherwise a ducked reply dries up."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"), fx.SpeakText(ONE, 0, "Hello there. " * 10), fx.DuckPlayout(ONE, 12))
+        await asyncio.sleep(0.5)
+        hand.send_all()
+        said = await hand.said()
+        assert said[1] == messages.DuckPlayout(ONE, 12)
+        assert {type(message) for message in said[2:]} == {messages.AudioOutput}
+
+
 async def test_hold_and_release_are_between_us() -> None:
     """Otherwise a client is told of a reply it has not heard of."""
     async with hands() as hand:

@@ -130,6 +130,24 @@ async def test_the_client_renders_nothing_after_the_pause_and_nothing_twice() ->
     )
 
 
+async def test_a_ducked_reply_goes_on_quietly_and_loses_nothing() -> None:
+    """Otherwise an "okay" of the user costs him a syllable, or a barge-in talks on at full level."""
+    stage = story_stage((4700, Hypothesis("okay", is_final=False)), plan=plan_with(turns={"duck_db": 12}))
+    await stage.play(speech=[ASKS, (4500, 4800)], script=hang_up_at(12_000))
+    assert len(stage.client.all(messages.DuckPlayout)) == len(stage.client.all(messages.ResumePlayout)) == 1
+    assert not [*stage.client.all(messages.PausePlayout), *stage.client.all(messages.CancelTts)]
+    assert stage.client.positions(1) == list(range(stage.synthesizer.stream.delivered_samples)), "no sample lost or late"
+    duck = next(r for r in stage.client.received if isinstance(r.message, messages.DuckPlayout))
+    resume = next(r for r in stage.client.received if isinstance(r.message, messages.ResumePlayout))
+    heard, sent = stage.client.heard(1), ramp(0, stage.synthesizer.stream.delivered_samples)
+    is_quiet = (np.arange(len(sent)) >= duck.position) & (np.arange(len(sent)) < resume.position)
+    assert np.array_equal(heard[~is_quiet], sent[~is_quiet])
+    assert np.abs(heard[is_quiet] - sent[is_quiet] / 4).max() < 0.01 * 32768
+    assert 200 < is_quiet.sum() / 16 < 500, "as long as the decision took"
+    (turn,) = stage.client.all(messages.TurnCompleted)
+    assert (turn.heard_text, turn.outcome) == (STORY, Outcome.COMPLETED)
+
+
 async def test_nothing_of_a_cancelled_reply_leaves_but_its_completion() -> None:
     """Otherwise a client plays or shows a reply that the user has already cut off."""
     stage = Stage(

@@ -66,6 +66,14 @@ def test_every_wish_is_granted() -> None:
     assert (turns.silence_ms, turns.push_to_talk) == (900, True)
 
 
+def test_only_who_can_duck_is_told_to() -> None:
+    """Otherwise a client that never heard of ducks plays on at full level while the server expects a quiet echo."""
+    ducking = dataclasses.replace(PLAN, turns=dataclasses.replace(PLAN.turns, duck_db=12))
+    assert codec.plan_of(config(can_duck=True), ducking).turns.duck_db == 12
+    assert codec.plan_of(config(), ducking).turns.duck_db == 0
+    assert codec.plan_of(config(can_duck=True), PLAN).turns.duck_db == 0
+
+
 def test_the_servers_voice_is_not_forced_upon_another_language() -> None:
     """Otherwise a client that asks only for Hindi is refused, because the server's English voice speaks none."""
     defaults = dataclasses.replace(PLAN, voice_name="Jane")
@@ -170,6 +178,8 @@ BAD_MESSAGES: dict[str, tuple[pb.ConverseRequest, type[RemoteProtocolError], str
         InvalidMessage,
         "`far_end_sample` is -7",
     ),
+    "duck": (pb.ConverseRequest(playout_progress=pb.PlayoutProgress(duck_db=-1)), InvalidMessage, "`duck_db` is -1.*0 to 96"),
+    "deep duck": (pb.ConverseRequest(playout_progress=pb.PlayoutProgress(duck_db=97)), InvalidMessage, "`duck_db` is 97"),
     "cancel": (pb.ConverseRequest(cancel_tts=pb.CancelTts(epoch=-1)), InvalidMessage, "`epoch` is -1"),
     "no text": (pb.ConverseRequest(text=pb.TextInput(text=" \n")), InvalidMessage, "text is empty"),
     "long text": (pb.ConverseRequest(text=pb.TextInput(text="x" * 4001)), InvalidMessage, "4001 characters; 4000 are allowed"),
@@ -192,6 +202,7 @@ def test_every_good_message() -> None:
         codec.inbound_of(request, PLAN)
         for request in (
             pb.ConverseRequest(playout_progress=pb.PlayoutProgress(far_end_sample=7, paused=True)),
+            pb.ConverseRequest(playout_progress=pb.PlayoutProgress(far_end_sample=7, duck_db=12)),
             pb.ConverseRequest(cancel_tts=pb.CancelTts()),
             pb.ConverseRequest(cancel_tts=pb.CancelTts(epoch=2, last_valid_sample=319)),
             pb.ConverseRequest(cancel_tts=pb.CancelTts(epoch=2, last_valid_sample=-1)),
@@ -203,6 +214,7 @@ def test_every_good_message() -> None:
     ]
     assert read == [
         codec.PlayoutProgress(7),
+        codec.PlayoutProgress(7, 12),
         codec.CancelTts(Epoch(0), None),
         codec.CancelTts(Epoch(2), 320),
         codec.CancelTts(Epoch(2), None),
@@ -338,6 +350,7 @@ def test_every_message_has_a_writer() -> None:
     assert set(codec._WRITERS) == set(messages.Outbound.__args__)
     rest: dict[str, messages.Outbound] = {
         "pause_playout": messages.PausePlayout(Epoch(4)),
+        "duck_playout": messages.DuckPlayout(Epoch(4), 12),
         "resume_playout": messages.ResumePlayout(Epoch(4)),
         "assistant_text": messages.AssistantText(Epoch(4), 1, "Hi."),
         "error": messages.Failure("tts", "Hoarse.", "Drink.", Epoch(4)),
@@ -346,4 +359,5 @@ def test_every_message_has_a_writer() -> None:
         response = codec.response_of(message, PLAN)
         assert response.WhichOneof("response") == kind
         assert getattr(response, kind).epoch == 4
+    assert codec.response_of(rest["duck_playout"], PLAN).duck_playout.duck_db == 12
     assert codec.response_of(rest["error"], PLAN).error.fault == pb.Error.FAULT_BACKEND

@@ -173,3 +173,14 @@ PUSHED = """
 1500 SentenceReady epoch=1 index=0 text="Hi."
 1700 PlayoutStarted epoch=1
 """
+
+
+def test_onset_ducks_where_the_session_says_so(did):
+    """Otherwise a session that is to be ducked falls silent, or one that is to be paused talks on."""
+    onset = "4060 SpeechStarted onset_ms=4000"
+    assert "DuckPlayout epoch=1 duck_db=12" in did("speaking", onset, "set duck_db=12")
+    assert "PausePlayout epoch=1" not in did("speaking", onset, "set duck_db=12")
+    assert "PausePlayout epoch=1" in did("speaking", onset, "set duck_db=0")
+    over = f"{onset}\n4200 PlayoutAdvanced epoch=1 heard_ms=800 left_ms=800\n4460 Timer VERDICT"
+    rejected = did("speaking", over, "set duck_db=12")
+    assert any(line.startswith("ResumePlayout epoch=1") for line in rejected)

@@ -24,6 +24,7 @@ from voicefsm.client import (
     ConversationFailed,
     Event,
     Outcome,
+    PlayoutDucked,
     PlayoutPaused,
     PlayoutResumed,
     StateChanged,
@@ -128,10 +129,12 @@ class Telephone:
         }
 
 
-def _told(event: Event) -> list[tuple[str, str]]:
+def _told(event: Event) -> list[tuple[str, str]]:  # noqa: PLR0911 - one return for each kind
     match event:
         case PlayoutPaused():
             return [("pause", f"reply {event.epoch}")]
+        case PlayoutDucked():
+            return [("duck", f"reply {event.epoch} by {event.duck_db} dB")]
         case PlayoutResumed():
             return [("resume", f"reply {event.epoch}")]
         case TtsCancelled():
