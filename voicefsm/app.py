@@ -41,6 +41,8 @@ _EMBEDDED_ADDRESSES = {
     "voicefsm embedded: LLM on ": ("llm", "base_url"),
 }
 """How the child's lines begin that tell where it listens, and the setting each is for."""
+_EMBEDDED_SEGMENT_CHARS = "200"
+"""The embedded voices drop a cancelled text at once, and pause after each: short texts would only cost joins."""
 _EMBEDDED_START_S_MAX = 60.0
 _EMBEDDED_STOP_S_MAX = 5.0
 
@@ -297,7 +299,7 @@ async def _addresses_in_time(child: asyncio.subprocess.Process) -> Source:
 async def _addresses_when_ready(child: asyncio.subprocess.Process) -> Source:
     """Pass the child's lines on until it says that it is ready; it prints none after that."""
     assert child.stdout is not None
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, str]] = {"tts": {"segment_chars_max": _EMBEDDED_SEGMENT_CHARS}}
     async for raw in child.stdout:
         line = raw.decode(errors="replace").rstrip()
         print(line, flush=True)  # noqa: T201

@@ -203,8 +203,8 @@ _RESERVED = str.maketrans(dict.fromkeys("{}<>*", " "))
 def pieces(text: str, chars_max: int) -> list[str]:
     """`text` without reserved characters in pieces of at most `chars_max` characters with something to say in each.
 
-    Cut after a clause where there is one, or else between words, into parts of about the same length, never a single word at the
-    end: some voices swallow it. A longer word is cut.
+    Cut after a clause where there is one, or else after a word that can stand there, into parts of about the same length, never a
+    single word at the end: some voices swallow it. A longer word is cut.
     """
     text = text.encode(errors="ignore").decode()  # half a surrogate pair cannot be sent
     text = " ".join(text.translate(_RESERVED).split())
@@ -223,18 +223,20 @@ def _cut(text: str, chars_max: int) -> int:
     """Where the first piece of `text` ends."""
     if len(text) <= chars_max:
         return len(text)
-    share = math.ceil(len(text) / math.ceil(len(text) / chars_max))
+    count = math.ceil(len(text) / chars_max)
+    share = math.ceil(len(text) / count)
     clauses = [found.start() + 1 for found in _CLAUSE_END.finditer(text, share // 2, chars_max + 1)]
-    if clauses:
-        return min(clauses, key=lambda end: abs(end - share))
-    end = text.find(" ", share, chars_max + 1)
-    if end < 0:
-        end = text.rfind(" ", 0, chars_max + 1)
-    if end > 0 and " " not in text[end + 1 :] and (sooner := text.rfind(" ", 0, end)) > 0:
-        end = sooner  # or one word would be left alone
-    return end if end > 0 else chars_max
+    words = [found.start() for found in re.finditer(" ", text[: chars_max + 1])]
+    not_before_the_last = [end for end in words if " " in text[end + 1 :]]
+    least_pieces = [end for end in not_before_the_last if len(text) - end - 1 <= (count - 1) * chars_max]
+    after_long_words = [end for end in least_pieces if end - text.rfind(" ", 0, end) > LITTLE_WORD_CHARS_MAX + 1]
+    return min(
+        clauses or after_long_words or least_pieces or not_before_the_last or words or [chars_max], key=lambda end: abs(end - share)
+    )
 
 
+LITTLE_WORD_CHARS_MAX = 3
+"""Words up to this length (a, the, of, to) lean on the next one: a voice that stops after them sounds lost."""
 WORDS_SKIPPED_MAX = 4
 """How many words of a text may go untimed between two that are."""
 

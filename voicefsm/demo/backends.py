@@ -63,6 +63,7 @@ def _gateway_environment(riva: str, llm: str, journals: Path) -> dict[str, str]:
         "VOICEFSM_SERVER__PORT": "0",
         "VOICEFSM_RIVA__TARGET": riva,
         "VOICEFSM_LLM__BASE_URL": llm,
+        "VOICEFSM_TTS__SEGMENT_CHARS_MAX": "200",  # they drop a cancelled text at once, and pause after each
         "VOICEFSM_JOURNAL__DIR": str(journals),
     }
 

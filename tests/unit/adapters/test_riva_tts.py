@@ -414,6 +414,15 @@ def test_pieces_share_the_length() -> None:
     assert pieces("aaaaaaaaaa bbbbbbbbb ccccccccc", 20) == ["aaaaaaaaaa", "bbbbbbbbb ccccccccc"]
 
 
+def test_pieces_end_where_a_voice_can_stop() -> None:
+    """Otherwise it stops after "the", or in the middle of a word."""
+    text = "Once upon a time there was a fox who lived at the edge of a very large forest near the river."
+    assert pieces(text, 50) == ["Once upon a time there was a fox who lived", "at the edge of a very large forest near the river."]
+    assert pieces("a" * 45 + " " + "b" * 9, 50) == ["a" * 45, "b" * 9]
+    assert pieces("a" * 60, 50) == ["a" * 50, "a" * 10]
+    assert pieces("a b c d " * 10, 50) == ["a b c d " * 4 + "a b c d", "a b c d " * 4 + "a b c d"]
+
+
 def test_pieces_end_with_a_clause_where_there_is_one() -> None:
     """Otherwise the melody of a sentence breaks in mid-clause, where everybody hears it."""
     text = "It is warm and sunny, says the old man, but the evening will be cold and wet."
