@@ -21,6 +21,7 @@ from voicefsm.adapters.riva_tts import RivaSynthesizer
 from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
 from voicefsm.config import Settings, Source
 from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
+from voicefsm.loop import settle_memory
 from voicefsm.ports import Clock, Journal
 from voicefsm.runtime.failover import FailoverLanguageModel, FailoverRecognizer, FailoverSynthesizer, Servers
 from voicefsm.runtime.hearing import HearingSettings
@@ -89,6 +90,7 @@ async def _announced(settings: Settings) -> AsyncGenerator[None]:
     async with running(settings) as port:
         print(f"voicefsm gateway: listening on {settings.server.host}:{port}", flush=True)  # noqa: T201 (parents read it)
         print("voicefsm gateway: ready", flush=True)  # noqa: T201
+        settle_memory()
         yield
 
 

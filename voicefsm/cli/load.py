@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +27,7 @@ def load(  # noqa: PLR0917  # options, given by name
     Exit code 1: a single level is not within its limits. A sweep says which is the largest that is.
     """
     with needs("load", "timeline"):
+        from voicefsm import loop  # noqa: PLC0415
         from voicefsm.load import LoadSettings, report, run  # noqa: PLC0415  # a quick --help
 
         if picture is not None:
@@ -36,8 +35,7 @@ def load(  # noqa: PLR0917  # options, given by name
     counts = _counts(sessions)
     settings = LoadSettings(target=target, out=out)
     print(report.HEAD, flush=True)
-    gc.freeze()
-    levels = asyncio.run(
+    levels = loop.run(
         run(counts, seconds, settings, overrides=overrides or (), on_level=lambda level: print(report.line(level), flush=True))
     )
     if json_file is not None:

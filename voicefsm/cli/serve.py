@@ -49,14 +49,14 @@ def serve(  # noqa: PLR0917  # options, given by name
     load_ours = partial(load, file=config, overrides=chosen(options, ours))
     settings = load_ours()
     _check_writable(settings.journal.dir)
-    from voicefsm import app  # noqa: PLC0415  # wrong settings are told before anything heavy is loaded
+    from voicefsm import app, loop  # noqa: PLC0415  # wrong settings are told before anything heavy is loaded
 
     if settings.server.workers > 1:
         _serve_together(settings, embedded=embedded)
     elif embedded:
-        asyncio.run(app.serve_embedded(settings, _arguments(config, childs), lambda found: load_ours(fallback=found)))
+        loop.run(app.serve_embedded(settings, _arguments(config, childs), lambda found: load_ours(fallback=found)))
     else:
-        asyncio.run(app.serve(settings))
+        loop.run(app.serve(settings))
     print("voicefsm gateway: stopped")
 
 

@@ -1,8 +1,8 @@
 """`python -m voicefsm.load.backends JSON`: the scripted servers of a load run, a process of their own.
 
-The recogniser hears a word for every 300 ms of audible audio, and says its final when it is asked; the model's first token is a
-whole sentence, the rest follows word by word; the voice has the timing of Magpie with a first chunk at a known time. At the end the
-process prints what it was asked for: `totals {…}`.
+The recogniser hears a word for every 300 ms of audible audio, says in a first pass that the utterance is over, as Riva does, and its
+final when it is asked; the model's first token is a whole sentence, the rest follows word by word; the voice has the timing of
+Magpie with a first chunk at a known time. At the end the process prints what it was asked for: `totals {…}`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from voicefsm.acoustics.signals import pcm
 from voicefsm.acoustics.talker import voice as talker
 from voicefsm.audio.samples import Samples
+from voicefsm.loop import run
 from voicefsm.scripted import Answer, AsrScript, Pause, Result, ScriptedLlm, ScriptedRiva, partial
 from voicefsm.scripted.asr import AsrStream, ScriptedAsr
 from voicefsm.scripted.llm import DONE, FINISH, ROLE, Reply
@@ -28,6 +29,8 @@ WORD_MS = 300
 AUDIBLE = 100
 """A piece of audio with no sample above this is silence."""
 CHAR_MS = 60
+_WHOLE: dict[str, Any] = {"first_chunk_bytes": 0, "load_ms": 0, "residue": 0.0}
+"""Magpie's first 10 ms come with its next chunk here: they are nothing that playout could begin with, and their delay is known."""
 BYTES_PER_MS = 32
 FIRST = "The road along the lake is dry and the view is wide."
 REST = (
@@ -52,16 +55,26 @@ class _Stream(AsrStream):
         super().__init__(script, ())
         self._final_ms = final_ms
         self._spoken_ms = 0.0
+        self._silent_ms = 0.0
         self._said = 0
+        self._is_over = False
+        """The first pass has said that the utterance is over."""
 
     def _take(self, audio: bytes, *, is_last: bool) -> None:
+        length_ms = len(audio) / BYTES_PER_MS
         if np.abs(np.frombuffer(audio, "<i2")).max(initial=0) > AUDIBLE:
-            self._spoken_ms += len(audio) / BYTES_PER_MS
+            self._spoken_ms += length_ms
+            self._silent_ms = 0.0
+        else:
+            self._silent_ms += length_ms
         words = int(self._spoken_ms // WORD_MS)
         if is_last:
             self.force_eous += 1
             asyncio.get_running_loop().call_later(self._final_ms / 1000, self.act, self._final(words))
-            self._spoken_ms, self._said = 0.0, 0
+            self._spoken_ms, self._said, self._is_over = 0.0, 0, False
+        elif words and not self._is_over and self._silent_ms >= self.config.config.endpointing_config.stop_history_eou > 0:
+            self._is_over = True
+            self.act(partial(_text(words), 1.0))
         elif words > self._said:
             self._said = words
             self.act(partial(_text(words)))
@@ -100,7 +113,7 @@ async def main(delays: dict[str, int]) -> None:
     """Serve until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    tts = magpie_like(voice=_voice, char_ms=CHAR_MS, first_chunk_ms=delays["tts_first_chunk_ms"], load_ms=0, residue=0.0)
+    tts = magpie_like(voice=_voice, char_ms=CHAR_MS, first_chunk_ms=delays["tts_first_chunk_ms"], **_WHOLE)
     riva = ScriptedRiva(asr=LoadAsr(delays["asr_final_ms"]), tts=tts)
     llm = ScriptedLlm([answer(delays["llm_first_token_ms"])])
     async with riva, llm:
@@ -118,4 +131,4 @@ async def main(delays: dict[str, int]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(json.loads(sys.argv[1])))
+    run(main(json.loads(sys.argv[1])))
