@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 GC_THRESHOLD = (50_000, 50, 50)
-"""Allocations until the youngest generation is looked at, and how many of those until an older one is. Sessions leave nothing to the
-collector (`voicefsm bench step`): it is there for what libraries leave, and need not be quick."""
+"""Allocations until the youngest generation is looked at, and how many of those until an older one is. Sessions leave nothing to
+the collector (`voicefsm bench step`): it is there for what libraries leave, and need not be quick."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

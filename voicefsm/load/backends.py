@@ -1,7 +1,7 @@
 """`python -m voicefsm.load.backends JSON`: the scripted servers of a load run, a process of their own.
 
-The recogniser hears a word for every 300 ms of audible audio, says in a first pass that the utterance is over, as Riva does, and its
-final when it is asked; the model's first token is a whole sentence, the rest follows word by word; the voice has the timing of
+The recogniser hears a word for every 300 ms of audible audio, says in a first pass that the utterance is over, as Riva does, and
+its final when it is asked; the model's first token is a whole sentence, the rest follows word by word; the voice has the timing of
 Magpie with a first chunk at a known time. At the end the process prints what it was asked for: `totals {…}`.
 """
 
