@@ -5,6 +5,10 @@ first sentence, the voice directly for its first audio, and then the gateway for
 the sum of the first two is the gateway's. Then the round cancels the reply, and the scripted voice says when its call ended, and
 how many texts still reached it. Everything runs in one process and one thread, so what is measured is an upper bound: the servers'
 and the client's own work is in it.
+
+On a machine that is busy with other things, all of it waits for a processor, and the gateway, with more steps than its parts, most.
+Linux tells how long a thread has waited so: where that is more than a few ms, the comparison says little. The processor time that
+the gateway takes beyond its parts depends less on what else runs; the gateway's own waiting is tested in virtual time.
 """
 
 from __future__ import annotations
@@ -12,8 +16,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import statistics
+import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
 
 import riva.client.proto.riva_tts_pb2 as rtts
 import riva.client.proto.riva_tts_pb2_grpc as rtts_grpc
@@ -63,6 +71,10 @@ class Round:
     """The client's cancellation, to the end of the call at the server."""
     late_texts: int
     """Texts of the cancelled reply that reached the server after its client knew."""
+    processor_ms: float = 0.0
+    """Processor time of the gateway, less that of its parts; the client's and the servers' own is in it."""
+    starved_ms: float = 0.0
+    """How long our thread could have run, and had no processor."""
 
     @property
     def overhead_ms(self) -> float:
@@ -95,6 +107,31 @@ class Overhead:
     def is_good(self) -> bool:
         """Whether the goals are met."""
         return self.overhead_ms <= OVERHEAD_MS_MAX and self.cancelled_ms <= CANCEL_MS_MAX and self.late_texts == 0
+
+
+class Stopwatch:
+    """What passes while something is measured: time on the loop's clock, processor time, and waiting for a processor."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began = self._now()
+        self.ms = self.processor_ms = self.starved_ms = 0.0
+
+    def stop(self) -> Self:
+        """Read all three."""
+        self.ms, self.processor_ms, self.starved_ms = (now - began for now, began in zip(self._now(), self._began, strict=True))
+        return self
+
+    def _now(self) -> tuple[float, float, float]:
+        return self._loop.time() * 1000, time.process_time() * 1000, _waited_ns() / 1e6
+
+
+def _waited_ns() -> int:
+    """How long this thread has waited for a processor, ever; 0 where the system does not tell."""
+    try:
+        return int(Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 async def measure(gateway: OpenGateway, rounds: int) -> Overhead:
@@ -131,46 +168,58 @@ async def _play(conversation: Conversation) -> None:
 
 async def _round(riva: ScriptedRiva, model: NimLanguageModel, voice: RivaChannel, conversation: Conversation) -> Round:
     async with asyncio.timeout(WAIT_S_MAX):
-        sentence, sentence_ms = await _first_sentence(model)
-        audio_ms = await _first_audio(voice, sentence)
-        whole_ms = await _through_the_gateway(conversation)
+        sentence, model_alone = await _first_sentence(model)
+        voice_alone = await _first_audio(voice, sentence)
+        whole = await _through_the_gateway(conversation)
         await asyncio.sleep(HEARD_S)
         cancelled_ms, late_texts = await _cancel(riva, conversation)
-    return Round(sentence_ms, audio_ms, whole_ms, cancelled_ms, late_texts)
+    return Round(
+        sentence_ms=model_alone.ms,
+        audio_ms=voice_alone.ms,
+        whole_ms=whole.ms,
+        cancelled_ms=cancelled_ms,
+        late_texts=late_texts,
+        processor_ms=whole.processor_ms - model_alone.processor_ms - voice_alone.processor_ms,
+        starved_ms=whole.starved_ms + model_alone.starved_ms + voice_alone.starved_ms,
+    )
 
 
-async def _first_sentence(model: NimLanguageModel) -> tuple[str, float]:
-    """The sentence that the gateway would speak first, and how long it took."""
-    loop, cutter = asyncio.get_running_loop(), SentenceCutter()
+async def _first_sentence(model: NimLanguageModel) -> tuple[str, Stopwatch]:
+    """The sentence that the gateway would speak first, at the moment it is there."""
+    cutter, watch = SentenceCutter(), Stopwatch()
     request = GenerationRequest((Message("user", QUESTION),), temperature=0.0, tokens_max=512)
-    began = loop.time()
     async with aclosing(model.stream(request)) as pieces:
         async for piece in pieces:
             if isinstance(piece, str) and (sentences := cutter.feed(piece)):
-                return sentences[0], (loop.time() - began) * 1000
+                return sentences[0], watch.stop()
     raise AssertionError("the story has a first sentence")
 
 
-async def _first_audio(riva: RivaChannel, sentence: str) -> float:
+async def _first_audio(riva: RivaChannel, sentence: str) -> Stopwatch:
     """On the bare wire: that the gateway waits until there is enough to begin with is its own doing."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+    watch = Stopwatch()
     call = rtts_grpc.RivaSpeechSynthesisStub(riva.get()).SynthesizeOnline()
     await write(call, rtts.SynthesizeSpeechRequest(text=sentence, language_code=LANGUAGE, sample_rate_hz=RATE_HZ))
     response = await call.read()
-    took_ms = (loop.time() - began) * 1000
+    watch.stop()
     call.cancel()
     assert response.audio, "the sentence has a sound"
-    return took_ms
+    return watch
 
 
-async def _through_the_gateway(conversation: Conversation) -> float:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+async def _through_the_gateway(conversation: Conversation) -> Stopwatch:
+    watch, player = Stopwatch(), conversation.player
+    heard, push = asyncio.Event(), player.push
+
+    def notice(*audio: Any, **end: Any) -> None:
+        push(*audio, **end)
+        heard.set()
+
+    player.push = notice  # type: ignore[method-assign]  # audio is no event of the client
     await conversation.send_text(QUESTION)
-    while not conversation.player.buffered_samples:  # noqa: ASYNC110, audio is no event of the client
-        await asyncio.sleep(0.0005)
-    return (loop.time() - began) * 1000
+    await heard.wait()
+    player.push = push  # type: ignore[method-assign]
+    return watch.stop()
 
 
 async def _cancel(riva: ScriptedRiva, conversation: Conversation) -> tuple[float, int]:
@@ -195,7 +244,9 @@ def told(overhead: Overhead) -> str:
         "the voice alone, first audio": [r.audio_ms for r in overhead.rounds],
         "through the gateway, first audio": [r.whole_ms for r in overhead.rounds],
         "what the gateway adds": [r.overhead_ms for r in overhead.rounds],
+        "processor time it adds": [r.processor_ms for r in overhead.rounds],
         "cancelled, to the end at the server": [r.cancelled_ms for r in overhead.rounds],
+        "waited for a processor meanwhile": [r.starved_ms for r in overhead.rounds],
     }
     lines = [f"{'ms':36} {'median':>8} {'least':>8} {'most':>8}"]
     lines += [f"{name:36} {statistics.median(of):8.1f} {min(of):8.1f} {max(of):8.1f}" for name, of in rows.items()]

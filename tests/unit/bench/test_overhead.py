@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -50,3 +52,21 @@ def test_each_goal_counts(changes, is_good):
     found = Overhead((dataclasses.replace(ROUND, **changes),))
     assert found.is_good is is_good
     assert told(found).splitlines()[-1].startswith(f"bench overhead: {'ok' if is_good else 'TOO SLOW'}, the gateway adds ")
+
+
+async def test_stopwatch_reads_what_passed(monkeypatch):
+    """Otherwise a busy machine's figures look like a quiet one's."""
+    waited_ns, used_s = iter([1_000_000, 31_000_000]), iter([1.0, 1.002])
+    monkeypatch.setattr(overhead, "_waited_ns", lambda: next(waited_ns))
+    monkeypatch.setattr(time, "process_time", lambda: next(used_s))
+    watch = overhead.Stopwatch()
+    monkeypatch.setattr(watch._loop, "time", lambda: watch._began[0] / 1000 + 0.05)
+    watch.stop()
+    monkeypatch.undo()
+    assert [round(ms, 3) for ms in (watch.ms, watch.processor_ms, watch.starved_ms)] == [50, 2, 30]
+
+
+def test_system_tells_how_long_a_thread_waited():
+    """Otherwise nothing is taken off, on the systems this is for. Elsewhere it tells 0."""
+    if sys.platform == "linux":
+        assert overhead._waited_ns() > 0
