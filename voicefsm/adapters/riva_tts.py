@@ -1,9 +1,10 @@
 """Riva speech synthesis: one `SynthesizeOnline` call per reply, text going in while audio comes out.
 
 Theory of operation: `speak` cuts its text into pieces that are short enough to be cancelled cheaply (a cancelled request occupies
-the server's queue until it is synthesised) and queues them. A feeder task writes them to the call; the reader is whoever iterates,
-so that the server's run-ahead is bounded by flow control. Each request carries an id and each response echoes it: that, and
-nothing else, says which piece a sound belongs to.
+the server's queue until it is synthesised) and queues them. A feeder task writes them to the call, a few ahead of what is spoken;
+the reader is whoever iterates, so that the server's run-ahead is bounded by flow control. Each request carries an id and each
+response echoes it: that says which piece a sound belongs to. Where a server has no ids, the text that it echoes says it, or else
+the length of what came says how much was spoken.
 
 Servers before 2.25 take one text for each call. Asked for more, they end the call with OK after the first text and say nothing
 about the others. What was never answered when a call ends with OK is therefore asked for again, piece by piece. Nothing is lost
@@ -74,6 +75,13 @@ class RivaTtsSettings:
         ge=20,
         le=200,
         doc="Longest text of one request. Shorter frees a cancelled server sooner, longer has fewer audible joins.",
+    )
+    texts_ahead_max: int = setting(
+        2,
+        unit="requests",
+        ge=1,
+        le=1000,
+        doc="Requests that the server has and has not begun to answer; a cancelled reply may leave them there.",
     )
     segments_waiting_max: int = setting(
         500, unit="requests", ge=1, le=10000, doc="Requests of one reply that may wait; more count as a failure."
@@ -237,6 +245,10 @@ def _cut(text: str, chars_max: int) -> int:
 
 LITTLE_WORD_CHARS_MAX = 3
 """Words up to this length (a, the, of, to) lean on the next one: a voice that stops after them sounds lost."""
+CHAR_MS = 65
+"""Speaking rate assumed where nothing better is known: 15 characters a second."""
+AHEAD_S_MAX = 0.5
+"""How long a piece waits for those before it to be answered, while we listen and nothing comes."""
 WORDS_SKIPPED_MAX = 4
 """How many words of a text may go untimed between two that are."""
 
@@ -335,6 +347,8 @@ class RivaSynthesisStream:
         self._is_piecewise, self._losses_before = server.is_piecewise, server.age.losses
         self._answered = 0
         """Pieces that the streaming call answered."""
+        self._has_ids = False
+        """Whether a response carried an id."""
         self._segment = (-1, 0)
         """The segment being spoken, and how many samples of it were delivered."""
         self._parts = 0
@@ -428,14 +442,23 @@ class RivaSynthesisStream:
         await half_close(call)
 
     async def _next_unsent(self) -> _Piece | None:
+        """The next piece to write; None when there will be none. The server has few that it has not begun to answer.
+
+        A piece that no sound comes of is never answered: when nothing has come for a while and we listen, the next one is due.
+        """
         while True:
-            for piece in self._pending:
-                if not piece.is_sent:
-                    return piece
-            if self._is_finished:
+            unsent = next((piece for piece in self._pending if not piece.is_sent), None)
+            if unsent is not None and sum(piece.is_sent for piece in self._pending) < self._settings.texts_ahead_max:
+                return unsent
+            if unsent is None and self._is_finished:
                 return None
             self._wake_feeder.clear()
-            await self._wake_feeder.wait()
+            try:
+                async with asyncio.timeout(None if unsent is None else AHEAD_S_MAX):
+                    await self._wake_feeder.wait()
+            except TimeoutError:
+                if self._patience is not None:
+                    return unsent
 
     async def _streamed(self) -> AsyncIterator[SpokenAudio]:
         """What the streaming call delivers until the server ends it."""
@@ -450,25 +473,45 @@ class RivaSynthesisStream:
 
     def _piece_of(self, response: rtts.SynthesizeSpeechResponse) -> _Piece | None:
         """Whose audio this is. Pieces before it have had theirs, or were answered with nothing."""
+        self._has_ids |= bool(response.id.value)
         for nth, piece in enumerate(self._pending):
-            if piece.is_sent and response.id.value == piece.id:
+            if piece.is_sent and self._is_answer(response, piece):
                 self._answered += nth + 1
                 if self._answered > 1:
                     self._server.age.took_more()
                 for _ in range(nth + 1):
                     self._current = self._pending.popleft()
+                self._wake_feeder.set()
                 return piece
         if self._current is None and self._pending:
-            # A server that echoes no ids: this can only be the first.
+            # A server that names nothing: this can only be the first.
             self._answered, self._current = 1, self._pending.popleft()
         return self._current
 
+    def _is_answer(self, response: rtts.SynthesizeSpeechResponse, piece: _Piece) -> bool:
+        """By its id, or by its text where there is no id; a text that is being spoken is not taken for its double."""
+        if response.id.value:
+            return bool(response.id.value == piece.id)
+        is_current = self._current is not None and self._current.text == response.meta.text
+        return bool(response.meta.text == piece.text) and not is_current
+
     def _refuse_losses(self) -> None:
         """The streaming call ended with OK. With `input_mode` streaming, that must have answered everything."""
+        if not self._has_ids and self._sounds_whole():
+            self._pending.clear()
         lost = sum(piece.is_sent for piece in self._pending)
         if lost and self._settings.input_mode is InputMode.STREAMING and not self._has_left:
             what = f"ended the call with {lost} texts unspoken: it takes one text for each call (set input_mode to auto)"
             raise self._server.channel.silent(what)
+
+    def _sounds_whole(self) -> bool:
+        """Whether a server without ids has spoken what it did not name, or named like what it spoke: by the length of what came."""
+        if self._current is None or not self._is_half_closed:
+            return False
+        first = len(self._current.text)
+        whole = first + sum(len(piece.text) for piece in self._pending)
+        samples = self._segment[1] - (self._current.offset_samples or 0)
+        return samples * 1000 / self._request.sample_rate_hz > (first + whole) / 2 * CHAR_MS
 
     # --- one call for each piece ---
 

@@ -103,7 +103,9 @@ class TtsScript:
     predicts_durations: bool = False
     """Whether the first response to each text carries the durations of its characters, as FastPitch does."""
     echoes_ids: bool = True
-    """Whether responses carry the id of their request."""
+    """Whether responses carry the id of their request …"""
+    echoes_texts: bool = True
+    """… and its text."""
 
     silent_texts: Sequence[str] = ()
     """Texts that are answered with no audio at all."""
@@ -350,7 +352,8 @@ class ScriptedTts:
     def _response(self, request: rtts.SynthesizeSpeechRequest, chunk: bytes, *, is_first: bool) -> rtts.SynthesizeSpeechResponse:
         script = self.script
         response = rtts.SynthesizeSpeechResponse(audio=chunk)
-        response.meta.text = request.text
+        if script.echoes_texts:
+            response.meta.text = request.text
         if script.echoes_ids:
             response.id.value = request.id.value
         if (is_first or script.repeats_words) and script.times_words and request.enable_word_time_offsets:

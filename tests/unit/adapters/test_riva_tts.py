@@ -129,6 +129,46 @@ async def test_forced_streaming_names_what_an_old_server_lost() -> None:
             await reply(tts, *SEGMENTS)
 
 
+@pytest.mark.parametrize("echoes_texts", [True, False])
+async def test_new_server_without_ids_doubles_nothing(echoes_texts: bool) -> None:
+    """Otherwise every reply is spoken twice by a server that names no ids."""
+    script = TtsScript(echoes_ids=False, echoes_texts=echoes_texts)
+    async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva)) as tts:
+        spoken = await reply(tts, *SEGMENTS)
+        assert b"".join(s.samples.tobytes() for s in spoken) == b"".join(EXACT.values())
+        assert [asked.text for asked in riva.tts.asked] == list(SEGMENTS)
+        if echoes_texts:
+            assert heard(spoken) == EXACT
+
+
+async def test_same_text_twice_without_ids_is_spoken_twice() -> None:
+    """Otherwise "No. No." is one no, or the second is asked for again."""
+    async with ScriptedRiva(tts=TtsScript(echoes_ids=False)) as riva, aclosing(synthesizer(riva)) as tts:
+        spoken = await reply(tts, *SEGMENTS[:1] * 2)
+    assert b"".join(s.samples.tobytes() for s in spoken) == EXACT[0] * 2
+
+
+async def test_few_texts_are_at_the_server_ahead_of_their_time() -> None:
+    """Otherwise a reply that is cut in its first second has left all its texts at the server."""
+    script = TtsScript(chunk_period_ms=20)
+    async with ScriptedRiva(tts=script) as riva, aclosing(synthesizer(riva)) as tts, tts.open(REQUEST) as stream:
+        for index in range(20):
+            stream.speak(index, SEGMENTS[index % 3])
+        await anext(aiter(stream))
+        sent = sum(piece.is_sent for piece in stream._pending)
+    assert sent <= RivaTtsSettings().texts_ahead_max
+
+
+async def test_texts_without_a_sound_do_not_stop_those_after_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise three odd sentences in a row end the reply."""
+    monkeypatch.setattr(riva_tts, "AHEAD_S_MAX", 0.02)
+    silent = ("One.", "Two.", "Three.", "Four.", "Five.")
+    async with ScriptedRiva(tts=TtsScript(silent_texts=silent)) as riva, aclosing(synthesizer(riva)) as tts:
+        spoken = await reply(tts, SEGMENTS[0], *silent, SEGMENTS[1])
+        assert heard(spoken) == {0: EXACT[0], 6: EXACT[1]}
+        assert riva.tts.calls == 1
+
+
 async def test_text_without_audio_is_no_old_server() -> None:
     """Otherwise one odd sentence takes streaming input from the whole process."""
     async with ScriptedRiva(tts=TtsScript(silent_texts=SEGMENTS[1:])) as riva, aclosing(synthesizer(riva)) as tts:
