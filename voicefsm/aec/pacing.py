@@ -38,6 +38,8 @@ class Pacing:
         """A delay was heard."""
         self.moved = False
         """`hear` found that the delay is another one."""
+        self.misplaced = False
+        """`hear` found the delay for the first time: until now the place was a guess."""
 
     @property
     def track(self) -> Track:
@@ -70,7 +72,7 @@ class Pacing:
     def advance(self) -> None:
         """To the next frame."""
         self._track.advance()
-        self.moved = False
+        self.moved = self.misplaced = False
         self.frame = self._take()
         self.paced.append(self.paced.end, self.frame)
         if self.frame is not SILENT_FRAME:
@@ -83,6 +85,7 @@ class Pacing:
         self._astray = self._astray + 1 if is_astray else 0
         if not self.found or self._astray >= again(measured - self._track.offset):
             self.moved = self.found and abs(measured - self._track.offset) > MOVED
+            self.misplaced = not self.found
             self.found, self._astray = True, 0
             self._track.lock(measured)
         elif not is_astray:

@@ -19,6 +19,7 @@ import dataclasses
 import enum
 import math
 from collections import deque
+from typing import Protocol
 
 import numpy as np
 
@@ -70,6 +71,19 @@ class Alignment:
     """By how much the echo was last heard to come after the reference; without reports: after it was sent. None: not heard yet."""
     confidence: float
     """0 … 1."""
+
+
+class Corrigible(Protocol):
+    """A canceller that can be told that its reference was wrong: `ports.GatedCanceller`, which this package cannot see."""
+
+    def moved(self) -> None:
+        """The echo is back at its place, after frames in which it was not."""
+
+    def forget(self) -> None:
+        """The echo had never been where it was looked for."""
+
+    def missed(self, far: Samples) -> None:
+        """The last frames of the reference were this."""
 
 
 class Reference:
@@ -180,6 +194,15 @@ class Reference:
             self._reports, self._estimator = True, None
         return self._reported(far_end_sample) if self._reports else self._paced()
 
+    def tell(self, canceller: Corrigible) -> None:
+        """Tell a canceller, before it processes the frame that `rendered` returned last, what it was told wrong before."""
+        if self.misplaced:
+            canceller.forget()
+        elif self.moved:
+            canceller.moved()
+        if self.missed:
+            canceller.missed(np.concatenate(self.missed))
+
     def heard(self, near: Samples) -> None:
         """The microphone's frame, shape (320,), that `rendered` was asked for last: does its echo lie where it should?"""
         if self._estimator is None:
@@ -249,15 +272,18 @@ class Reference:
     def _paced(self) -> Samples:
         """The next frame of a client that never reports."""
         pacing = self._pacing
-        self.moved = pacing.moved
+        self.moved, self.misplaced = pacing.moved, pacing.misplaced
         pacing.advance()
         self._far = pacing.frame
         if not pacing.playing:
             return SILENT_FRAME
         if not pacing.found:
             return pacing.frame
-        newest = pacing.paced.end - FRAME_SAMPLES - AFTER
-        return _read(pacing.paced, min(pacing.position + self._lead, newest), pacing.track.slope)
+        position = min(pacing.position + self._lead, pacing.paced.end - FRAME_SAMPLES - AFTER)
+        if self.moved or self.misplaced:
+            first = math.floor(position) - MISSED_FRAMES_MAX * FRAME_SAMPLES
+            self.missed = [pacing.paced.read(first + k * FRAME_SAMPLES, FRAME_SAMPLES) for k in range(MISSED_FRAMES_MAX)]
+        return _read(pacing.paced, position, pacing.track.slope)
 
 
 def _read(ring: Ring, position: float, slope: float) -> Samples:

@@ -58,10 +58,8 @@ class EchoSystem:
         late = None if self._ack is None else max(self._ack[0] - self._ack[1], self._lead)
         far = reference.rendered(None if late is None else max(0, self._captured - late))
         self._captured += FRAME_SAMPLES
-        if reference.moved:
-            self._canceller.moved()
-        if reference.missed:
-            self._canceller.missed(np.concatenate(reference.missed))
+        reference.tell(self._canceller)
+        reference.heard(near)
         out = self._canceller.process(near, far)
         self.near_end = self._canceller.speech >= self._threshold
         return out

@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-import numpy as np
-
 from voicefsm.aec.gate import EchoGate
 from voicefsm.aec.metrics import SILENCE_DB, Erle, level_db, power
 from voicefsm.aec.reference import MISSED_FRAMES_MAX, Reference
@@ -158,12 +156,7 @@ class GatedNearEnd:
     def _far_end(self, frame: AudioFrame) -> Samples:
         """The reference of this frame; the canceller is told what it was told wrong before."""
         far = self._reference.rendered(frame.far_end_sample)
-        if self._reference.misplaced:
-            self._canceller.forget()
-        elif self._reference.moved:
-            self._canceller.moved()
-        if self._reference.missed:
-            self._canceller.missed(np.concatenate(self._reference.missed))
+        self._reference.tell(self._canceller)
         self._reference.heard(frame.samples)
         return far
 

@@ -102,7 +102,9 @@ class Playout:
         """… at this time."""
         self._reported_ms = 0
         self._reported: int | None = None
-        """The client's last report; None while it has never reported."""
+        """The client's last report; None while it has none that counts."""
+        self.has_reported = False
+        """The client has said where it is, be it long ago."""
         self._pieces: deque[Samples] = deque()
         self._made = 0
         self._segments: dict[int, _Segment] = {}
@@ -188,6 +190,7 @@ class Playout:
 
     def report(self, far_end_sample: int, now_ms: int) -> None:
         """The client says which sample its loudspeaker renders next. Steps back and samples never sent are not believed."""
+        self.has_reported = True
         self._reported = min(max(far_end_sample, self._reported or 0), self._sent)
         self._base, self._base_ms = self._reported, now_ms
         self._reported_ms = now_ms

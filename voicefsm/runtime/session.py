@@ -325,7 +325,8 @@ class Session:
             self._playout.report(far_end_sample, now_ms)
         else:
             self._playout.miss_report(now_ms)
-            far_end_sample = self._playout.far_end_sample(now_ms)
+            if self._playout.has_reported:  # of who never has, the reference knows more than our clock: it listens
+                far_end_sample = self._playout.far_end_sample(now_ms)
         heard = self._hearing.hear(samples, capture_sample, far_end_sample, deaf=self._is_deaf())
         self._ears.skip(heard.skipped_ms)
         self._ears.hear(heard.samples)

@@ -15,6 +15,7 @@ import asyncio
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -52,10 +53,14 @@ class Habits:
     """Whether the far-end position is told: with the audio, or by itself where there is no microphone."""
     latency_ms: int = 0
     """Of the network, in each direction."""
+    jitter_ms: int = 0
+    """By up to so much longer a message takes."""
     reads: bool = True
     """False: what the session says is never taken out of its outbox."""
     fade_ms: int = 0
     """Of the jitter buffer at pause and resume. 0 keeps the samples exact."""
+    room: Callable[[Samples], Samples] | None = None
+    """What the microphone hears while this block is rendered, both at the session's rates; None: only the user's loud signal."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,11 +90,14 @@ Line = tuple[int, Callable[[Session], object]]
 
 
 class Delay(Generic[T]):
-    """One direction of a network: everything arrives, in order, `latency_ms` later; at once when that is 0."""
+    """One direction of a network: everything arrives, in order, `latency_ms` later and then some; at once when that is 0."""
 
-    def __init__(self, latency_ms: int, deliver: Callable[[T], None]) -> None:
-        self._latency_ms, self._deliver = latency_ms, deliver
+    def __init__(self, latency_ms: int, deliver: Callable[[T], None], *, jitter_ms: int = 0) -> None:
+        self._latency_ms, self._jitter_ms, self._deliver = latency_ms, jitter_ms, deliver
         self._under_way: deque[T] = deque()
+        self._chance = Random(jitter_ms)  # noqa: S311 (it is to be the same each time)
+        self._last_s = 0.0
+        """When the last one arrives."""
 
     def send(self, what: T) -> None:
         """Begin the journey."""
@@ -97,7 +105,10 @@ class Delay(Generic[T]):
             self._deliver(what)
             return
         self._under_way.append(what)  # timers that are due at the same time fire in any order
-        asyncio.get_running_loop().call_later(self._latency_ms / 1000, lambda: self._deliver(self._under_way.popleft()))
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + (self._latency_ms + self._chance.randint(0, self._jitter_ms)) / 1000
+        self._last_s = max(self._last_s, due_s)
+        loop.call_at(self._last_s, lambda: self._deliver(self._under_way.popleft()))
 
 
 class SimulatedClient:
@@ -117,8 +128,8 @@ class SimulatedClient:
         self._block = rate_hz * self.habits.frame_ms // 1000
         self._frame = session.plan.input_format.rate_hz * self.habits.frame_ms // 1000
         self._is_over = False
-        self._up = Delay(self.habits.latency_ms, self._deliver)
-        self._down = Delay(self.habits.latency_ms, self._obey)
+        self._up = Delay(self.habits.latency_ms, self._deliver, jitter_ms=self.habits.jitter_ms)
+        self._down = Delay(self.habits.latency_ms, self._obey, jitter_ms=self.habits.jitter_ms)
 
     # --- the record ----------------------------------------------------------------------------------------------------------
 
@@ -159,7 +170,8 @@ class SimulatedClient:
     async def _read(self) -> None:
         while (message := await self._session.outbox.get()) is not None:
             self._down.send(message)
-        await asyncio.sleep(self.habits.latency_ms / 1000)
+        self._is_over = True
+        await asyncio.sleep((self.habits.latency_ms + self.habits.jitter_ms) / 1000)
 
     async def _act(self) -> None:
         for at_ms, act in self._script:
@@ -174,15 +186,19 @@ class SimulatedClient:
             block = self.player.render(self._block)
             self.rendered.append(Rendered(self.now_ms(), block, self.player.spans))
             start_ms = nth * self.habits.frame_ms
+            heard = self.habits.room(block) if self.habits.room else self._spoken(nth, start_ms)
             await self._sleep_until(start_ms + self.habits.frame_ms)
-            self._send_frame(nth, start_ms, position)
+            self._send_frame(nth, heard, position)
             nth += 1
 
-    def _send_frame(self, nth: int, start_ms: int, position: int) -> None:
+    def _spoken(self, nth: int, start_ms: int) -> Samples:
+        """The user, without a room."""
+        loud = any(begin <= start_ms < end for begin, end in self._speech)
+        return np.full(self._frame, _SWING[nth % len(_SWING)] if loud else 0, np.int16)
+
+    def _send_frame(self, nth: int, samples: Samples, position: int) -> None:
         far_end = position if self.habits.reports else None
         if self.habits.has_microphone:
-            loud = any(begin <= start_ms < end for begin, end in self._speech)
-            samples = np.full(self._frame, _SWING[nth % len(_SWING)] if loud else 0, np.int16)
             self._up.send(lambda session: session.hear(samples, nth * self._frame, far_end))
         elif far_end is not None:
             self._up.send(lambda session: session.report_playout(far_end))

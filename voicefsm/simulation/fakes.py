@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -184,6 +184,8 @@ class FakeVoice:
     """Wait before each later piece; less than `chunk_ms` is faster than real time."""
     times_words: bool = True
     """Whether the pieces carry word timings."""
+    sound: Callable[[int, int], Samples] = ramp
+    """(first sample of the reply, samples) -> what it sounds like, shape (samples,)."""
 
 
 class FakeSynthesisStream:
@@ -242,7 +244,7 @@ class FakeSynthesisStream:
             # A word comes with the piece that holds its end: its timing is there before its last sample is heard.
             known = [word for word in words if word.end_ms <= end_ms or end_ms == length_ms]
             words = words[len(known) :]
-            yield SpokenAudio(index, ramp(self.delivered_samples, count), tuple(known))
+            yield SpokenAudio(index, voice.sound(self.delivered_samples, count), tuple(known))
 
 
 class FakeSynthesizer:

@@ -343,6 +343,24 @@ def test_without_reports_the_delay_is_found_by_listening(seed, ppm):
     assert np.ptp(told[-30:]) <= 4
 
 
+def test_without_reports_the_first_place_is_told_and_the_past_made_good():
+    """Otherwise a canceller keeps what it learnt from a guess, and takes many seconds to unlearn it."""
+    scene, reference = Scene(1, delay_ms=300), Reference(16000, NO_LEAD)
+    told = []
+    for k in range(200):
+        reference.append(320 * k, scene.far[320 * k : 320 * (k + 1)])
+        frame = reference.rendered(None)
+        reference.heard(scene.mic[320 * k : 320 * (k + 1)])
+        if reference.misplaced:
+            told.append(k)
+            last, at = reference.missed[-1], round(320 * k - scene.delay[0])
+            assert len(reference.missed) == 20
+            assert np.abs(np.concatenate((last, frame)) - scene.far[at - 320 - 16 : at + 320 - 16]).mean() < 2000
+    assert len(told) == 1
+    assert 20 < told[0] < 150
+    assert not reference.moved
+
+
 def test_without_reports_a_jump_is_followed():
     """Otherwise a device change ends cancellation, and nobody says that it did."""
     scene, reference = Scene(7, delay_ms=200, jump_ms=50), Reference(16000, NO_LEAD)
