@@ -34,7 +34,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "T2": {"echoes_ids": False},
     "T3": {"waits_for_half_close": True},
     "T4": {"drops_on_half_close": True, "first_chunk_ms": 20},
-    "T5": {"residue": 30.0},
+    "T5": {"residue": 100.0},
     "T6": {"text_chars_max": 9999, "fault_of": lambda text: Fault(Close()) if len(text) > 2000 else None},
     "T7": {"fault_of": lambda text: Fault(UNKNOWN) if not any(map(str.isalnum, text)) else None},
     "T8": breaks(UNKNOWN, "{", "*"),
