@@ -22,6 +22,7 @@ PROTO = "voicefsm/v1/conversation.proto"
 PAGES: Mapping[str, tuple[str, ...]] = {
     "docs/settings.md": ("settings", "--format", "md"),
     "docs/state-machine.md": ("table", "--format", "md"),
+    "docs/operations/metrics.md": ("metrics",),
 }
 """Page: the command whose output it is."""
 

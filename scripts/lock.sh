@@ -10,7 +10,7 @@ trap 'rm -rf "$tmp"' EXIT
 "$python" -m venv "$tmp/venv"
 "$tmp/venv/bin/pip" install --quiet --disable-pip-version-check 'uv>=0.9'
 "$tmp/venv/bin/uv" pip compile pyproject.toml scripts/build.in \
-  --extra embedded --extra talk --extra timeline --extra bench --extra dev \
+  --extra embedded --extra talk --extra timeline --extra bench --extra otel --extra dev \
   --override scripts/overrides.in \
   --universal --python-version 3.11 --only-binary :all: \
   --generate-hashes --no-config --default-index https://pypi.org/simple --no-emit-index-url \

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
 from voicefsm.config import Settings, Source
 from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
 from voicefsm.loop import settle_memory
-from voicefsm.ports import Clock, Journal
+from voicefsm.ports import Clock, Journal, Observer
 from voicefsm.runtime.failover import FailoverLanguageModel, FailoverRecognizer, FailoverSynthesizer, Servers
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.journal import JournalDirectory, JournalSettings, NullJournal
@@ -33,7 +33,10 @@ from voicefsm.server.admission import Admission, Remembered
 from voicefsm.server.gateway import Gateway
 from voicefsm.server.health import Watch, Watched
 from voicefsm.server.servicer import ConversationServicer
+from voicefsm.telemetry.exposition import Sources, registry_of, sampled, served
 from voicefsm.telemetry.log import LogObserver, configure
+from voicefsm.telemetry.metrics import Metrics, MetricsObserver
+from voicefsm.telemetry.several import Several
 from voicefsm.values import Backend
 
 _EMBEDDED_READY = "voicefsm embedded: ready"
@@ -99,25 +102,61 @@ async def running(settings: Settings) -> AsyncGenerator[int]:
     """A gateway on its port, which it yields; drained and closed on leaving."""
     clock = LoopClock()
     canceller = _canceller(settings)
-    async with _backends(settings, clock) as backends:
-        senses = Senses(
-            recognizer=FailoverRecognizer(backends.recognizers),
-            model=FailoverLanguageModel(backends.models),
-            synthesizer=FailoverSynthesizer(backends.synthesizers),
-            make_canceller=canceller.make,
-            make_detector=WebRtcVoiceDetector,
-        )
-        gateway = Gateway(settings.server, _servicer(settings, senses, clock), is_ready=False)
-        watch = Watch(_watched(backends), settings.health, clock, partial(_follow, gateway))
-        port = await gateway.start()
-        warm_up = (_warm_up(server.port, wanted=settings.llm.warm_up) for server in backends.models.all)
-        beside = [asyncio.create_task(work) for work in (*warm_up, watch.run())]
+    registry = registry_of(settings.metrics)
+    metrics = Metrics(registry) if settings.metrics.is_on else None
+    with served(settings.metrics, registry):
+        async with _backends(settings, clock) as backends, _holding(settings, backends, canceller, clock, metrics) as port:
+            yield port
+
+
+@asynccontextmanager
+async def _holding(
+    settings: Settings, backends: _Backends, canceller: Choice, clock: Clock, metrics: Metrics | None
+) -> AsyncGenerator[int]:
+    """The gateway, before these backends."""
+    senses = Senses(
+        recognizer=FailoverRecognizer(backends.recognizers),
+        model=FailoverLanguageModel(backends.models),
+        synthesizer=FailoverSynthesizer(backends.synthesizers),
+        make_canceller=canceller.make,
+        make_detector=WebRtcVoiceDetector,
+    )
+    servicer = _servicer(settings, senses, clock, _observer(settings, metrics))
+    gateway = Gateway(settings.server, servicer, is_ready=False)
+    watch = Watch(_watched(backends), settings.health, clock, partial(_follow, gateway))
+    port = await gateway.start()
+    warm_up = (_warm_up(server.port, wanted=settings.llm.warm_up) for server in backends.models.all)
+    beside = [asyncio.create_task(work) for work in (*warm_up, watch.run())]
+    sources = Sources(
+        sessions=servicer.vitals,
+        sessions_max=settings.server.sessions_max,
+        is_draining=lambda: servicer.is_draining,
+        is_ready=lambda: gateway.is_ready,
+        breakers=partial(_breakers, backends, clock),
+    )
+    async with sampled(metrics, sources, settings.metrics.sample_ms):
         try:
             yield port
         finally:
             for task in beside:
                 task.cancel()
             await gateway.stop()
+
+
+def _observer(settings: Settings, metrics: Metrics | None) -> Observer:
+    """Everybody who watches."""
+    observers: list[Observer] = [LogObserver()]
+    if metrics is not None:
+        observers.append(MetricsObserver(metrics, model=settings.llm.model, language_code=settings.session.language_code))
+    return Several(*observers)
+
+
+def _breakers(backends: _Backends, clock: Clock) -> Iterator[tuple[str, str, str]]:
+    """Backend, server and state of each breaker."""
+    now_ms = clock.now_ms()
+    for backend, watched in _watched(backends).items():
+        for server in watched:
+            yield backend.value, server.name, server.breaker.state(now_ms).value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -191,7 +230,7 @@ def _canceller(settings: Settings) -> Choice:
     return choice
 
 
-def _servicer(settings: Settings, senses: Senses, clock: Clock) -> ConversationServicer:
+def _servicer(settings: Settings, senses: Senses, clock: Clock, observer: Observer) -> ConversationServicer:
     admission = Admission(
         settings.server.sessions_max,
         Remembered(senses.recognizer.languages, clock, settings.server.offers_ms_max),
@@ -202,7 +241,7 @@ def _servicer(settings: Settings, senses: Senses, clock: Clock) -> ConversationS
         senses,
         admission,
         clock=clock,
-        observer=LogObserver(),
+        observer=observer,
         open_journal=journal_opener(settings.journal),
         config_ms_max=settings.server.config_ms_max,
     )

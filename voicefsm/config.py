@@ -47,6 +47,7 @@ from voicefsm.runtime.plan import SessionSettings
 from voicefsm.runtime.playout import PlayoutSettings
 from voicefsm.server.admission import ServerSettings
 from voicefsm.server.health import HealthSettings
+from voicefsm.telemetry.exposition import MetricsSettings
 from voicefsm.vad.settings import VadSettings
 from voicefsm.values import Bounds, bounds_of, refusal, setting
 
@@ -93,6 +94,7 @@ class Settings:
     llm: LlmSettings = LlmSettings()
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 SECTIONS: Mapping[str, type] = typing.get_type_hints(Settings)

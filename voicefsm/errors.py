@@ -33,6 +33,9 @@ class VoiceFsmError(Exception):
 class LocalProtocolError(VoiceFsmError):
     """A defect of this program: the core was asked for something its table rules out."""
 
+    rule = ""
+    """The promise that was found broken, in a few words; empty when it was none of those that are watched."""
+
 
 class RemoteProtocolError(VoiceFsmError):
     """The client broke the protocol."""

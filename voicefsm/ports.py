@@ -274,14 +274,56 @@ class Step:
     epoch: Epoch
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Vitals:
+    """How a session is at a moment. What is counted is counted since it began."""
+
+    state: State
+    inbox_facts: int
+    """Waiting for its machine."""
+    outbox_messages: int
+    """Waiting for its client."""
+    ears_backlog_ms: int
+    """Audio waiting for an ASR stream."""
+    ears_lost_ms: int
+    """Audio that waited for too long."""
+    stale_dropped: int
+    """Facts that came too late."""
+    underruns: int
+    """Times the client ran out of audio within a reply."""
+    pieces: int
+    """What the model wrote, about a token each."""
+    erle_db: int
+    """What the echo canceller achieves; 0 while unknown."""
+    echo_ms: float | None
+    """By how much the echo comes after its reference; None while it was not heard."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Silence:
+    """How a reply that was cut fell silent, on the clock of the session."""
+
+    epoch: Epoch
+    written_ms: int
+    """When CANCEL_TTS was handed to gRPC."""
+    silent_ms: int
+    """When the client last said that its loudspeaker had moved on."""
+
+
 class Observer(Protocol):
     """Watches, never acts: logs, metrics, spans and the journal subscribe."""
 
-    def session_opened(self, session_id: str, language_code: str) -> None:
-        """A session begins."""
+    def session_opened(self, session_id: str, language_code: str, model: str) -> None:
+        """A session begins. `model` is empty when the client named none."""
 
     def stepped(self, step: Step, context: Context) -> None:
         """The machine took one step."""
+
+    def measured(self, session_id: str, vitals: Vitals) -> None:
+        """How the session is after an exchange, and at its end."""
+
+    def fell_silent(self, session_id: str, silence: Silence) -> None:
+        """A client that reports its playout has rendered the last sample of a reply that was cut."""
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:
         """A session is over.

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import structlog
 
 from voicefsm.errors import SettingsError
+from voicefsm.telemetry.exposition import forget
 
 LISTENING, READY, STOPPED = "voicefsm gateway: listening on ", "voicefsm gateway: ready", "voicefsm gateway: stopped"
 """What a worker says of itself; said once for all."""
@@ -40,6 +41,8 @@ class Crew:
     """Of all together."""
     stop_ms_max: int
     """How long they may take to end what they hold."""
+    metrics_dir: str = ""
+    """Where they keep their metrics together; empty: nowhere."""
     replace_ms_min: int = 500
     """Wait before a dead worker is replaced, doubled with each that dies again …"""
     replace_ms_max: int = 10_000
@@ -68,9 +71,14 @@ async def serve(crew: Crew, arguments: Sequence[str]) -> None:
             "server.workers=1",
             "server.port_is_shared=true",
         )
-        command = [sys.executable, "-u", "-m", "voicefsm", *arguments, *(word for one in mine for word in ("--set", one))]
+        command = [sys.executable, "-u", "-m", "voicefsm", *arguments, *_set(*mine)]
         shift = _Shift(crew, command, f"{crew.host}:{port}", stop)
         await shift.run()
+
+
+def _set(*settings: str) -> list[str]:
+    """On a command line."""
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 def _reserved(host: str, port: int) -> socket.socket:
@@ -119,10 +127,12 @@ class _Shift:
         loop, wait_ms = asyncio.get_running_loop(), self._crew.replace_ms_min
         while not self._stop.is_set():
             begun = loop.time()
+            shared = (f"metrics.shared_dir={self._crew.metrics_dir}", f"metrics.worker={place}")
             worker = await asyncio.create_subprocess_exec(
-                *self._command, stdout=asyncio.subprocess.PIPE, limit=LINE_BYTES_MAX, start_new_session=True
+                *self._command, *_set(*shared), stdout=asyncio.subprocess.PIPE, limit=LINE_BYTES_MAX, start_new_session=True
             )
             code = await self._watch(worker, place)
+            forget(self._crew.metrics_dir, place)
             if self._stop.is_set():
                 return
             lived_ms = (loop.time() - begun) * 1000

@@ -13,7 +13,22 @@ import sys
 
 import typer
 
-from voicefsm.cli import bench, conformance, demo, doctor, embedded, load, replay, serve, settings, simulate, table, talk, timeline
+from voicefsm.cli import (
+    bench,
+    conformance,
+    demo,
+    doctor,
+    embedded,
+    load,
+    metrics,
+    replay,
+    serve,
+    settings,
+    simulate,
+    table,
+    talk,
+    timeline,
+)
 from voicefsm.errors import SettingsError, VoiceFsmError
 
 app = typer.Typer(
@@ -38,6 +53,7 @@ for command in (
     load.load,
     timeline.timeline,
     settings.settings,
+    metrics.metrics,
 ):
     app.command(cls=demo.DemoCommand if command is demo.demo else None)(command)
 app.add_typer(bench.bench, name="bench")

@@ -63,16 +63,18 @@ def serve(  # noqa: PLR0917  # options, given by name
 def _serve_together(settings: Settings, *, embedded: bool) -> None:
     """Several processes. Raises `SettingsError`."""
     from voicefsm import workers  # noqa: PLC0415  # a quick --help
-    from voicefsm.telemetry import log  # noqa: PLC0415
+    from voicefsm.telemetry import exposition, log  # noqa: PLC0415
 
     if embedded:
         raise SettingsError(
             "--embedded brings one set of backends up for one worker.", remedy="Start `voicefsm embedded` by itself."
         )
     server = settings.server
-    crew = workers.Crew(server.workers, server.host, server.port, server.sessions_max, server.drain_ms_max + STOP_MARGIN_MS)
     log.configure(settings.log.level, settings.log.format)
-    asyncio.run(workers.serve(crew, sys.argv[1:]))
+    with exposition.together(settings.metrics) as directory:
+        stop_ms_max = server.drain_ms_max + STOP_MARGIN_MS
+        crew = workers.Crew(server.workers, server.host, server.port, server.sessions_max, stop_ms_max, directory)
+        asyncio.run(workers.serve(crew, sys.argv[1:]))
 
 
 def _check_writable(journal_dir: str) -> None:

@@ -35,6 +35,11 @@ class Ears:
         self.lost_samples = 0
         """Audio that fell out of the backlog because the recogniser was away for too long."""
 
+    @property
+    def backlog_ms(self) -> int:
+        """How much audio waits for a stream."""
+        return (self._backlog_max - self._backlog_left) // SAMPLES_PER_MS
+
     def hear(self, samples: Samples) -> None:
         """Give the recogniser audio, 16 kHz; keep it if the stream is not open."""
         self._heard_samples += len(samples)

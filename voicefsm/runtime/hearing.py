@@ -185,6 +185,11 @@ class Hearing:
         skipped_ms = (self._framer.skipped_samples - skipped) // SAMPLES_PER_MS
         return Heard(_joined(linear), tuple(edges), self._evidence(self._segmenter.voiced_ms), skipped_ms)
 
+    @property
+    def erle_db(self) -> int:
+        """What the canceller achieves; 0 while unknown."""
+        return self._ear.erle_db
+
     def close(self) -> None:
         """Free the canceller. Harmless twice."""
         self._canceller.close()

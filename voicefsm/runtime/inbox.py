@@ -15,6 +15,10 @@ class Inbox:
         self._facts: asyncio.Queue[Fact] = asyncio.Queue(facts_max)
         self._has_lost = False
 
+    def __len__(self) -> int:
+        """How many facts wait."""
+        return self._facts.qsize()
+
     def put(self, fact: Fact) -> None:
         """Append. When it is full the session is beyond saving: its reader is told instead of who told the fact."""
         try:

@@ -22,6 +22,16 @@ from voicefsm.runtime.turnclock import TurnClock
 from voicefsm.values import Epoch, SampleIndex
 
 
+class Tally:
+    """Counts what the model writes in a session."""
+
+    pieces = 0
+
+    def add(self) -> None:
+        """One more."""
+        self.pieces += 1
+
+
 class Interpreter:
     """The hands of one session."""
 
@@ -53,6 +63,7 @@ class Interpreter:
         self._speaking: asyncio.Task[None] | None = None
         self._voice = Voice()
         self._user_text = ""
+        self.tally = Tally()
 
     def carry_out(self, effect: fx.Effect) -> messages.TurnCompleted | None:
         """Carry one order out. Returns what an exchange came to, when the order completes one."""
@@ -95,7 +106,9 @@ class Interpreter:
     def _write(self, epoch: Epoch) -> None:
         """Let the model answer what the history ends with."""
         ask = partial(_request, self._plan, self._history)
-        writing = write(self._senses.model, ask, epoch, now=self._now, tell=self._tell, shorten=self._history.halve)
+        writing = write(
+            self._senses.model, ask, epoch, now=self._now, tell=self._tell, shorten=self._history.halve, count=self.tally.add
+        )
         self._writing = self.tasks.create_task(writing, name=f"generation {epoch}")
 
     def _speak(self, epoch: Epoch) -> None:

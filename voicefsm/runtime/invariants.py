@@ -30,7 +30,6 @@ class Broken(LocalProtocolError):
     def __init__(self, rule: str, what: str) -> None:
         super().__init__(f"Invariant broken, {rule}: {what}.", remedy=_REMEDY)
         self.rule = rule
-        """A short name, for metrics."""
 
 
 class Invariants:

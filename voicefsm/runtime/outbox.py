@@ -26,6 +26,10 @@ class Outbox:
         self._wake = asyncio.Event()
         self._is_closed = False
 
+    def __len__(self) -> int:
+        """How many messages wait."""
+        return len(self._messages)
+
     def put(self, message: Outbound) -> None:
         """Append. Raises `TooMuch` when the client does not read: its session cannot go on; and whatever `check` raises."""
         if self._check is not None:

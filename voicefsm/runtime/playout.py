@@ -110,6 +110,10 @@ class Playout:
         self._segments: dict[int, _Segment] = {}
         self._is_live = self._is_made = self._is_cut = self._last_sent = False
         self._is_held = self._is_paused = False
+        self.moved_ms = 0
+        """When the client last said that its ear had moved on."""
+        self.underruns = 0
+        """Times the ear had to wait for the next piece within a reply, over the whole session."""
         self.truncated_samples = 0
         """Samples cut off the ends of replies that were longer than the limit, over the whole session."""
 
@@ -191,7 +195,10 @@ class Playout:
     def report(self, far_end_sample: int, now_ms: int) -> None:
         """The client says which sample its loudspeaker renders next. Steps back and samples never sent are not believed."""
         self.has_reported = True
-        self._reported = min(max(far_end_sample, self._reported or 0), self._sent)
+        before = self._reported
+        self._reported = min(max(far_end_sample, before or 0), self._sent)
+        if self._reported != before:
+            self.moved_ms = now_ms
         self._base, self._base_ms = self._reported, now_ms
         self._reported_ms = now_ms
 
@@ -305,6 +312,7 @@ class Playout:
         """Take one piece off the buffer."""
         if self._ahead(now_ms) == 0:
             self._base, self._base_ms = self._sent, now_ms  # the ear was waiting: it starts now
+            self.underruns += self._sent > self._first
         taken: list[Samples] = []
         missing = self._piece
         while missing and self._pieces:

@@ -21,16 +21,17 @@ async def write(
     now: Callable[[], int],
     tell: Callable[[Fact], None],
     shorten: Callable[[], bool],
+    count: Callable[[], None] = lambda: None,
 ) -> None:
     """Let the model answer, and cut its answer into sentences. Ends with `GenerationFinished` or `BackendFailed`.
 
     `ask` makes the request. When it is too long for the model, `shorten` makes the next one shorter, and says whether it could: a
-    backend that is well and was asked too much has not failed yet, so it is asked once more.
+    backend that is well and was asked too much has not failed yet, so it is asked once more. `count` is called for each piece.
     """
     teller = _Teller(epoch, now, tell)
     for may_ask_again in (True, False):
         try:
-            await _write(model, ask(), teller)
+            await _write(model, ask(), teller, count)
         except BackendError as error:
             is_shorter = isinstance(error, ContextOverflow) and shorten()  # if this reply is lost, the next need not be
             if is_shorter and may_ask_again and not teller.has_begun:
@@ -63,11 +64,12 @@ class _Teller:
             self._sentences += 1
 
 
-async def _write(model: LanguageModel, request: GenerationRequest, teller: _Teller) -> None:
+async def _write(model: LanguageModel, request: GenerationRequest, teller: _Teller, count: Callable[[], None]) -> None:
     cutter = SentenceCutter()
     async with aclosing(model.stream(request)) as pieces:
         async for piece in pieces:
             teller.begin()
+            count()
             if isinstance(piece, str):
                 teller.say(cutter.feed(piece))
     teller.say(cutter.flush())

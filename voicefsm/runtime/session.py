@@ -28,8 +28,9 @@ from typing import Any
 
 import voicefsm
 from voicefsm.aec.reference import Reference
+from voicefsm.audio.samples import SAMPLES_PER_MS
 from voicefsm.context import Context, Interruption, NearEnd, State
-from voicefsm.effects import CancelTts, Effect, EndSession, PausePlayout, ResumePlayout
+from voicefsm.effects import CancelTts, CompleteTurn, Effect, EndSession, PausePlayout, ResumePlayout, RetractUserTurn
 from voicefsm.errors import LocalProtocolError, RemoteProtocolError, TooMuch, VoiceFsmError
 from voicefsm.events import (
     ClientCancelled,
@@ -47,7 +48,7 @@ from voicefsm.events import (
     TextReceived,
 )
 from voicefsm.machine import step
-from voicefsm.ports import Clock, Journal, Observer, RecognitionRequest, Samples, Step
+from voicefsm.ports import Clock, Journal, Observer, RecognitionRequest, Samples, Silence, Step, Vitals
 from voicefsm.runtime import messages
 from voicefsm.runtime.ears import Ears
 from voicefsm.runtime.groups import first_error, raised
@@ -77,6 +78,9 @@ _STANDS_STILL: Mapping[type[Effect], Callable[[Reference], None]] = {
     CancelTts: Reference.drop,
 }
 """What a client that never reports is taken to do at once."""
+
+
+_ENDS_EXCHANGE = frozenset({CompleteTurn, RetractUserTurn})
 
 
 class SessionClock:
@@ -141,6 +145,8 @@ class Session:
         self._told_heard_ms = 0
         self._told_started = self._told_finished = NO_EPOCH
         self._told_voiced_ms = 0
+        self._cut: tuple[Epoch, int] | None = None
+        """The reply that was cut, and when the client was told, until it has fallen silent."""
         self.fault: Exception | None = None
         """What went wrong. Whoever feeds the session and fails leaves it here: the session itself is only cancelled then."""
 
@@ -210,7 +216,7 @@ class Session:
     def _open(self) -> None:
         plan = self.plan
         self._journal.write("session", 0, self._journal_head())
-        self._observer.session_opened(self.session_id, plan.language_code)
+        self._observer.session_opened(self.session_id, plan.language_code, plan.model)
         self.outbox.put(messages.SessionReady(self.session_id, self.echo_canceller, plan.language_code, plan.voice_name))
         self._tell(SessionOpened(self._clock.now_ms()))
 
@@ -244,6 +250,7 @@ class Session:
             "end", self._clock.now_ms(), {"reason": reason, **self._losses(), "alignment": plain(self._reference.alignment)}
         )
         self._journal.close()
+        self._observer.measured(self.session_id, self.vitals())
         self._observer.session_closed(self.session_id, reason, message)
         self.outbox.close()
 
@@ -251,6 +258,21 @@ class Session:
         """Errors and tasks hold the frames they passed, and those hold the session: it must not hold them. See groups.py."""
         self.fault = None
         del self._interpreter.tasks
+
+    def vitals(self) -> Vitals:
+        """How the session is."""
+        return Vitals(
+            state=self._context.state,
+            inbox_facts=len(self._inbox),
+            outbox_messages=len(self.outbox),
+            ears_backlog_ms=self._ears.backlog_ms,
+            ears_lost_ms=self._ears.lost_samples // SAMPLES_PER_MS,
+            stale_dropped=self._context.stale_dropped,
+            underruns=self._playout.underruns,
+            pieces=self._interpreter.tally.pieces,
+            erle_db=self._hearing.erle_db,
+            echo_ms=self._reference.alignment.echo_ms,
+        )
 
     def _losses(self) -> dict[str, int]:
         """What was dropped, and is worth a line."""
@@ -286,6 +308,8 @@ class Session:
         self._invariants.stepped(context, self._clock.now_ms())
         self._timer.arm(context)
         self._observer.stepped(taken, context)
+        if any(type(effect) in _ENDS_EXCHANGE for effect in effects):
+            self._observer.measured(self.session_id, self.vitals())
         return next((effect for effect in effects if isinstance(effect, EndSession)), None)
 
     def _step(self, fact: Fact) -> tuple[Effect, ...]:
@@ -322,7 +346,7 @@ class Session:
         now_ms = self._clock.now_ms()
         self._check_pace(capture_sample + len(samples), now_ms)
         if far_end_sample is not None:
-            self._playout.report(far_end_sample, now_ms)
+            self._hear_from_ear(far_end_sample, now_ms)
         else:
             self._playout.miss_report(now_ms)
             if self._playout.has_reported:  # of who never has, the reference knows more than our clock: it listens
@@ -336,10 +360,21 @@ class Session:
     def report_playout(self, far_end_sample: int, duck_db: int | None = None) -> None:
         """Take a playout report without audio: from this sample on the far end is rendered `duck_db` quieter than it was sent."""
         now_ms = self._clock.now_ms()
-        self._playout.report(far_end_sample, now_ms)
+        self._hear_from_ear(far_end_sample, now_ms)
         if duck_db is not None:
             self._reference.duck(far_end_sample, duck_db)
         self._tell_playout(now_ms)
+
+    def _hear_from_ear(self, far_end_sample: int, now_ms: int) -> None:
+        """The client says where its loudspeaker is; one that does not move on any more after `CancelTts` has fallen silent."""
+        self._playout.report(far_end_sample, now_ms)
+        if self._cut is not None and self._playout.moved_ms < now_ms:
+            (epoch, written_ms), self._cut = self._cut, None
+            self._observer.fell_silent(self.session_id, Silence(epoch, written_ms, self._playout.moved_ms))
+
+    def wrote_cancel(self, epoch: Epoch) -> None:
+        """`CancelTts` was handed to gRPC."""
+        self._cut = (epoch, self._clock.now_ms())
 
     def cancel_tts(self, epoch: Epoch, far_end_sample: int | None = None) -> None:
         """The user pressed stop. The client has fallen silent already, if it is a good one, and says where."""

@@ -54,6 +54,11 @@ class Gateway:
         await self.set_ready(is_ready=self._is_ready)
         return int(port)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it says so."""
+        return self._is_ready
+
     async def set_ready(self, *, is_ready: bool) -> None:
         """Say whether conversations can be held here now. One that is about to stop is not ready again."""
         self._is_ready = is_ready and not self._is_stopping

@@ -29,7 +29,8 @@ from voicefsm.errors import (
     Unsupported,
     VoiceFsmError,
 )
-from voicefsm.ports import Clock, Journal, Observer
+from voicefsm.ports import Clock, Journal, Observer, Vitals
+from voicefsm.runtime import messages
 from voicefsm.runtime.groups import first_error, raised
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.session import Session
@@ -111,6 +112,15 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
     def sessions(self) -> int:
         """How many conversations are being held."""
         return len(self._sessions)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether no new ones are taken."""
+        return self._is_draining
+
+    def vitals(self) -> list[Vitals]:
+        """How they are."""
+        return [session.vitals() for session in self._sessions]
 
     async def _converse(self, session_id: str, requests: AsyncGenerator[pb.ConverseRequest], call: Call) -> SessionEnded:
         """One call, from the first message to the last."""
@@ -223,6 +233,8 @@ async def _write(session: Session, call: Call) -> None:
         except grpc.aio.BaseError:
             session.hang_up()
             return
+        if type(message) is messages.CancelTts:
+            session.wrote_cancel(message.epoch)
 
 
 async def _farewell(writer: asyncio.Task[None]) -> None:

@@ -170,6 +170,8 @@ class SimulatedClient:
     async def _read(self) -> None:
         while (message := await self._session.outbox.get()) is not None:
             self._down.send(message)
+            if isinstance(message, messages.CancelTts):
+                self._session.wrote_cancel(message.epoch)
         self._is_over = True
         await asyncio.sleep((self.habits.latency_ms + self.habits.jitter_ms) / 1000)
 

@@ -20,7 +20,7 @@ from voicefsm.aec.settings import AecSettings
 from voicefsm.context import Context, TurnSettings
 from voicefsm.effects import EndSession
 from voicefsm.errors import VoiceFsmError
-from voicefsm.ports import Hypothesis, Journal, Samples, Step
+from voicefsm.ports import Hypothesis, Journal, Samples, Silence, Step, Vitals
 from voicefsm.runtime.groups import first_error, raised
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.messages import AudioFormat, Encoding
@@ -101,15 +101,25 @@ class Witness:
         self.closed: list[tuple[str, str]] = []
         self.last_words: list[str] = []
         self.steps: list[Step] = []
+        self.vitals: list[Vitals] = []
+        self.silences: list[Silence] = []
         self.crashes: list[Exception] = []
 
-    def session_opened(self, session_id: str, language_code: str) -> None:  # noqa: ARG002 (the port has it)
+    def session_opened(self, session_id: str, language_code: str, model: str) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""
         self.opened.append(session_id)
 
     def stepped(self, step: Step, context: Context) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""
         self.steps.append(step)
+
+    def measured(self, session_id: str, vitals: Vitals) -> None:  # noqa: ARG002 (the port has it)
+        """See `ports.Observer`."""
+        self.vitals.append(vitals)
+
+    def fell_silent(self, session_id: str, silence: Silence) -> None:  # noqa: ARG002 (the port has it)
+        """See `ports.Observer`."""
+        self.silences.append(silence)
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:
         """See `ports.Observer`."""

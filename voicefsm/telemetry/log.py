@@ -15,7 +15,7 @@ from voicefsm.context import Context
 from voicefsm.effects import CancelTts, CompleteTurn, EndSession, OpenRecognition, ReportFailure, ResumePlayout
 from voicefsm.errors import VoiceFsmError
 from voicefsm.events import RecognitionFailed, TimerFired
-from voicefsm.ports import Step
+from voicefsm.ports import Observer, Silence, Step, Vitals
 from voicefsm.table import key_of, name_of
 from voicefsm.values import EndReason
 
@@ -42,13 +42,13 @@ def configure(level: str, log_format: str) -> None:
     logging.getLogger("transitions").setLevel(logging.WARNING)
 
 
-class LogObserver:
+class LogObserver(Observer):
     """Writes the log."""
 
     def __init__(self) -> None:
         self._log: Any = structlog.get_logger("voicefsm")
 
-    def session_opened(self, session_id: str, language_code: str) -> None:
+    def session_opened(self, session_id: str, language_code: str, model: str) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""
         self._log.info("session opened", session=session_id, language=language_code)
 
@@ -64,6 +64,14 @@ class LogObserver:
                 log.warning("recognition reopened", attempt=context.reopen_attempts)
             # One step may end a reply and begin the next: the order knows whose it is.
             _line_of(effect, log.bind(turn=int(getattr(effect, "epoch", step.epoch))))
+
+    def measured(self, session_id: str, vitals: Vitals) -> None:
+        """See `ports.Observer`: metrics tell that better."""
+
+    def fell_silent(self, session_id: str, silence: Silence) -> None:
+        """See `ports.Observer`."""
+        after_ms = silence.silent_ms - silence.written_ms
+        self._log.debug("cut reply fell silent", session=session_id, turn=int(silence.epoch), after_cancel_ms=after_ms)
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:
         """See `ports.Observer`."""

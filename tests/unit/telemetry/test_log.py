@@ -135,7 +135,7 @@ def test_formats_and_levels(log_format: str, sign: str, capsys: pytest.CaptureFi
     """Otherwise machines get colours, or an operator who asked for warnings gets everything."""
     try:
         configure("info", log_format)
-        LogObserver().session_opened("s-1", "en-US")
+        LogObserver().session_opened("s-1", "en-US", "")
         configure("warning", log_format)
         LogObserver().session_closed("s-1", "client", "")
     finally:

@@ -1,0 +1,49 @@
+"""Several observers as one."""
+
+from __future__ import annotations
+
+from voicefsm.context import Context
+from voicefsm.errors import VoiceFsmError
+from voicefsm.ports import Observer, Silence, Step, Vitals
+
+
+class Several(Observer):
+    """Tells each of them, in order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def session_opened(self, session_id: str, language_code: str, model: str) -> None:
+        """See `ports.Observer`."""
+        for observer in self._observers:
+            observer.session_opened(session_id, language_code, model)
+
+    def stepped(self, step: Step, context: Context) -> None:
+        """See `ports.Observer`."""
+        for observer in self._observers:
+            observer.stepped(step, context)
+
+    def measured(self, session_id: str, vitals: Vitals) -> None:
+        """See `ports.Observer`."""
+        for observer in self._observers:
+            observer.measured(session_id, vitals)
+
+    def fell_silent(self, session_id: str, silence: Silence) -> None:
+        """See `ports.Observer`."""
+        for observer in self._observers:
+            observer.fell_silent(session_id, silence)
+
+    def session_closed(self, session_id: str, reason: str, message: str) -> None:
+        """See `ports.Observer`."""
+        for observer in self._observers:
+            observer.session_closed(session_id, reason, message)
+
+    def refused(self, error: VoiceFsmError) -> None:
+        """See `ports.Observer`."""
+        for observer in self._observers:
+            observer.refused(error)
+
+    def crashed(self, session_id: str, error: Exception) -> None:
+        """See `ports.Observer`."""
+        for observer in self._observers:
+            observer.crashed(session_id, error)
