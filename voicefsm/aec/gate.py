@@ -40,17 +40,35 @@ _FIRST_BUCKET_FRAMES = 25
 """The assumed coupling is believed for this long only: on a line without echo it would make the whole first reply deaf."""
 
 
+class FarEnd:
+    """How loud the reference may still be at the microphone."""
+
+    def __init__(self, settings: AecSettings) -> None:
+        frames = settings.echo_hold_ms // FRAME_MS + 1
+        self._recent: deque[int] = deque([SILENCE_DB] * frames, maxlen=frames)
+        self._active_db = settings.far_active_db
+        self.level_db = SILENCE_DB
+        """The loudest reference frame whose echo may still be audible."""
+
+    @property
+    def active(self) -> bool:
+        """The far end, or its echo, may be audible."""
+        return self.level_db >= self._active_db
+
+    def note(self, reference_db: int) -> None:
+        """Take the level of one more frame of the reference."""
+        self._recent.append(reference_db)
+        self.level_db = max(self._recent)
+
+
 class EchoGate:
     """Tells residual echo from speech, for one near end."""
 
     def __init__(self, settings: AecSettings) -> None:
         self._margin_db = settings.echo_margin_db
-        self._active_db = settings.far_active_db
         self._erle = Erle()
-        frames = settings.echo_hold_ms // FRAME_MS + 1
-        self._recent: deque[int] = deque([SILENCE_DB] * frames, maxlen=frames)
-        self.far_db = SILENCE_DB
-        """The loudest reference frame whose echo may still be audible."""
+        self.far = FarEnd(settings)
+        """Its owner notes each frame of the reference."""
         self._echo_db = float(SILENCE_DB)
         """The canceller's echo estimate, fading."""
         self._coupling_db = settings.coupling_db
@@ -62,11 +80,6 @@ class EchoGate:
         """How long the near end has been louder than echo explains."""
 
     @property
-    def far_active(self) -> bool:
-        """The far end, or its echo, may be audible at the microphone."""
-        return self.far_db >= self._active_db
-
-    @property
     def erle_db(self) -> int:
         """What the canceller achieves; 0 while unknown."""
         return self._erle.db
@@ -76,17 +89,12 @@ class EchoGate:
         """Echo level relative to the reference."""
         return max(self._coupling_db, self._bucket_db)
 
-    def hear_far_end(self, reference_db: int) -> None:
-        """Take the level of one frame of the reference."""
-        self._recent.append(reference_db)
-        self.far_db = max(self._recent)
-
     def echo_only(self, mic: float, near: float, estimate: float, *, reliable: bool = True) -> bool:
         """Does echo explain what is left? Takes the powers before and after cancellation and of what was taken away.
 
         Not `reliable` is an estimate that does not fit the microphone: ERLE then promises nothing for this frame.
         """
-        if not self.far_active:
+        if not self.far.active:
             self._candidate_frames = 0
             return False
         near_db, mic_db = level_db(near), level_db(mic)
@@ -100,7 +108,7 @@ class EchoGate:
         """The loudest residual that echo can have left in this frame."""
         self._echo_db = max(float(level_db(estimate)), self._echo_db - _DECAY_DB)
         erle_db = self._erle.db if reliable else 0
-        echo_db = self._echo_db if erle_db >= _CONVERGED_DB else self.far_db + self.coupling_db
+        echo_db = self._echo_db if erle_db >= _CONVERGED_DB else self.far.level_db + self.coupling_db
         self.residual_db = max(SILENCE_DB, round(echo_db - erle_db))
         return self.residual_db + self._margin_db
 
@@ -108,7 +116,7 @@ class EchoGate:
         """Take an echo: follow the ERLE, keep the largest coupling of this bucket and the last."""
         if mic_db >= _AUDIBLE_DB:
             self._erle.update(mic, near)
-        self._bucket_db = max(self._bucket_db, mic_db - self.far_db)
+        self._bucket_db = max(self._bucket_db, mic_db - self.far.level_db)
         self._bucket_left -= 1
         if self._bucket_left == 0:
             self._coupling_db, self._bucket_db = self._bucket_db, 2 * SILENCE_DB

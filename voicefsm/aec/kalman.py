@@ -35,7 +35,7 @@ def library() -> ctypes.CDLL | None:
     for path in sorted(Path(__file__).parent.glob("native/_ear.*")):
         try:
             return _declared(ctypes.CDLL(str(path)))
-        except OSError:
+        except (OSError, AttributeError):  # of another platform, or of another version
             continue
     return None
 
@@ -48,7 +48,8 @@ def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.ear_process.argtypes = [pointer, pointer, pointer, pointer, ctypes.c_int, pointer, ctypes.c_float]
     lib.ear_process.restype = None
     trained = np.ascontiguousarray(weights())
-    assert 4 * len(trained) == lib.ear_weights_size(), f"{_WEIGHTS} does not fit the library: train again, or build again"
+    if 4 * len(trained) != lib.ear_weights_size():
+        raise SettingsError(f"The weights {_WEIGHTS} do not fit the compiled echo canceller.", remedy=REMEDY)
     lib.ear_init(trained.ctypes.data)
     return lib
 

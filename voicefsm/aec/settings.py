@@ -35,7 +35,9 @@ class AecSettings:
         doc="Echo canceller: auto (kalman if it was compiled, else speex if libspeexdsp is there, else aec3), kalman, speex, "
         "speexdsp, aec3 or none.",
     )
-    tail_ms: int = setting(200, unit="ms", ge=40, le=500, doc="Longest echo the canceller models, lead included.")
+    tail_ms: int = setting(
+        200, unit="ms", ge=40, le=500, doc="Longest echo that speex models, lead included; kalman always models 400 ms."
+    )
     reference_keep_ms: int = setting(
         10000, unit="ms", ge=1000, le=60000, doc="How much of the audio sent to the loudspeaker is kept as reference signal."
     )
@@ -50,7 +52,11 @@ class AecSettings:
     )
     echo_hold_ms: int = setting(240, unit="ms", ge=20, le=1000, doc="How long after a far-end sample its echo may still be heard.")
     echo_margin_db: int = setting(
-        9, unit="dB", ge=0, le=40, doc="Near-end speech must be this much louder than the residual echo to be expected."
+        9,
+        unit="dB",
+        ge=0,
+        le=40,
+        doc="Without kalman: speech is this much louder than the residual echo to be expected.",
     )
     gate_pct_min: int = setting(
         50,
@@ -78,5 +84,9 @@ class AecSettings:
         -55, unit="dB", ge=-90, le=0, doc="A reference signal at least this loud counts as far-end activity, dB full scale."
     )
     coupling_db: int = setting(
-        -6, unit="dB", ge=-60, le=30, doc="Echo level relative to the reference that is assumed until it has been measured."
+        -6,
+        unit="dB",
+        ge=-60,
+        le=30,
+        doc="Without kalman: echo level relative to the reference until it has been measured.",
     )

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from voicefsm.aec.gate import EchoGate
+from voicefsm.aec.gate import EchoGate, FarEnd
 from voicefsm.aec.metrics import SILENCE_DB, Erle, level_db, power
 from voicefsm.aec.reference import MISSED_FRAMES_MAX, Reference
 from voicefsm.aec.settings import AecSettings
@@ -80,26 +80,6 @@ def near_end(settings: AecSettings, canceller: EchoCanceller, reference: Referen
     return LevelledNearEnd(settings, canceller, reference, trusted=trusted)
 
 
-class _FarEnd:
-    """How loud the reference may still be at the microphone."""
-
-    def __init__(self, settings: AecSettings) -> None:
-        frames = settings.echo_hold_ms // FRAME_MS + 1
-        self._recent: deque[int] = deque([SILENCE_DB] * frames, maxlen=frames)
-        self._active_db = settings.far_active_db
-        self.level_db = SILENCE_DB
-        """The loudest reference frame whose echo may still be audible."""
-
-    @property
-    def active(self) -> bool:
-        return self.level_db >= self._active_db
-
-    def note(self, mean_square: float) -> None:
-        """One more frame of the reference."""
-        self._recent.append(level_db(mean_square))
-        self.level_db = max(self._recent)
-
-
 class GatedNearEnd:
     """With a canceller that says how likely near-end speech is."""
 
@@ -113,7 +93,7 @@ class GatedNearEnd:
     def __init__(self, settings: AecSettings, canceller: GatedCanceller, reference: Reference, *, trusted: bool) -> None:
         self._canceller, self._reference, self._trusted = canceller, reference, trusted
         self._threshold, self._onset_threshold = settings.gate_pct_min / 100, settings.gate_onset_pct_min / 100
-        self._far = _FarEnd(settings)
+        self._far = FarEnd(settings)
         self._erle = Erle()
         self._echo_power = 0.0
 
@@ -142,7 +122,7 @@ class GatedNearEnd:
         far = SILENT_FRAME if self._trusted else self._far_end(frame)
         near = self._canceller.process(frame.samples, far)
         mic_power, self.near_power, echo_power, far_power = self._canceller.powers
-        self._far.note(far_power)
+        self._far.note(level_db(far_power))
         self.near_db = level_db(self.near_power)
         self.speech = self._canceller.speech
         self._echo_power = max(echo_power, self._echo_power * _FADE)
@@ -169,7 +149,6 @@ class LevelledNearEnd:
     near_db = SILENCE_DB
     echo_only = False
     speech = 1.0
-
     may_be_onset = True
 
     def __init__(self, settings: AecSettings, canceller: EchoCanceller, reference: Reference, *, trusted: bool) -> None:
@@ -185,12 +164,12 @@ class LevelledNearEnd:
     @property
     def far_active(self) -> bool:
         """The far end, or its echo, may be audible."""
-        return self._gate.far_active
+        return self._gate.far.active
 
     @property
     def far_db(self) -> int:
         """The loudest recent level of the reference."""
-        return self._gate.far_db
+        return self._gate.far.level_db
 
     @property
     def erle_db(self) -> int:
@@ -224,7 +203,7 @@ class LevelledNearEnd:
     def _note(self, far: Samples) -> None:
         """One more frame of the reference."""
         far_db = SILENCE_DB if far is SILENT_FRAME else level_db(power(far))
-        self._gate.hear_far_end(far_db)
+        self._gate.far.note(far_db)
         self._silent_frames = self._silent_frames + 1 if far_db == SILENCE_DB else 0
 
     def _cancel(self, mic: Samples) -> Samples:
@@ -235,7 +214,7 @@ class LevelledNearEnd:
         if louder:
             near, self.near_power = mic, mic_power
         reliable = not louder and self._unsettled_frames == 0
-        self.echo_only = self._gate.far_active and self._gate.echo_only(mic_power, self.near_power, estimate, reliable=reliable)
+        self.echo_only = self._gate.far.active and self._gate.echo_only(mic_power, self.near_power, estimate, reliable=reliable)
         return near
 
     def _make_up(self, missed: list[Samples]) -> None:

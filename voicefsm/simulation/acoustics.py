@@ -7,13 +7,10 @@ a measure of quality on real voices and rooms; it is what behaviour can be teste
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from voicefsm.acoustics.signals import Signal, pcm, through
 from voicefsm.acoustics.talker import at_level, voice
-from voicefsm.audio.samples import RATE_HZ, Samples
-
-Signal = NDArray[np.float64]
-"""16 kHz, full scale 1.0, shape (n,)."""
+from voicefsm.audio.samples import RATE_HZ
 
 __all__ = ["Signal", "at_level", "noise", "pcm", "room", "through", "voice"]
 
@@ -33,15 +30,3 @@ def room(seed: int, *, rt60_ms: int = 200, delay_ms: float = 5.0) -> Signal:
     response[0] = 2.0
     response = np.concatenate((np.zeros(delay), response))
     return np.asarray(response / np.sqrt(np.sum(response**2)))
-
-
-def through(signal: Signal, response: Signal) -> Signal:
-    """`signal` as heard through `response`, shape of `signal`."""
-    size = 1 << (len(signal) + len(response)).bit_length()
-    spectrum = np.fft.rfft(signal, size) * np.fft.rfft(response, size)
-    return np.fft.irfft(spectrum, size)[: len(signal)]
-
-
-def pcm(signal: Signal) -> Samples:
-    """As PCM16, clipped."""
-    return np.clip(np.rint(signal * 32767), -32768, 32767).astype(np.int16)

@@ -30,7 +30,7 @@ def judged(seed: int, near_db: float | None, canceller_db: float = 20.0) -> tupl
     gate, verdicts = EchoGate(SETTINGS), []
     for at in range(0, len(mic), FRAME):
         frame = slice(at, at + FRAME)
-        gate.hear_far_end(level_db(power(reference[frame])))
+        gate.far.note(level_db(power(reference[frame])))
         verdicts.append(gate.echo_only(power(mic[frame]), power(left[frame]), power(mic[frame] - left[frame])))
     return verdicts, gate
 
@@ -55,12 +55,12 @@ def test_a_talker_is_not_echo(seed, near_db):
 def test_the_echo_may_come_late():
     """Otherwise the reverberation of our last word is taken for the user's first."""
     gate = EchoGate(SETTINGS)
-    gate.hear_far_end(-20)
+    gate.far.note(-20)
     for _ in range(SETTINGS.echo_hold_ms // 20):
-        gate.hear_far_end(-96)
-    assert gate.far_active
-    gate.hear_far_end(-96)
-    assert not gate.far_active
+        gate.far.note(-96)
+    assert gate.far.active
+    gate.far.note(-96)
+    assert not gate.far.active
     assert not gate.echo_only(1e6, 1e6, 0.0)
 
 
@@ -74,9 +74,9 @@ def test_reverberation_outlasts_the_estimate():
     """Otherwise the tail of every word of ours, which the canceller's filter is too short for, is taken for speech."""
     gate = EchoGate(SETTINGS)
     for _ in range(300):
-        gate.hear_far_end(-20)
+        gate.far.note(-20)
         gate.echo_only(1e6, 1e4, 1e6)
-    gate.hear_far_end(-20)
+    gate.far.note(-20)
     assert gate.echo_only(2e4, 2e4, 1.0)
 
 
@@ -87,7 +87,7 @@ def test_a_talker_does_not_teach_it_at_once_and_a_changed_room_does_in_the_end()
     def feed(frames: int, mic: float, near: float) -> list[bool]:
         verdicts = []
         for _ in range(frames):
-            gate.hear_far_end(-20)
+            gate.far.note(-20)
             verdicts.append(gate.echo_only(mic, near, mic - near))
         return verdicts
 
@@ -102,8 +102,8 @@ def test_an_unreliable_estimate_promises_nothing():
     """Otherwise the moment the loudspeaker stops, its last echo stands 20 dB above what a good canceller would have left."""
     gate = EchoGate(SETTINGS)
     for _ in range(300):
-        gate.hear_far_end(-20)
+        gate.far.note(-20)
         gate.echo_only(1e6, 1e4, 1e6)
-    gate.hear_far_end(-20)
+    gate.far.note(-20)
     assert gate.echo_only(8e5, 8e5, 1e6, reliable=False)
     assert not gate.echo_only(8e5, 8e5, 1e5, reliable=True)

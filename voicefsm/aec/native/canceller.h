@@ -141,7 +141,7 @@ static void take_far(Canceller *c, const float *far) {
 
 /* The last hops' reference, which was taken for silence, turns out to have been this: correct the past. */
 static void canceller_missed(Canceller *c, const float *far, int hops) {
-  c->fit = hops > 2 * PARTITIONS ? hops - 2 * PARTITIONS : 0;
+  c->fit = 0; /* the partitions see up to 400 ms back, and before these hops the reference was wrong as well */
   c->at = (c->at - hops + ROWS) % ROWS;
   memset(c->block, 0, sizeof c->block);
   for (int i = 0; i < hops; i++) take_far(c, far + HOP * i);
