@@ -4,10 +4,11 @@
 VENV := .venv
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
+DEPLOY_TOOLS := $(VENV)/.deploy-tools
 OUT := demo-out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types imports pytest serve doctor tox wheels lock protos docs clean
+.PHONY: help setup demo test check lint types imports pytest deploy serve doctor tox wheels lock protos docs clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -27,7 +28,7 @@ serve: $(SET_UP) ## run the gateway with the embedded backends
 doctor: $(SET_UP) ## say what is wrong on this machine
 	$(BIN)/voicefsm doctor
 
-test: check pytest ## everything CI runs: ruff, mypy, import-linter, pytest (generated files are compared there)
+test: $(DEPLOY_TOOLS) check pytest ## everything CI runs: ruff, mypy, import-linter, pytest (generated files are compared there)
 
 check: lint types imports
 
@@ -43,6 +44,13 @@ imports: $(SET_UP) ## who may import whom
 
 pytest: $(SET_UP) ## the tests alone
 	$(BIN)/pytest
+
+deploy: $(DEPLOY_TOOLS) ## render and validate deploy/, every combination, and print the matrix
+	$(BIN)/python scripts/deploy.py
+
+$(DEPLOY_TOOLS): $(SET_UP) deploy/requirements.lock deploy/kubectl.lock scripts/deploy_tools.sh scripts/kubectl.sh
+	@BIN=$(BIN) scripts/deploy_tools.sh
+	@touch $@
 
 tox: $(SET_UP) ## the tests on every Python 3.11-3.13 found here, and the checks
 	$(BIN)/python scripts/matrix.py

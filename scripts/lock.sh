@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Writes requirements.lock: every package of every extra but [speexdsp], for Python 3.11-3.13 on Linux and macOS, with hashes.
 # uv resolves (docs/adr/0006), in a scratch environment; everybody else installs with plain pip.
+# Then those derived from it: deploy/requirements.lock and deploy/image/*.lock.
 # usage: scripts/lock.sh [--upgrade]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,8 +16,20 @@ trap 'rm -rf "$tmp"' EXIT
   --universal --python-version 3.11 --only-binary :all: \
   --generate-hashes --no-config --default-index https://pypi.org/simple --no-emit-index-url \
   --custom-compile-command "make lock" --quiet --output-file requirements.lock "$@"
+derived() { # derived FILE ARGUMENTS...: packages that are also in requirements.lock have the same versions
+  local file=$1
+  shift
+  "$tmp/venv/bin/uv" pip compile "$@" --constraint requirements.lock \
+    --universal --python-version 3.11 --only-binary :all: \
+    --generate-hashes --no-config --default-index https://pypi.org/simple --no-emit-index-url --no-annotate \
+    --custom-compile-command "make lock" --quiet --output-file "$file"
+}
+derived deploy/requirements.lock deploy/requirements.in                                           # what checks deploy/
+derived deploy/image/runtime.lock pyproject.toml --override scripts/overrides.in                  # what is in the image
+derived deploy/image/embedded.lock pyproject.toml --extra embedded --override scripts/overrides.in # and in the one with engines
+derived deploy/image/build.lock scripts/build.in                                                  # what builds the wheel in it
 if grep -nE 'file://|--(extra-)?index-url|--find-links|@ ' requirements.lock; then
-  echo "requirements.lock names a place only this machine knows" >&2
+  echo "a lock file names a place only this machine knows" >&2
   exit 1
 fi
 echo "requirements.lock: $(grep -cE '^[a-z0-9-]+==' requirements.lock) pinned packages"

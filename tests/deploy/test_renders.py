@@ -1,0 +1,250 @@
+"""Every combination renders to what was reviewed, is valid, and keeps the rules; and each rule would be missed."""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.deploy.conftest import DEPLOY, ROOT, tool
+
+BASE_KINDS = {
+    "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount",
+}  # fmt: skip
+
+
+def test_every_combination_is_what_was_reviewed_and_keeps_the_rules(deploy, renders):
+    """Otherwise something would be applied that nobody has read, or that a trap is known in."""
+    assert len(renders) > 10
+    for path in deploy.combinations():
+        assert deploy.problems(path, renders[path.name]) == []
+
+
+def test_every_object_is_valid_by_the_strict_schema_of_the_oldest_and_the_newest_kubernetes(deploy, renders):
+    """Otherwise a server would refuse it, or, worse, take it and ignore a field that was misspelt."""
+    assert {name: found for name, found in deploy.all_schema_problems(renders).items() if found} == {}
+
+
+def test_every_overlay_and_component_is_in_a_combination(deploy):
+    """Otherwise it could stop rendering, and nobody would know before it is needed."""
+    used = set.union(*(deploy.used(path) for path in deploy.combinations()))
+    assert {path.parent.name for path in (DEPLOY / "kustomize" / "components").glob("*/kustomization.yaml")} == used
+    overlays = {path.parent.name for path in (DEPLOY / "kustomize" / "overlays").glob("*/kustomization.yaml")}
+    assert overlays <= {path.name for path in deploy.combinations()}
+
+
+def test_the_base_needs_nothing_installed_and_nothing_of_the_cluster(objects):
+    """Otherwise it could not be applied by whoever may only use a namespace."""
+    assert {document["kind"] for document in objects["base"]} == BASE_KINDS
+    assert {document["kind"] for document in objects["dev"]} <= BASE_KINDS
+
+
+def test_every_kustomization_opens_with_what_it_adds():
+    """Otherwise one would have to read all of it to know."""
+    for path in sorted((DEPLOY / "kustomize").rglob("kustomization.yaml")):
+        assert path.read_text(encoding="utf-8").startswith("# "), path
+
+
+def test_no_kustomization_touches_selectors_or_reaches_out():
+    """Otherwise an apply would fail on what is immutable, or fetch something nobody pinned."""
+    for path in sorted((DEPLOY / "kustomize").rglob("kustomization.yaml")):
+        text = path.read_text(encoding="utf-8")
+        assert "commonLabels" not in text, path
+        assert "includeSelectors: true" not in text, path
+        assert not re.search(r"(?m)^\s*- *(https?:|git@|github\.com)", text), path
+
+
+def test_a_component_that_copies_finds_the_namespace_in_place(deploy):
+    """Otherwise a replacement would carry the name from before `namespace:` (kustomize #5442): it takes an overlay of two steps."""
+    for path in sorted((DEPLOY / "kustomize").rglob("kustomization.yaml")):
+        told = deploy.yaml.safe_load(path.read_text(encoding="utf-8"))
+        if "namespace" in told and "components" in told and told["kind"] == "Kustomization":
+            copying = [
+                each for each in told["components"] if "replacements" in (path.parent / each / "kustomization.yaml").read_text()
+            ]
+            assert not copying or all(namespaced(deploy, path.parent / each) for each in told["resources"]), path
+
+
+def namespaced(deploy, directory):
+    told = deploy.yaml.safe_load((directory / "kustomization.yaml").read_text(encoding="utf-8"))
+    return "namespace" in told
+
+
+def test_yaml_says_what_it_seems_to(deploy):
+    """Otherwise `n` would be a name to us and false to the server."""
+    files = [path for path in sorted(DEPLOY.rglob("*.y*ml")) if path.name != "render.yaml"]
+    assert len(files) > 40
+    assert {path: found for path in files if (found := deploy.word_problems(path.read_text(encoding="utf-8")))} == {}
+    done = subprocess.run(
+        [sys.executable, "-m", "yamllint", "--strict", "deploy", ".github"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_dockerfile_keeps_hadolints_rules():
+    """Otherwise an image would carry what nobody meant to put there."""
+    hadolint = tool("hadolint")
+    if hadolint is None:
+        pytest.skip("hadolint is not here")
+    done = subprocess.run([hadolint, "Dockerfile"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stdout
+
+
+# --- each check would be missed --------------------------------------------------------------------------------------------------
+
+
+def kind(objects, wanted):
+    return next(document for document in objects if document["kind"] == wanted)
+
+
+def spoil_token(objects):
+    kind(objects, "Deployment")["spec"]["template"]["spec"]["automountServiceAccountToken"] = True
+
+
+def spoil_links(objects):
+    del kind(objects, "Deployment")["spec"]["template"]["spec"]["enableServiceLinks"]
+
+
+def spoil_root(objects):
+    kind(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] = False
+
+
+def spoil_user(objects):
+    kind(objects, "Deployment")["spec"]["template"]["spec"]["securityContext"]["runAsUser"] = 0
+
+
+def spoil_volume(objects):
+    kind(objects, "Deployment")["spec"]["template"]["spec"]["volumes"].append({"name": "host", "hostPath": {"path": "/"}})
+
+
+def spoil_memory(objects):
+    kind(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] = "2Gi"
+
+
+def spoil_cpu(objects):
+    kind(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] = "1"
+
+
+def spoil_image(objects):
+    kind(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"] = "ghcr.io/voicefsm/voicefsm:latest"
+
+
+def spoil_nim_image(objects):
+    del kind(objects, "NIMService")["spec"]["image"]["tag"]
+
+
+def spoil_secret(objects):
+    objects.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ngc-api", "namespace": "voicefsm"}})
+
+
+def spoil_namespace(objects):
+    objects.append({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "voicefsm", "namespace": "voicefsm"}})
+
+
+def spoil_second_namespace(objects):
+    kind(objects, "Service")["metadata"]["namespace"] = "default"
+
+
+def spoil_replicas(objects):
+    kind(objects, "Deployment")["spec"]["replicas"] = 3
+
+
+def spoil_no_scaler(objects):
+    objects.remove(kind(objects, "HorizontalPodAutoscaler"))
+
+
+def spoil_two_scalers(objects):
+    objects.append(copy.deepcopy(kind(objects, "HorizontalPodAutoscaler")) | {"kind": "ScaledObject"})
+
+
+def spoil_selector(objects):
+    kind(objects, "Deployment")["spec"]["selector"]["matchLabels"]["app.kubernetes.io/part-of"] = "voicefsm"
+
+
+def spoil_nim_scale(objects):
+    kind(objects, "NIMService")["spec"]["scale"] = {"enabled": True}
+
+
+def spoil_nim_start(objects):
+    kind(objects, "NIMService")["spec"]["startupProbe"]["probe"]["failureThreshold"] = 120
+
+
+def spoil_nim_null(objects):
+    kind(objects, "NIMService")["spec"]["storage"]["sharedMemorySizeLimit"] = None
+
+
+def spoil_timeout(objects):
+    del kind(objects, "BackendTrafficPolicy")["spec"]["timeout"]["http"]["requestTimeout"]
+
+
+def spoil_policy(objects):
+    objects.remove(kind(objects, "BackendTrafficPolicy"))
+
+
+SPOILERS = [value for name, value in sorted(globals().items()) if name.startswith("spoil_")]
+
+
+@pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
+def test_a_broken_rule_would_be_seen(deploy, objects, spoil):
+    """Otherwise the rules above could not fail."""
+    spoilt = copy.deepcopy(objects["gpu-production"])
+    spoil(spoilt)
+    assert [problem for rule in deploy.RULES for problem in rule(spoilt)]
+
+
+def test_an_ingress_that_cuts_a_pause_would_be_seen(deploy, objects):
+    """As above; the overlay above has none."""
+    spoilt = copy.deepcopy(objects["dev-ingress-nginx"])
+    kind(spoilt, "Ingress")["metadata"]["annotations"].clear()
+    assert len(list(deploy.calls_are_not_cut(spoilt))) == 3
+
+
+@pytest.mark.parametrize(
+    ("wanted", "path", "value"),
+    [
+        ("Deployment", ("spec", "template", "spec", "terminationGracePeriodSecond"), 30),  # misspelt
+        ("HorizontalPodAutoscaler", ("spec", "minReplicas"), "two"),
+        ("NIMService", ("spec", "router"), {}),  # a field of NVIDIA's samples that its schema does not have
+        ("NIMService", ("spec", "expose", "service", "grpcport"), 50051),
+        ("BackendTrafficPolicy", ("spec", "timeout", "http", "requestTimeout"), "none"),
+        ("GRPCRoute", ("spec", "timeouts"), {}),  # HTTPRoute has it
+        ("Deployment", ("kind",), "Deploymint"),  # a kind without a schema
+    ],
+)
+def test_what_a_strict_server_refuses_is_refused_here(deploy, objects, wanted, path, value):
+    """Otherwise a misspelt field would be ignored by the server, or an unknown kind by us."""
+    spoilt = copy.deepcopy(kind(objects["gpu-production"], wanted))
+    node = spoilt
+    for part in path[:-1]:
+        node = node[part]
+    node[path[-1]] = value
+    assert deploy.schema_problems(spoilt, deploy.VERSIONS[-1])
+
+
+@pytest.mark.parametrize("word", ["n", "y", "off", "Yes", "NO"])
+def test_a_word_that_is_a_boolean_would_be_seen(deploy, word):
+    """Otherwise the check above could not fail."""
+    assert deploy.word_problems(f"name: {word}\n")
+    assert not deploy.word_problems(f'name: "{word}"\n')
+
+
+def test_a_render_that_nobody_reviewed_would_be_seen(deploy, renders):
+    """Otherwise a golden render would be an ornament."""
+    path = next(path for path in deploy.combinations() if path.name == "dev")
+    assert deploy.problems(path, renders["dev"] + "# changed\n")
+
+
+def test_links_of_the_pages_lead_somewhere():
+    """Otherwise a reader would be sent to a page that is not there."""
+    pages = sorted(DEPLOY.rglob("*.md"))
+    assert pages
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert "://" in link or (page.parent / link).exists(), f"{page}: {link}"
