@@ -20,37 +20,37 @@ class Timer(enum.IntEnum):
     """The named deadlines of a session. The context holds at most one of each."""
 
     WORDS = 0
-    """LISTENING must yield words, or the floor falls back to nobody."""
+    """LISTENING must yield words, or the floor falls back to nobody (`words_ms_max`)."""
     END_OF_TURN = 1
-    """Silence long enough for the user's turn to be over."""
+    """Silence long enough for the user's turn to be over (`silence_ms`)."""
     FINAL = 2
-    """The recogniser must finalise what it was asked to finalise."""
+    """The recogniser must finalise what it was asked to finalise (`final_ms_max`)."""
     UTTERANCE = 3
-    """The longest utterance before it is taken as a turn."""
+    """The longest utterance before it is taken as a turn (`utterance_ms_max`)."""
     FIRST_SENTENCE = 4
-    """The model must have produced something to say."""
+    """The model must have produced something to say (`first_sentence_ms_max`)."""
     FIRST_HEARD = 5
-    """The client must hear the reply."""
+    """The client must hear the reply (`first_heard_ms_max`)."""
     PLAYOUT = 6
-    """The client's playout must move on."""
+    """The client's playout must move on (`playout_stall_ms_max`)."""
     DECISION = 7
-    """An interruption must be confirmed or rejected."""
+    """An interruption must be confirmed or rejected (`decision_ms_max`)."""
     IDLE = 8
-    """The longest time nobody says anything."""
+    """The longest time nobody says anything (`idle_ms_max`)."""
     AGE = 9
-    """The longest session."""
+    """The longest session (`session_ms_max`)."""
     REOPEN = 10
-    """When to try the recogniser again."""
+    """When to try the recogniser again (`asr_reopen_ms_min`, then doubled)."""
     VERDICT = 11
-    """Playout paused for speech has to resume, unless the speech goes on."""
+    """Playout paused for speech has to resume, unless the speech goes on (`verdict_ms_max`)."""
     WORDLESS = 12
-    """The recogniser has finalised all it heard, and hears nothing more in what the detector takes for speech."""
+    """The recogniser has finalised all it heard, and hears nothing more in what is taken for speech (`wordless_ms_max`)."""
     LULL = 13
-    """Speech over our voice has paused for a moment: what it said so far is wanted before the verdict."""
+    """Speech over our voice has paused for a moment: its words are wanted before the verdict (`barge_in_lull_ms`)."""
     RETRY_MODEL = 14
-    """When to ask the model again for a reply of which it has written nothing."""
+    """When to ask the model again for a reply of which it has written nothing (`reply_retry_ms_min`, then doubled)."""
     RETRY_VOICE = 15
-    """When to ask the voice again for a reply of which it has spoken nothing."""
+    """When to ask the voice again for a reply of which it has spoken nothing (`reply_retry_ms_min`, then doubled)."""
 
 
 UNKNOWN_DB = -96

@@ -6,11 +6,16 @@ import json
 
 import pytest
 
+from voicefsm import effects
 from voicefsm.context import State
+from voicefsm.events import Timer
 from voicefsm.machine import CELLS, DEADLINES, KEYS, ROWS, SMALL_STATES, STREAMS, TURN_KEYS
-from voicefsm.page import render
+from voicefsm.page import orders_of, render
+from voicefsm.states import common, idle, interrupting, listening, processing, speaking
+from voicefsm.streams import recognition
 from voicefsm.table import name_of
 
+MODULES = (idle, listening, processing, speaking, interrupting)
 PAGE = render("md")
 
 
@@ -52,6 +57,50 @@ def test_the_small_machines_are_on_the_page(name):
     text = section(f"### {name.replace('_', ' ')}")
     assert all(f"#### {state.name}" in text for state in SMALL_STATES[name])
     assert len([line for line in text.splitlines() if line.startswith("| `")]) == sum(map(len, STREAMS[name].values()))
+
+
+def test_every_question_and_verb_is_explained():
+    """Otherwise a name on the page has to be looked up in the source; or two that differ are explained as one."""
+    for title, part in (("## The questions", "when"), ("## The verbs", "do")):
+        rows = (row for machine in (ROWS, *STREAMS.values()) for rows in machine.values() for row in rows)
+        used = {one for row in rows for one in getattr(row, part)}
+        lines = [line.split(" | ") for line in section(title).splitlines() if line.startswith("| ")][2:]
+        assert len(lines) == len(used)
+        assert len({name for name, *_ in lines}) == len(used)
+        for one in used:
+            meaning = " ".join(one.__doc__.partition("\n\n")[0].split())
+            name = one.__name__.replace("_", " ")
+            assert any(line[0].removeprefix("| ").partition(" (")[0] == name and meaning in line[1] for line in lines)
+
+
+def test_orders_are_found_wherever_a_verb_gives_them():
+    """Otherwise the page hides what happens: in a helper, in a branch, or in a helper's helper."""
+    assert orders_of(common.listen) == []
+    assert set(orders_of(common.await_decision)) == {"DuckPlayout", "PausePlayout"}
+    assert set(orders_of(common.retract, common.answer_text)) == {
+        "CancelTts", "CancelGeneration", "RetractUserTurn", "StartGeneration",
+    }  # fmt: skip
+    assert set(orders_of(processing.sound_tone)) == {"ReportFailure", "SoundEarcon", "FinishSpeech"}
+    row = next(line for line in section("## INTERRUPTING").splitlines() if "resume for good" in line)
+    assert "| resume for good | `ResumePlayout` | SPEAKING |" in row
+
+
+def test_no_order_is_missing():
+    """Otherwise there is an order that, by the page, nobody gives."""
+    verbs = {act for machine in (ROWS, *STREAMS.values()) for rows in machine.values() for row in rows for act in row.do}
+    orders = {name for name, one in vars(effects).items() if isinstance(one, type) and issubclass(one, effects.Effect)}
+    assert set(orders_of(*verbs)) == orders - {"Effect"}
+
+
+def test_every_deadline_names_the_setting_that_it_is_armed_with():
+    """Otherwise the page sends the reader to the wrong setting."""
+    page = PAGE.splitlines()
+    for timer in Timer:
+        line = next(line for line in page if line.startswith(f"- `{timer.name}`: "))
+        setting = line.partition("(`")[2].partition("`")[0]
+        verbs = [*vars(common).values(), *(one for module in (*MODULES, recognition) for one in vars(module).values())]
+        arming = [one for one in verbs if {"arm", timer.name} <= set(getattr(getattr(one, "__code__", None), "co_names", ()))]
+        assert any(setting in one.__code__.co_names for one in arming), (timer, setting)
 
 
 def test_the_summary_counts():

@@ -149,3 +149,11 @@ def test_a_client_that_does_not_render_hears_no_tone(did):
     told = did("processing", "2950 FirstAudio epoch=1\n7900 Timer FIRST_HEARD")
     assert told[0] == "PROCESSING -> IDLE"
     assert "SoundEarcon epoch=1" not in told
+
+
+@pytest.mark.parametrize("ending", ["PlayoutFinished epoch=1", "Timer FIRST_HEARD"])
+@pytest.mark.parametrize(("said", "goes_to"), [('3060 PartialHeard text="and"\n', "LISTENING"), ("", "IDLE")])
+def test_who_has_gone_on_speaking_keeps_the_floor_when_nothing_can_be_heard(did, ending, said, goes_to):
+    """Otherwise what the user said while the answer failed is forgotten with it."""
+    went_on = f"2950 FirstAudio epoch=1\n3000 SpeechStarted onset_ms=2960\n{said}3100 SpeechEnded last_voiced_ms=3040\n"
+    assert did("processing", f"{went_on}7900 {ending}")[0] == f"PROCESSING -> {goes_to}"
