@@ -157,3 +157,19 @@ def test_who_has_gone_on_speaking_keeps_the_floor_when_nothing_can_be_heard(did,
     """Otherwise what the user said while the answer failed is forgotten with it."""
     went_on = f"2950 FirstAudio epoch=1\n3000 SpeechStarted onset_ms=2960\n{said}3100 SpeechEnded last_voiced_ms=3040\n"
     assert did("processing", f"{went_on}7900 {ending}")[0] == f"PROCESSING -> {goes_to}"
+
+
+def test_who_asks_the_same_again_over_the_first_sound_of_the_answer_is_heard(did):
+    """Otherwise the same words are taken for a repetition by the recogniser, and the question is dropped."""
+    facts = f"""{LATE}
+3500 SentenceReady epoch=1 index=0 text="Hi."
+3600 SpeechStarted onset_ms=3550
+3700 PlayoutStarted epoch=1
+3900 EvidenceChanged evidence.voiced_ms=300
+"""
+    asked = did("idle", facts + '4000 FinalHeard text="what is the weather"')
+    assert asked[0] == "INTERRUPTING -> LISTENING"
+    after = '4100 SpeechEnded last_voiced_ms=4000\n4500 Timer END_OF_TURN'
+    assert 'StartGeneration epoch=2 user_text="what is the weather"' in did(
+        "idle", f'{facts}4000 FinalHeard text="what is the weather"\n{after}'
+    )
