@@ -169,7 +169,7 @@ def test_who_asks_the_same_again_over_the_first_sound_of_the_answer_is_heard(did
 """
     asked = did("idle", facts + '4000 FinalHeard text="what is the weather"')
     assert asked[0] == "INTERRUPTING -> LISTENING"
-    after = '4100 SpeechEnded last_voiced_ms=4000\n4500 Timer END_OF_TURN'
+    after = "4100 SpeechEnded last_voiced_ms=4000\n4500 Timer END_OF_TURN"
     assert 'StartGeneration epoch=2 user_text="what is the weather"' in did(
         "idle", f'{facts}4000 FinalHeard text="what is the weather"\n{after}'
     )
