@@ -241,7 +241,7 @@ class RivaChannel:
             # A server that comes back is found at once, not after the default back-off of up to two minutes.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2000),
+            ("grpc.max_reconnect_backoff_ms", 500),
             # Else two channels to one target are one connection.
             ("grpc.use_local_subchannel_pool", 1),
         ]

@@ -1,0 +1,162 @@
+"""A lane: a gateway and its three backends, each a process of its own, and one session after the other that lives through a fault.
+
+Only processes started here are ever signalled, by their id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.faults.blackhole import Proxy
+
+START_S_MAX = 60
+KINDS = ("asr", "llm", "tts")
+
+
+def now_ms() -> float:
+    """The loop's clock."""
+    return asyncio.get_running_loop().time() * 1000
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Process:
+    """One process of ours, started again as often as need be."""
+
+    def __init__(self, log: Path, *command: str) -> None:
+        self._log, self._command = log, command
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, sign: str, *arguments: str) -> float:
+        """Run it; returns when it has printed `sign`, with the time then."""
+        with self._log.open("ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *self._command,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                env=os.environ | {"GRPC_VERBOSITY": "NONE"},
+                start_new_session=True,
+            )
+        assert self._process.stdout is not None
+        async with asyncio.timeout(START_S_MAX):
+            while line := (await self._process.stdout.readline()).decode():
+                if sign in line:
+                    return now_ms()
+        raise AssertionError(f"{self._command} ended before it was ready: see {self._log}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Only ever to our own."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            os.kill(self._process.pid, number)
+
+    async def end(self) -> None:
+        """Kill it, and see it gone."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    async def gone(self) -> None:
+        """Wait for its end."""
+        assert self._process is not None
+        await self._process.wait()
+
+
+class Lane:
+    """A gateway and its backends."""
+
+    def __init__(self, directory: Path, *, is_proxied: bool) -> None:
+        self.ports = {kind: free_port() for kind in KINDS}
+        self.backends = {kind: Process(directory / f"{kind}.log", "-m", "tests.faults.servers", kind) for kind in KINDS}
+        self.proxies = {kind: Proxy(port) for kind, port in self.ports.items()} if is_proxied else {}
+        self.gateway = Process(directory / "gateway.log", "-m", "voicefsm", "serve")
+        self.gateway_port = free_port()
+
+    @property
+    def target(self) -> str:
+        """Where clients go."""
+        return f"127.0.0.1:{self.gateway_port}"
+
+    async def start(self) -> None:
+        """Everything up."""
+        for proxy in self.proxies.values():
+            await proxy.start()
+        await asyncio.gather(*(self.backends[kind].start("ready", str(self.ports[kind])) for kind in KINDS))
+        at = {kind: f"127.0.0.1:{self.proxies[kind].port if self.proxies else self.ports[kind]}" for kind in KINDS}
+        settings = {
+            "server.port": str(self.gateway_port),
+            "server.drain_ms_max": "0",
+            "failover.asr_targets": at["asr"],
+            "failover.tts_targets": at["tts"],
+            "llm.base_url": f"http://{at['llm']}/v1",
+            "llm.warm_up": "false",
+            "aec.canceller": "none",  # who takes tones for speech? Ours does not: it knows how people sound
+            "log.level": "warning",
+        }
+        arguments = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+        await self.gateway.start("gateway: ready", *arguments)
+
+    async def end(self) -> None:
+        """Everything down."""
+        await self.gateway.end()
+        for backend in self.backends.values():
+            await backend.end()
+        for proxy in self.proxies.values():
+            await proxy.close()
+
+    # --- faults ---
+
+    @asynccontextmanager
+    async def fault(self, name: str, kind: str) -> AsyncGenerator[Callable[[], Awaitable[float]]]:
+        """Do it; yields what brings the backend back, and returns the time at which it was."""
+        backend, arguments = self.backends[kind], (str(self.ports[kind]),)
+
+        async def again(slow_ms: int = 0) -> float:
+            await backend.gone()
+            return await backend.start("ready", *arguments, str(slow_ms))
+
+        async def go_on() -> float:
+            backend.signal(signal.SIGCONT)
+            return now_ms()
+
+        async def heal() -> float:
+            self.proxies[kind].heal()
+            return now_ms()
+
+        match name:
+            case "kill":
+                backend.signal(signal.SIGKILL)
+                yield again
+            case "term":
+                backend.signal(signal.SIGTERM)
+                yield again
+            case "slow":
+                backend.signal(signal.SIGKILL)
+                yield lambda: again(700)
+            case "stop":
+                backend.signal(signal.SIGSTOP)
+                try:
+                    yield go_on
+                finally:
+                    backend.signal(signal.SIGCONT)
+            case "hole":
+                self.proxies[kind].swallow()
+                try:
+                    yield heal
+                finally:
+                    self.proxies[kind].heal()
