@@ -199,9 +199,14 @@ def _at(server: ServerT, **place: Any) -> ServerT:
 def _watched(backends: _Backends) -> dict[Backend, list[Watched]]:
     """How each server is checked."""
     return {
-        Backend.ASR: [Watched(server.name, server.port.ready, server.breaker) for server in backends.recognizers.all],
-        Backend.LLM: [Watched(server.name, server.port.ready, server.breaker) for server in backends.models.all],
-        Backend.TTS: [Watched(server.name, server.port.ready, server.breaker) for server in backends.synthesizers.all],
+        Backend.ASR: [
+            Watched(server.name, server.port.ready, server.port.check_health, server.breaker) for server in backends.recognizers.all
+        ],
+        Backend.LLM: [Watched(server.name, server.port.ready, server.port.ready, server.breaker) for server in backends.models.all],
+        Backend.TTS: [
+            Watched(server.name, server.port.ready, server.port.check_health, server.breaker)
+            for server in backends.synthesizers.all
+        ],
     }
 
 

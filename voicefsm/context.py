@@ -227,14 +227,14 @@ class TurnSettings:
     )
     session_ms_max: int = setting(7200000, unit="ms", ge=10000, le=86400000, doc="The longest session.")
     asr_reopen_attempts_max: int = setting(
-        8,
+        600,
         unit="attempts",
         ge=0,
-        le=100,
-        doc="How often a failed ASR stream is opened again in a row before the session is given up.",
+        le=100000,
+        doc="How often a failed ASR stream is opened again in a row before the session is given up: for ten minutes.",
     )
     asr_reopen_ms_min: int = setting(100, unit="ms", ge=10, le=10000, doc="Wait before the first attempt; doubles with each.")
-    asr_reopen_ms_max: int = setting(5000, unit="ms", ge=10, le=60000, doc="Longest wait between two attempts.")
+    asr_reopen_ms_max: int = setting(1000, unit="ms", ge=10, le=60000, doc="Longest wait between two attempts.")
     reply_retries_max: int = setting(
         2,
         unit="attempts",

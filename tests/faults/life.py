@@ -132,6 +132,7 @@ class User:
             await self.until(lambda since_ms=since_ms: self._is_decided(since_ms))  # type: ignore[misc]
             if not any(isinstance(event, ServerError) for event in self.since(since_ms)):
                 break
+            await asyncio.sleep(0.2)
         took_ms = now_ms() - asked_ms
         await self.conversation.cancel()
         return took_ms
@@ -152,7 +153,7 @@ class User:
             while not any(isinstance(event, Transcript) and wanted in event.text.split() for event in self.since(asked_ms)):
                 self.say(PROBE)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(3):
+                    async with asyncio.timeout(1):
                         await self.until(
                             lambda: any(
                                 isinstance(event, Transcript) and wanted in event.text.split() for event in self.since(asked_ms)

@@ -53,6 +53,13 @@ class RivaChannelSettings:
     )
     open_ms_max: int = setting(3000, unit="ms", ge=50, le=60000, doc="How long a call may take to reach the server.")
     list_ms_max: int = setting(5000, unit="ms", ge=50, le=60000, doc="How long the server may take to list its models or voices.")
+    health_ms_max: int = setting(
+        1000,
+        unit="ms",
+        ge=50,
+        le=60000,
+        doc="How long the server may take to say that it is well; then its connections are doubted.",
+    )
     keepalive_ms: int = setting(
         10000,
         unit="ms",
@@ -165,7 +172,9 @@ class RivaChannel:
         self._run_ahead_bytes, self._function = run_ahead_bytes, function
         self._connections: list[Connection] = []
         self._retired: list[Connection] = []
-        """Opened with certificates that were replaced since, and still in use."""
+        """Opened with certificates that were replaced since, or doubted, and still in use."""
+        self._doubted: list[tuple[Connection, Any]] = []
+        """Those that owe the answer to a check, and the check."""
         self._certificates: tuple[bytes | None, ...] = ()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -177,6 +186,7 @@ class RivaChannel:
 
         """
         self._follow_certificates()
+        self._close_idle()
         emptiest = min(self._connections, key=lambda connection: connection.calls, default=None)
         if emptiest is not None and emptiest.calls < self.settings.calls_per_connection_max:
             return emptiest
@@ -212,8 +222,15 @@ class RivaChannel:
             raise BackendError(self.backend, what, remedy="Check riva.tls_*_file.", retryable=False) from unreadable
         if found != self._certificates:
             self._certificates = found
-            self._retired += self._connections
-            self._connections = []
+            self._retire()
+
+    def _retire(self) -> None:
+        """New calls go to new connections."""
+        self._retired += self._connections
+        self._connections = []
+
+    def _close_idle(self) -> None:
+        """Let go of the retired ones that nobody uses any more."""
         idle = [connection for connection in self._retired if connection.is_idle]
         self._retired = [connection for connection in self._retired if not connection.is_idle]
         for connection in idle:
@@ -238,9 +255,10 @@ class RivaChannel:
             ("grpc.keepalive_time_ms", settings.keepalive_ms),
             ("grpc.keepalive_timeout_ms", settings.keepalive_timeout_ms),
             ("grpc.max_receive_message_length", settings.message_bytes_max),
-            # A server that comes back is found at once, not after the default back-off of up to two minutes.
+            # A server that comes back is found at once, not after the default back-off of up to two minutes. The second is, by its
+            # name, the shortest wait between two attempts, and in fact the least time that one attempt has.
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 1000),
             ("grpc.max_reconnect_backoff_ms", 500),
             # Else two channels to one target are one connection.
             ("grpc.use_local_subchannel_pool", 1),
@@ -260,19 +278,40 @@ class RivaChannel:
             raise self.failed(error.code(), error.details()) from error
 
     async def check_health(self) -> None:
-        """Return when the server calls itself healthy, or has no health service. Raises `BackendError`."""
-        check = health_pb2_grpc.HealthStub(self.get()).Check(health_pb2.HealthCheckRequest())
+        """Return when the server calls itself healthy, or has no health service. Raises `BackendError`.
+
+        A check that is not answered in time stays open, and the next one goes over a connection of its own. When that one is
+        answered and the first still is not, the other end of the first connection is gone, and so are the calls on it: they end
+        now, and not when keepalive finds out.
+        """
+        connection = self.get()
+        check = health_pb2_grpc.HealthStub(connection).Check(health_pb2.HealthCheckRequest())
+        answering = asyncio.ensure_future(_answer(check))
+        answering.add_done_callback(_look_at)
         try:
-            async with asyncio.timeout(self.settings.list_ms_max / 1000):
-                answer = await check
-        except TimeoutError:
-            raise self.silent(f"did not answer within {self.settings.list_ms_max} ms") from None
+            await asyncio.wait([answering], timeout=self.settings.health_ms_max / 1000)
+        except asyncio.CancelledError:
+            check.cancel()
+            raise
+        if not answering.done():
+            self._doubted.append((connection, check))
+            raise self.silent(f"did not answer within {self.settings.health_ms_max} ms")
+        await self._drop_dead()
+        try:
+            status = answering.result().status
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
-                raise self.failed(error.code(), error.details()) from error
-            return
-        if answer.status != health_pb2.HealthCheckResponse.SERVING:
-            raise self.silent(f"says it is {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}")
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return
+            raise self.failed(error.code(), error.details()) from error
+        if status != health_pb2.HealthCheckResponse.SERVING:
+            raise self.silent(f"says it is {health_pb2.HealthCheckResponse.ServingStatus.Name(status)}")
+
+    async def _drop_dead(self) -> None:
+        """The server answers on a new connection: those that still owe an answer are dead."""
+        doubted, self._doubted = self._doubted, []
+        for connection, check in doubted:
+            if not check.done():
+                await connection.channel.close()
 
     def failed(self, code: grpc.StatusCode, details: str | None) -> BackendError:
         """What a status means, and what to do about it. OK is a failure where the call should have gone on."""
@@ -288,7 +327,11 @@ class RivaChannel:
         )
 
     def silent(self, what: str) -> BackendError:
-        """The server did `what` instead of its work. Trying again may help."""
+        """The server did `what` instead of its work. Trying again may help, on another connection.
+
+        A connection whose other end is gone looks like a server that thinks, until keepalive finds out, or for ever.
+        """
+        self._retire()
         remedy = _RUNNING.format(target=self.settings.target)
         return BackendError(self.backend, f"{self._name} {what}.", remedy=remedy, retryable=True)
 
@@ -320,6 +363,16 @@ async def half_close(call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
     """No more messages. Harmless when the call is over."""
     with contextlib.suppress(cygrpc.InternalError):
         await call.done_writing()
+
+
+async def _answer(check: Awaitable[ResponseT]) -> ResponseT:
+    return await check
+
+
+def _look_at(answering: asyncio.Future[Any]) -> None:
+    """An error that nobody waits for any more is no defect."""
+    if not answering.cancelled():
+        answering.exception()
 
 
 # --- what a status means -----------------------------------------------------------------------------------------------------

@@ -129,9 +129,13 @@ class RivaRecognizer:
         if call.done():
             raise self._channel.failed(await call.code(), await call.details())
 
+    async def check_health(self) -> None:
+        """Return when the server says that it is well, or says nothing about it. Raises `BackendError`."""
+        await self._channel.check_health()
+
     async def ready(self) -> None:
         """Return when the server would do its work now. Raises `BackendError` saying why it would not."""
-        await self._channel.check_health()
+        await self.check_health()
         if not await self.models():
             raise self._channel.silent("lists no model")
 

@@ -141,9 +141,13 @@ class RivaSynthesizer:
             finally:
                 stream.leave()
 
+    async def check_health(self) -> None:
+        """Return when the server says that it is well, or says nothing about it. Raises `BackendError`."""
+        await self.channel.check_health()
+
     async def ready(self) -> None:
         """Return when the server would do its work now. Raises `BackendError` saying why it would not."""
-        await self.channel.check_health()
+        await self.check_health()
         if not await self.voices():
             raise self.channel.silent("lists no voice")
 

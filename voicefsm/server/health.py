@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from voicefsm.errors import BackendError
@@ -22,7 +23,10 @@ from voicefsm.values import Backend, setting
 class HealthSettings:
     """How the backends are watched."""
 
-    check_ms: int = setting(5000, unit="ms", ge=100, le=600000, doc="How often a server that is well is checked.")
+    check_ms: int = setting(1000, unit="ms", ge=100, le=600000, doc="How often a server that is well is asked whether it still is.")
+    thorough_checks: int = setting(
+        10, unit="checks", ge=1, le=10000, doc="Every so many of these, it is also asked for its models."
+    )
     check_down_ms: int = setting(500, unit="ms", ge=50, le=60000, doc="How often a server that is not well is checked.")
     failures_min: int = setting(
         3, unit="checks", ge=1, le=100, doc="So many failed checks in a row, and the server counts as down."
@@ -60,6 +64,8 @@ class Watched:
     name: str
     check: Callable[[], Awaitable[None]]
     """Returns when the server would do its work now; raises `BackendError` saying why it would not."""
+    ping: Callable[[], Awaitable[None]]
+    """The same, cheaper and less thorough."""
     breaker: Breaker
 
 
@@ -95,17 +101,19 @@ class Watch:
 
     async def _watch(self, backend: Backend, server: Watched) -> None:
         steady = self._verdicts[backend][server.name]
-        while True:
-            problem = await self._check(server)
+        is_calm = False
+        for number in itertools.count():
+            is_thorough = not is_calm or number % self._settings.thorough_checks == 0
+            problem = await self._check(server, server.check if is_thorough else server.ping)
             if steady.told(is_well=not problem):
                 await self._tell(problem)
-            is_calm = not problem and steady.is_up
+            is_calm = not problem and bool(steady.is_up)
             await asyncio.sleep((self._settings.check_ms if is_calm else self._settings.check_down_ms) / 1000)
 
-    async def _check(self, server: Watched) -> str:
+    async def _check(self, server: Watched, check: Callable[[], Awaitable[None]]) -> str:
         """What is wrong; empty when nothing is."""
         try:
-            await server.check()
+            await check()
         except BackendError as error:
             now_ms = self._clock.now_ms()
             # A check is as good a probe as a caller, and costs nobody an answer.

@@ -12,7 +12,7 @@ from voicefsm.runtime.timers import LoopClock
 from voicefsm.server.health import HealthSettings, Steady, Watch, Watched
 from voicefsm.values import Backend
 
-SETTINGS = HealthSettings(check_ms=5000, check_down_ms=500, failures_min=3, successes_min=2)
+SETTINGS = HealthSettings(check_ms=5000, thorough_checks=3, check_down_ms=500, failures_min=3, successes_min=2)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ class World:
                 raise BackendError(Backend.ASR, f"{name} is ill.")
 
         self.breakers[name] = Breaker(BreakerSettings(failures_max=2, rest_ms_max=60000))
-        return Watched(name, check, self.breakers[name])
+        return Watched(name, check, check, self.breakers[name])
 
     async def changed(self, down: frozenset[Backend], _problem: str) -> None:
         self.told.append((self.clock.now_ms(), set(down)))
