@@ -17,6 +17,8 @@ from pathlib import Path
 from tests.faults.blackhole import Proxy
 
 START_S_MAX = 60
+START_MS = 1000
+"""What it takes to start a backend on a core that has nothing else to do."""
 KINDS = ("asr", "llm", "tts")
 
 
@@ -86,6 +88,8 @@ class Lane:
         self.proxies = {kind: Proxy(port) for kind, port in self.ports.items()} if is_proxied else {}
         self.gateway = Process(directory / "gateway.log", "-m", "voicefsm", "serve")
         self.gateway_port = free_port()
+        self.pace = 1.0
+        """How much slower than usual this machine is: by the time that a backend took to start."""
 
     @property
     def target(self) -> str:
@@ -128,7 +132,10 @@ class Lane:
 
         async def again(slow_ms: int = 0) -> float:
             await backend.gone()
-            return await backend.start("ready", *arguments, str(slow_ms))
+            began_ms = now_ms()
+            ready_ms = await backend.start("ready", *arguments, str(slow_ms))
+            self.pace = max(1.0, (ready_ms - began_ms - slow_ms) / START_MS)
+            return ready_ms
 
         async def go_on() -> float:
             backend.signal(signal.SIGCONT)

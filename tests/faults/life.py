@@ -29,7 +29,7 @@ from voicefsm.client import (
 )
 
 FRAME = RATE_HZ // 50
-WAIT_S_MAX = 30
+WAIT_S_MAX = 60
 """How long anything may take at all, on a machine that has other things to do."""
 OUTAGE_MS = 300
 SENTENCE = tuple(range(1, 13))
@@ -52,6 +52,8 @@ class Lived:
     """From the backend's return to an answer (or a transcript), less what that takes without a fault."""
     is_word_for_word: bool | None
     """The transcript of the sentence in which the recogniser failed; None where there was none."""
+    pace: float = 1.0
+    """How much slower than usual the machine was."""
     story: str = ""
     """What went wrong."""
 
@@ -183,10 +185,12 @@ async def user(lane: Lane) -> AsyncGenerator[User]:
 
 
 async def without_a_fault(lane: Lane) -> dict[str, float]:
-    """How long an answer and a transcript take when all is well."""
-    async with user(lane) as somebody:
-        answered_ms = await somebody.is_answered()
-        heard_ms = await somebody.is_heard()
+    """How long an answer and a transcript take when all is well: the best of three, since the other lanes are just starting."""
+    answered_ms = heard_ms = float("inf")
+    for _ in range(3):
+        async with user(lane) as somebody:
+            answered_ms = min(answered_ms, await somebody.is_answered())
+            heard_ms = min(heard_ms, await somebody.is_heard())
     return {"asr": heard_ms, "llm": answered_ms, "tts": answered_ms}
 
 
@@ -204,9 +208,9 @@ async def live(lane: Lane, backend: str, fault: str, state: State, usual_ms: dic
                 took_ms = await (somebody.is_heard() if backend == "asr" else somebody.is_answered())
                 recovered_ms = max(0.0, took_ms - usual_ms[backend])
     except (ConversationFailed, TimeoutError, AssertionError) as error:
-        told = "; ".join(str(event) for _, event in somebody.events[-8:])
-        return Lived(backend, fault, state.value, False, recovered_ms, is_word_for_word, f"{error!r}: {told}")
-    return Lived(backend, fault, state.value, True, recovered_ms, is_word_for_word)
+        told = "; ".join(f"{type(event).__name__} {getattr(event, 'after', '')}" for _, event in somebody.events[-8:])
+        return Lived(backend, fault, state.value, False, recovered_ms, is_word_for_word, lane.pace, f"{error!r}; before it {told}")
+    return Lived(backend, fault, state.value, True, recovered_ms, is_word_for_word, lane.pace)
 
 
 async def _sentence(somebody: User) -> bool:
