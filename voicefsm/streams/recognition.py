@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 
 from voicefsm.context import Context, NearEnd, Playout, Recognition
-from voicefsm.effects import OpenRecognition, SendTranscript
+from voicefsm.effects import OpenRecognition, ReportFailure, SendTranscript
 from voicefsm.events import (
     FinalHeard,
     PartialHeard,
@@ -23,6 +23,10 @@ from voicefsm.events import (
 )
 from voicefsm.lexicon import normal
 from voicefsm.table import Row, stays
+from voicefsm.values import Backend
+
+OUTAGE_ATTEMPTS = 2
+"""With the second failure in a row the client is told that nobody hears its user: the first may be mended before that matters."""
 
 
 def open_stream(context: Context, _event: SessionOpened | TimerFired) -> None:
@@ -53,6 +57,8 @@ def wait_to_reopen(context: Context, event: RecognitionFailed) -> None:
         context.reopen_attempts = 0
     wait_ms = min(settings.asr_reopen_ms_min << context.reopen_attempts, settings.asr_reopen_ms_max)
     context.reopen_attempts += 1
+    if context.reopen_attempts == OUTAGE_ATTEMPTS:
+        context.order(ReportFailure(Backend.ASR, context.epoch, event.message, "It is tried again until it works."))
     context.arm(Timer.REOPEN, event.at_ms + wait_ms)
     context.taken, context.is_mid_utterance = "", False
     _finalise(context, context.partial)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voicefsm.context import Context, Recognition, State, TurnSettings
-from voicefsm.effects import OpenRecognition, SendTranscript
+from voicefsm.effects import OpenRecognition, ReportFailure, SendTranscript
 from voicefsm.events import (
     FinalHeard,
     PartialHeard,
@@ -18,6 +18,7 @@ from voicefsm.events import (
     Word,
 )
 from voicefsm.machine import step
+from voicefsm.values import Backend
 
 
 def opened(**settings) -> Context:
@@ -120,3 +121,29 @@ def test_the_longest_user_turn_keeps_its_end():
     assert 90 < len(context.user_text) <= 100
     assert context.user_text.startswith("word")
     assert context.user_text.endswith("word38 word39")
+
+
+def test_the_client_is_told_of_an_outage_once():
+    """Otherwise a user talks to a wall; or every attempt of a dead server is one more message on the screen."""
+    context = Context()
+    step(context, SessionOpened(0))
+    told = []
+    for at_ms in range(100, 10_000, 1000):
+        told += [
+            effect
+            for effect in step(context, RecognitionFailed(at_ms, "Gone.", retryable=True))
+            if isinstance(effect, ReportFailure)
+        ]
+        assert len(told) == (at_ms > 1000)
+        step(context, TimerFired(context.deadlines[Timer.REOPEN], Timer.REOPEN))
+    assert (told[0].backend, told[0].message) == (Backend.ASR, "Gone.")
+    step(context, RecognitionOpened(11_000))
+    step(context, PartialHeard(12_000, "hello"))
+    for at_ms in (13_000, 14_000):
+        told += [
+            effect
+            for effect in step(context, RecognitionFailed(at_ms, "Gone.", retryable=True))
+            if isinstance(effect, ReportFailure)
+        ]
+        step(context, TimerFired(context.deadlines[Timer.REOPEN], Timer.REOPEN))
+    assert len(told) == 2, "a new outage is news"
