@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from voicefsm.aec.judgement import Judgement
 from voicefsm.aec.kalman import HOP_SAMPLES, KalmanCanceller
 from voicefsm.aec.reference import Reference
 from voicefsm.aec.settings import AecSettings
@@ -21,7 +22,7 @@ class EchoSystem:
 
     def __init__(self, settings: AecSettings | None = None) -> None:
         settings = settings or AecSettings()
-        self._threshold = settings.gate_pct_min / 100
+        self._judgement = Judgement(settings)
         self._canceller = KalmanCanceller()
         self._reference = Reference(RATE_HZ, settings)
         self._lead = settings.reference_lead_ms * SAMPLES_PER_MS
@@ -34,7 +35,7 @@ class EchoSystem:
 
     @property
     def speech(self) -> float:
-        """How likely that is: 0 to 1."""
+        """How likely that is by the gate alone: 0 to 1."""
         return self._canceller.speech
 
     def on_ack(self, mic_sample: int, far_sample: int) -> None:
@@ -61,7 +62,8 @@ class EchoSystem:
         reference.tell(self._canceller)
         reference.heard(near)
         out = self._canceller.process(near, far)
-        self.near_end = self._canceller.speech >= self._threshold
+        self._judgement.judge(self._canceller.powers, self._canceller.speech)
+        self.near_end = not self._judgement.echo_only
         return out
 
 

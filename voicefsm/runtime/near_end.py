@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from voicefsm.aec.gate import EchoGate, FarEnd
-from voicefsm.aec.metrics import SILENCE_DB, Erle, level_db, power
+from voicefsm.aec.gate import EchoGate
+from voicefsm.aec.judgement import Judgement
+from voicefsm.aec.metrics import SILENCE_DB, level_db, power
 from voicefsm.aec.reference import MISSED_FRAMES_MAX, Reference
 from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.frame import AudioFrame
@@ -27,14 +28,6 @@ _LOUDER_MAX = 1.25
 """A canceller whose output has this much more power than its input subtracts an echo that is not there: the loudspeaker stopped."""
 _UNSETTLED_FRAMES = 100 // FRAME_MS
 """After the far end began, what it rendered before its first report still reverberates without a reference."""
-_SURELY_ECHO = 0.2
-"""Below this probability of near-end speech a frame teaches what the canceller achieves."""
-_SURELY_SPEECH = 0.9
-"""What it takes where residual echo alone could be as loud ..."""
-_ABOVE_ECHO_DB = 3
-"""... which is up to this much above the level expected of it."""
-_FADE = 10 ** (-0.7 / 10)
-"""How fast an echo estimate fades per frame, as a power: slower than in any room that is fit for talking (an RT60 of 1.7 s)."""
 
 
 class NearEnd(Protocol):
@@ -80,57 +73,20 @@ def near_end(settings: AecSettings, canceller: EchoCanceller, reference: Referen
     return LevelledNearEnd(settings, canceller, reference, trusted=trusted)
 
 
-class GatedNearEnd:
+class GatedNearEnd(Judgement):
     """With a canceller that says how likely near-end speech is."""
 
     hears_speech = True
-    near_power = 0.0
-    near_db = SILENCE_DB
-    echo_only = False
-    may_be_onset = False
-    speech = 0.0
 
     def __init__(self, settings: AecSettings, canceller: GatedCanceller, reference: Reference, *, trusted: bool) -> None:
+        super().__init__(settings)
         self._canceller, self._reference, self._trusted = canceller, reference, trusted
-        self._threshold, self._onset_threshold = settings.gate_pct_min / 100, settings.gate_onset_pct_min / 100
-        self._far = FarEnd(settings)
-        self._erle = Erle()
-        self._echo_power = 0.0
-
-    @property
-    def far_active(self) -> bool:
-        """The far end, or its echo, may be audible."""
-        return self._far.active
-
-    @property
-    def far_db(self) -> int:
-        """The loudest recent level of the reference."""
-        return self._far.level_db
-
-    @property
-    def erle_db(self) -> int:
-        """What the canceller achieves; 0 while unknown."""
-        return self._erle.db
-
-    @property
-    def echo_db(self) -> int:
-        """The level of residual echo to be expected."""
-        return max(SILENCE_DB, level_db(self._echo_power) - self._erle.db) if self.far_active else SILENCE_DB
 
     def take(self, frame: AudioFrame) -> Samples:
         """Take one frame; return it without echo."""
         far = SILENT_FRAME if self._trusted else self._far_end(frame)
         near = self._canceller.process(frame.samples, far)
-        mic_power, self.near_power, echo_power, far_power = self._canceller.powers
-        self._far.note(level_db(far_power))
-        self.near_db = level_db(self.near_power)
-        self.speech = self._canceller.speech
-        self._echo_power = max(echo_power, self._echo_power * _FADE)
-        drowned = self.far_active and self.near_db < self.echo_db + _ABOVE_ECHO_DB
-        self.echo_only = self.speech < (max(self._threshold, _SURELY_SPEECH) if drowned else self._threshold)
-        self.may_be_onset = not self.echo_only or (self.far_active and not drowned and self.speech >= self._onset_threshold)
-        if self.speech < _SURELY_ECHO and self.far_active:
-            self._erle.update(mic_power, self.near_power)
+        self.judge(self._canceller.powers, self._canceller.speech)
         return near
 
     def _far_end(self, frame: AudioFrame) -> Samples:
