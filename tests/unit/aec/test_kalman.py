@@ -177,6 +177,27 @@ def test_a_session_is_small():
     assert library.ear_size() <= KIBIBYTES_MAX * 1024
 
 
+@needs_library
+def test_a_library_of_another_version_is_none(monkeypatch):
+    """Otherwise an upgrade that left an old library behind could not start, instead of using another canceller."""
+
+    class Old:
+        @property
+        def ear_init(self):
+            raise AttributeError("undefined symbol: ear_init")
+
+    monkeypatch.setattr("voicefsm.aec.kalman.ctypes.CDLL", lambda _path: Old())
+    assert kalman.library.__wrapped__() is None
+
+
+@needs_library
+def test_weights_that_do_not_fit_are_named(monkeypatch):
+    """Otherwise the gate would read past its weights."""
+    monkeypatch.setattr(kalman, "weights", lambda: np.zeros(7, np.float32))
+    with pytest.raises(SettingsError, match="do not fit"):
+        kalman.library.__wrapped__()
+
+
 def test_where_it_was_not_compiled_it_says_so(monkeypatch):
     """Otherwise a missing compiler looks like a defect of the program."""
     monkeypatch.setattr(kalman, "library", lambda: None)
