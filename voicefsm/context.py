@@ -51,6 +51,8 @@ class Generation(enum.Enum):
     WAITING = "waiting"
     """Asked, nothing came yet."""
     WRITING = "writing"
+    CALLING = "calling"
+    """Has asked for tools, and goes on when they have answered."""
     DONE = "done"
     FAILED = "failed"
     """Gave up, or was given up; it may be asked again while nothing is written."""
@@ -264,6 +266,30 @@ class TurnSettings:
         le=200,
         doc="The same in Hindi sessions. Sessions in other languages have the earcon.",
     )
+    tool_ms_max: int = setting(
+        10000, unit="ms", ge=100, le=300000, doc="How long the client may take for a tool before the model is told that it failed."
+    )
+    tool_rounds_max: int = setting(
+        5,
+        unit="rounds",
+        ge=1,
+        le=50,
+        doc="How often the model may ask for tools in one reply; then it has to answer with what it knows.",
+    )
+    filler_ms: int = setting(
+        1500,
+        unit="ms",
+        ge=0,
+        le=60000,
+        doc="Silence while a tool is at work after which the user is told to wait, once a reply; 0: never.",
+    )
+    filler_text: str = setting(
+        "", unit="characters", le=200, doc="What is said then, in any language; empty: the phrase of the language, if it has one."
+    )
+    filler_en: str = setting(
+        "One moment, please.", unit="characters", le=200, doc="What is said then in English sessions; empty: nothing."
+    )
+    filler_hi: str = setting("एक क्षण रुकिए।", unit="characters", le=200, doc="The same in Hindi sessions.")
     user_text_chars_max: int = setting(
         4000,
         unit="characters",
@@ -354,6 +380,14 @@ class Context:
     """How often a backend was asked again for the live reply."""
     excuse: Excuse = Excuse.NONE
     """How the user learns that a backend gave up on the live reply; what was synthesised is played before it."""
+    open_calls: tuple[str, ...] = ()
+    """The calls of tools that the client has not answered."""
+    rounds: int = 0
+    """How often the model has asked for tools in the live reply."""
+    bad_rounds: int = 0
+    """How often there was something in it that cannot be called."""
+    has_filler: bool = False
+    """The user was told to wait."""
     heard_ms: int = 0
     """How much of the live reply the client rendered."""
     left_ms: int = 0
@@ -412,6 +446,13 @@ class Context:
         """What is said when the model has failed; empty in a language that has none."""
         language = self.language_code.partition("-")[0].lower()
         return {"en": self.settings.apology_en, "hi": self.settings.apology_hi}.get(language, "").strip()
+
+    def filler(self) -> str:
+        """What is said while a tool is slow; empty: nothing."""
+        settings = self.settings
+        language = self.language_code.partition("-")[0].lower()
+        phrase = {"en": settings.filler_en, "hi": settings.filler_hi}.get(language, "")
+        return (settings.filler_text or phrase).strip() if settings.filler_ms else ""
 
     def heard_so_far(self) -> str:
         """The user's unanswered words, finalised and not."""

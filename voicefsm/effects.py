@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from voicefsm.events import Word
+from voicefsm.events import ToolCall, Word
 from voicefsm.values import Backend, CancelReason, EndReason, Epoch
 
 
@@ -87,6 +87,43 @@ class CancelGeneration(Effect):
     """Stop the model. Harmless when it has finished."""
 
     epoch: Epoch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallTools(Effect):
+    """Put the model's calls into the history, and have the client carry out those that have no problem."""
+
+    epoch: Epoch
+    calls: tuple[ToolCall, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeepToolResult(Effect):
+    """Put what came of a call into the history."""
+
+    epoch: Epoch
+    call_id: str
+    text: str
+    """The output, or what is wrong, as the model reads it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CancelTools(Effect):
+    """Tell the client that nobody waits for these calls any more."""
+
+    epoch: Epoch
+    call_ids: tuple[str, ...]
+    is_late: bool = False
+    """They took too long; otherwise the reply is over."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ContinueGeneration(Effect):
+    """Let the model go on with the live reply: the history holds what it asked for."""
+
+    epoch: Epoch
+    may_call: bool
+    """Whether it may ask for tools again."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -220,6 +257,10 @@ EFFECTS: tuple[type[Effect], ...] = (
     StartGeneration,
     RetryGeneration,
     CancelGeneration,
+    CallTools,
+    KeepToolResult,
+    CancelTools,
+    ContinueGeneration,
     RetractUserTurn,
     SpeakText,
     FinishSpeech,

@@ -51,6 +51,10 @@ class Timer(enum.IntEnum):
     """When to ask the model again for a reply of which it has written nothing (`reply_retry_ms_min`, then doubled)."""
     RETRY_VOICE = 15
     """When to ask the voice again for a reply of which it has spoken nothing (`reply_retry_ms_min`, then doubled)."""
+    TOOLS = 16
+    """The client must have answered the calls of tools (`tool_ms_max`)."""
+    FILLER = 17
+    """When the user is told that a tool takes its time (`filler_ms`)."""
 
 
 UNKNOWN_DB = -96
@@ -260,6 +264,26 @@ class GenerationFinished(ReplyFact):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ToolsCalled(ReplyFact):
+    """The model has stopped writing: it wants tools to be called first."""
+
+    calls: tuple[ToolCall, ...]
+    """At least one."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolAnswered(ReplyFact):
+    """The client has carried out a call, or could not."""
+
+    call_id: str
+    """`ToolCall.id`, if the client made no mistake."""
+    output: str = ""
+    """What came of it, for the model."""
+    error: str = ""
+    """Why nothing came of it; empty when something did."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class FirstAudio(ReplyFact):
     """The TTS server delivered the first samples."""
 
@@ -314,6 +338,11 @@ class RecognitionLost(Fact):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class GenerationResumed(ReplyFact):
+    """The generation machine lets the model go on: it has what it asked for, as far as that can be had."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ReplyStarted(ReplyFact):
     """The turn machine has begun a reply."""
 
@@ -321,6 +350,9 @@ class ReplyStarted(ReplyFact):
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReplyEnded(Fact):
     """The turn machine has ended the live reply."""
+
+    epoch: Epoch
+    """Which one; another may live already."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -346,12 +378,15 @@ FACTS: tuple[type[Fact], ...] = (
     TokenArrived,
     SentenceReady,
     GenerationFinished,
+    ToolsCalled,
+    ToolAnswered,
     FirstAudio,
     PlayoutStarted,
     PlayoutAdvanced,
     PlayoutFinished,
     BackendFailed,
     RecognitionLost,
+    GenerationResumed,
     ReplyStarted,
     ReplyEnded,
     SessionEnded,

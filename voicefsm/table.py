@@ -27,8 +27,8 @@ Guard: TypeAlias = Callable[[Context, Any], bool]
 Action: TypeAlias = Callable[[Context, Any], None]
 """A verb: changes the context, gives orders. Never fires a transition."""
 
-LASTING = frozenset({Timer.AGE, Timer.REOPEN})
-"""Deadlines of the session rather than of a state."""
+LASTING = frozenset({Timer.AGE, Timer.REOPEN, Timer.TOOLS, Timer.FILLER})
+"""Deadlines of the session, or of a reply, rather than of a state."""
 
 
 def key_of(fact: Fact) -> Key:

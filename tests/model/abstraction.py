@@ -14,6 +14,7 @@ loses nothing:
 - levels: speech sounds like the user or it does not, doubted or not. The user's own level is taken as known, and stays;
 - whatever is written before it is read again: evidence while no reply is alive, the question of a reply that was heard, the
   position between two replies, the talk button in a session without one; and everything once the session is closed;
+- calls of tools: how many are open. Who asks wrongly has used up the rounds of such a session as well;
 - what only chooses the words of an order, and answers no question: who is to blame for a failure.
 
 `test_abstraction.py` drives real contexts, with real times, numbers and words, and compares every step with the table.
@@ -28,7 +29,18 @@ from typing import Any, NamedTuple, cast
 
 from voicefsm import machine
 from voicefsm.bargein import is_clear
-from voicefsm.context import AUDIBLE_MS_MIN, NEVER, Context, Excuse, NearEnd, Playout, Recognition, State, TurnSettings
+from voicefsm.context import (
+    AUDIBLE_MS_MIN,
+    NEVER,
+    Context,
+    Excuse,
+    Generation,
+    NearEnd,
+    Playout,
+    Recognition,
+    State,
+    TurnSettings,
+)
 from voicefsm.effects import Effect
 from voicefsm.errors import LocalProtocolError
 from voicefsm.events import (
@@ -58,6 +70,9 @@ from voicefsm.events import (
     Timer,
     TimerFired,
     TokenArrived,
+    ToolAnswered,
+    ToolCall,
+    ToolsCalled,
 )
 from voicefsm.lexicon import ENGLISH, normal
 from voicefsm.values import NO_EPOCH, Backend, Epoch
@@ -111,11 +126,12 @@ Frozen = tuple[Any, ...]
 FIELDS = tuple(
     "state near_end recognition generation playout live armed user_text partial agreed stable taken asked ends_with_taken voiced "
     "transcribed sentences heard attempts released mid_utterance overheard unheard soft pauses last_words excuse retries has_audio "
-    "dry".split()
+    "dry calls rounds filler".split()
 )
 PLACE: Mapping[str, int] = {name: place for place, name in enumerate(FIELDS)}
 _REPLYING = (State.PROCESSING, State.SPEAKING, State.INTERRUPTING)
 _HEARD = (State.SPEAKING, State.INTERRUPTING)
+_WRITING = (Generation.WAITING, Generation.WRITING, Generation.CALLING)
 
 
 def freeze(context: Context) -> Frozen:
@@ -156,6 +172,9 @@ def freeze(context: Context) -> Frozen:
         context.retries if state is State.PROCESSING else 0,
         state is State.PROCESSING and context.has_audio,
         is_replying and context.is_dry,
+        len(context.open_calls),
+        context.rounds if context.generation in _WRITING else 0,
+        context.generation in _WRITING and context.has_filler and settings.filler_ms > 0,
     )
 
 
@@ -191,6 +210,9 @@ def _closed(context: Context) -> Frozen:
         0,
         False,
         False,
+        0,
+        0,
+        False,
     )
 
 
@@ -217,7 +239,7 @@ def _floor(steps: Sequence[int], value: int) -> int:
 
 LEFT_OUT = frozenset(
     "settings language_code epoch last_epoch deadlines onset_ms last_voiced_ms opened_ms left_ms "
-    "reply_ended_ms stale_dropped said is_doubted usual_db turn_voiced_ms turn_db effects raised".split()
+    "reply_ended_ms stale_dropped said is_doubted usual_db turn_voiced_ms turn_db bad_rounds effects raised".split()
 )
 """Fields that are not kept as they are: numbers and times, and what the docstring names. A test holds the list complete."""
 
@@ -226,7 +248,8 @@ def thaw(frozen: Frozen, settings: TurnSettings) -> Context:
     """A context that behaves like every one that was reduced to this."""
     (state, near_end, recognition, generation, playout, live, armed, user_text, partial, agreed, stable, taken, asked, ends, voiced,
      transcribed, sentences, heard, attempts, released, mid_utterance, overheard, unheard, soft, pauses,
-     last_words, excuse, retries, has_audio, dry) = frozen  # fmt: skip
+     last_words, excuse, retries, has_audio, dry, calls,
+     rounds, filler) = frozen  # fmt: skip
     taken_text, partial_text = _sample(taken, 1), _sample(partial, 2)
     asked_text = _sample(asked, 3)
     return Context(
@@ -253,6 +276,9 @@ def thaw(frozen: Frozen, settings: TurnSettings) -> Context:
         excuse=excuse,
         retries=retries,
         has_audio=has_audio,
+        open_calls=tuple(f"call {k}" for k in range(calls)),
+        rounds=rounds,
+        has_filler=filler,
         is_transcribed=transcribed,
         sentences=sentences,
         heard_ms=heard,
@@ -400,6 +426,8 @@ def reply_facts(context: Context, now_ms: int) -> dict[str, Fact]:
             f"{name} for good": dataclasses.replace(cast(BackendFailed, facts[name]), retryable=False)
             for name in ("BackendFailed llm", "BackendFailed tts")
         }
+    if context.settings.tool_rounds_max:
+        facts |= tool_facts(context, now_ms, last)
     if context.state is State.SPEAKING:
         facts["PlayoutAdvanced, and there is more"] = dataclasses.replace(heard, left_ms=1000)
     if context.settings.last_words_ms and context.state is State.SPEAKING:
@@ -408,6 +436,17 @@ def reply_facts(context: Context, now_ms: int) -> dict[str, Fact]:
         facts["PlayoutAdvanced not yet"] = PlayoutAdvanced(now_ms, last, context.heard_ms, 0)
     return facts | {
         f"late {fact_name}": dataclasses.replace(cast(ReplyFact, facts[fact_name]), epoch=late) for fact_name in tuple(facts)
+    }
+
+
+def tool_facts(context: Context, now_ms: int, last: Epoch) -> dict[str, Fact]:
+    """What the model asks for, and what the client answers."""
+    calls = tuple(ToolCall(f"call {k}", "name", "{}") for k in range(2))
+    return {
+        "ToolsCalled": ToolsCalled(now_ms, last, calls),
+        "ToolsCalled in vain": ToolsCalled(now_ms, last, (dataclasses.replace(calls[0], problem="It is not there."),)),
+        "ToolAnswered": ToolAnswered(now_ms, last, next(iter(context.open_calls), "none")),
+        "ToolAnswered, and nobody asked": ToolAnswered(now_ms, last, "none"),
     }
 
 

@@ -66,6 +66,9 @@ def check_context(frozen: Frozen) -> None:
         _hold(not timers, "a deadline is set in CLOSED")
         _hold(_get(frozen, "recognition") is Recognition.CLOSED, "the session is over and the recogniser is not")
         return
+    is_calling = _get(frozen, "generation") is Generation.CALLING
+    _hold(is_calling == (Timer.TOOLS in timers) == (_get(frozen, "calls") > 0), "TOOLS, the open calls and CALLING disagree")
+    _hold(is_calling or Timer.FILLER not in timers, "the user will be told to wait for nothing")
     _hold(Timer.AGE in timers, "a live session without its longest duration")
     _hold(timers & OWN_DEADLINES[state], f"{state.name} without a deadline of its own")
     _hold((Timer.REOPEN in timers) == (_get(frozen, "recognition") is Recognition.WAITING), "REOPEN and WAITING disagree")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from tests.model.abstraction import BACKCHANNEL, CONTENT, Speech
 from voicefsm.context import Interruption, TurnSettings
@@ -16,25 +17,29 @@ WORDLESS = Speech((), with_partials=False)
 """Speech that the recogniser finalises as nothing, and typed words: for the wire it is enough that a decision falls either way."""
 
 
-def _small(**changes: object) -> TurnSettings:
-    """One threshold of speech, none of the reply's start or end, one level, no second attempt with a backend: a context has
-    fewer faces."""
-    return TurnSettings(
+def _small(**changes: Any) -> TurnSettings:
+    """One threshold of speech, none of the reply's start or end, one level, no second attempt with a backend, no tools: a
+    context has fewer faces."""
+    small = TurnSettings(
         asr_reopen_attempts_max=0,
         reply_retries_max=0,
+        tool_rounds_max=0,
+        filler_ms=0,
         guard_ms=0,
         last_words_ms=0,
         barge_in_onset_ms_min=800,
         barge_in_soft_db=96,
         barge_in_strange_words_min=100,
-        **changes,  # type: ignore[arg-type]
     )
+    return dataclasses.replace(small, **changes)
 
 
 PRODUCT = _small()
+PRODUCT_WITH_TOOLS = _small(tool_rounds_max=1)
 SESSIONS: Mapping[str, tuple[TurnSettings, Speech]] = {
     "client only": (_small(interruption=Interruption.CLIENT_ONLY), Speech((CONTENT,))),
     "push to talk": (_small(push_to_talk=True), Speech((CONTENT,))),
+    "tools": (_small(tool_rounds_max=1, filler_ms=1500), WORDLESS),
     "enabled": (
         dataclasses.replace(
             _small(),

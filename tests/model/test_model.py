@@ -13,7 +13,7 @@ from tests.model.abstraction import LEFT_OUT, NOW_MS, USUAL_DB, Core, freeze, st
 from tests.model.checker import deadlines_to_the_end, search, search_core
 from tests.model.firing import RowName, declared, fired
 from tests.model.invariants import check_move
-from tests.model.scopes import FINALS, PRODUCT, SESSIONS, WORDLESS
+from tests.model.scopes import FINALS, PRODUCT, PRODUCT_WITH_TOOLS, SESSIONS, WORDLESS
 from tests.model.story import tell
 from voicefsm.context import Context, State
 from voicefsm.events import SessionOpened
@@ -36,10 +36,20 @@ def test_share_of_the_product(capsys):
         assert not report.violation, tell(report, PRODUCT)
 
 
+def test_share_of_the_product_with_tools(capsys, monkeypatch):
+    """Otherwise a tool that is called, answered, late or given up brings gateway, wire and client out of step with the core."""
+    monkeypatch.setattr(world, "WITH_TOOLS", True)
+    report = search("share with tools", Core(PRODUCT_WITH_TOOLS, FINALS, check_move), is_faulty=False, levels_max=9)
+    with capsys.disabled():
+        print(f"\n{report}")
+    assert not report.violation, tell(report, PRODUCT_WITH_TOOLS)
+
+
 @pytest.mark.parametrize("name", SESSIONS)
 def test_share_of_the_core(name, capsys):
     """Otherwise such a session can refuse a fact, be stuck, or talk over the user, even when the recogniser sends finals alone."""
-    core = Core(SESSIONS[name][0], FINALS, check_move)
+    settings, speech = SESSIONS[name]
+    core = Core(settings, speech if speech is WORDLESS else FINALS, check_move)
     report = search_core(name, core)
     with capsys.disabled():
         print(f"\n{report}")
@@ -174,6 +184,6 @@ def test_no_field_is_forgotten():
     kept = {
         "state", "near_end", "recognition", "generation", "playout", "user_text", "partial", "agreed", "partial_is_stable", "taken",
         "asked", "evidence", "is_transcribed", "sentences", "heard_ms", "reopen_attempts", "is_released", "is_mid_utterance",
-        "is_overheard", "pauses", "is_made", "excuse", "retries", "has_audio",
+        "is_overheard", "pauses", "is_made", "excuse", "retries", "has_audio", "open_calls", "rounds", "has_filler",
     }  # fmt: skip
     assert {field.name for field in dataclasses.fields(Context)} == kept | LEFT_OUT

@@ -37,13 +37,15 @@ from voicefsm.values import NO_EPOCH, Epoch, SampleIndex
 RATE_HZ = 1000
 REPLY_SAMPLES = 1
 IN_FLIGHT_MAX = 3
+WITH_TOOLS = False
+"""Whether the model asks for tools, and the client answers at any time after."""
 _PLAYOUT = PlayoutSettings(piece_ms=1, playout_ahead_ms_max=1)
 _PLAYER = PlayerSettings(fade_ms=0)
 _SAMPLE = np.ones(1, np.int16)
 _CARRIED = (
     fx.StartGeneration, fx.RetryGeneration, fx.CancelGeneration, fx.RetractUserTurn, fx.SpeakText, fx.FinishSpeech, fx.RetrySpeech,
     fx.SoundEarcon, fx.HoldPlayout, fx.ReleasePlayout, fx.PausePlayout, fx.ResumePlayout, fx.CancelTts, fx.CompleteTurn,
-    fx.EndSession,
+    fx.ContinueGeneration, fx.EndSession,
 )  # fmt: skip
 Message = tuple[Any, ...]
 """Down: ("audio", epoch, sample, length, last), (pause, resume or cancel, epoch). Up: ("report", sample), ("stop", epoch)."""
@@ -126,6 +128,8 @@ def _anonymous(effect: fx.Effect) -> fx.Effect:  # noqa: PLR0911 (one line per o
             return fx.ResumePlayout(effect.epoch, "")
         case fx.CompleteTurn():
             return fx.CompleteTurn(effect.epoch, fx.Outcome.COMPLETED)
+        case fx.ContinueGeneration():
+            return fx.ContinueGeneration(effect.epoch, may_call=True)
         case fx.EndSession():
             return fx.EndSession(effect.reason)
     return effect
@@ -344,7 +348,7 @@ def _runs(task: Any) -> bool:
 def _check_order(effect: fx.Effect, gateway: Gateway, *, is_open: bool, is_cut: bool) -> None:
     """Each order against what was ordered before."""
     match effect:
-        case fx.StartGeneration() | fx.RetryGeneration() if _runs(gateway.hands._writing):
+        case fx.StartGeneration() | fx.RetryGeneration() | fx.ContinueGeneration() if _runs(gateway.hands._writing):
             raise Violation("two live generations")
         case fx.RetrySpeech() if _runs(gateway.hands._speaking):
             raise Violation("two live voices")
@@ -359,7 +363,13 @@ def _check_order(effect: fx.Effect, gateway: Gateway, *, is_open: bool, is_cut: 
         case fx.PausePlayout() if gateway.playout._is_paused:
             raise Violation("PausePlayout twice")
         case (
-            fx.PausePlayout() | fx.SpeakText() | fx.HoldPlayout() | fx.ReleasePlayout() | fx.RetryGeneration() | fx.RetrySpeech()
+            fx.PausePlayout()
+            | fx.SpeakText()
+            | fx.HoldPlayout()
+            | fx.ReleasePlayout()
+            | fx.RetryGeneration()
+            | fx.RetrySpeech()
+            | fx.ContinueGeneration()
         ) if is_cut:
             raise Violation(f"{type(effect).__name__} for a reply after its CancelTts")
         case fx.CancelTts() if is_cut:
@@ -414,11 +424,15 @@ def happenings(world: World, *, is_faulty: bool) -> Iterator[Happening]:
 
 def _model(world: World, *, may_fail: bool) -> Iterator[Happening]:
     if not world.gate.is_writing:
+        if WITH_TOOLS and world.gate.is_open:
+            yield Happening("", world, "ToolAnswered")
         return
     yield Happening("", world, "TokenArrived")
     yield Happening("", world, "SentenceReady")
     done = world._replace(gate=world.gate._replace(is_writing=False))
     yield Happening("", done, "GenerationFinished")
+    if WITH_TOOLS:
+        yield Happening("", done, "ToolsCalled")
     if may_fail:
         yield Happening("", done, "BackendFailed llm")
 

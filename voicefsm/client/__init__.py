@@ -38,6 +38,9 @@ from voicefsm.client.events import (
     SessionReady,
     State,
     StateChanged,
+    ToolCallCancelled,
+    ToolCalled,
+    ToolCallFailed,
     Transcript,
     TtsCancelled,
     TurnCompleted,
@@ -46,6 +49,7 @@ from voicefsm.client.events import (
 )
 from voicefsm.client.options import AudioFormat, ClientSettings, Encoding, Interruption, SessionOptions
 from voicefsm.client.player import Player, PlayerSettings, Span
+from voicefsm.client.tools import Tool, ToolFailed, tool
 
 __all__ = [
     "Alignment",
@@ -82,10 +86,16 @@ __all__ = [
     "Span",
     "State",
     "StateChanged",
+    "Tool",
+    "ToolCallCancelled",
+    "ToolCallFailed",
+    "ToolCalled",
+    "ToolFailed",
     "Transcript",
     "TtsCancelled",
     "TurnCompleted",
     "TurnLatencies",
     "Word",
     "WrongMoment",
+    "tool",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from voicefsm.audio import mulaw
 from voicefsm.audio.samples import Samples
 from voicefsm.client import events
 from voicefsm.client.options import AudioFormat, Encoding, Interruption, SessionOptions
+from voicefsm.client.tools import Tool
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.values import CancelReason, Epoch, SampleIndex
 
@@ -97,7 +99,24 @@ def options_to_proto(options: SessionOptions) -> pb.SessionConfig:
         detection=pb.DetectionOptions(
             mode=options.vad_mode, level_db_min=options.vad_level_db_min, hangover_ms=options.vad_hangover_ms
         ),
+        tools=[_tool_to_proto(tool) for tool in options.tools],
+        tool_options=pb.ToolOptions(call_ms_max=options.tool_ms_max, filler_ms=options.filler_ms, filler_text=options.filler_text),
     )
+
+
+def _tool_to_proto(tool: Tool) -> pb.Tool:
+    parameters = json.dumps(dict(tool.parameters), ensure_ascii=False)
+    return pb.Tool(name=tool.name, description=tool.description, parameters=parameters)
+
+
+def tool_result(epoch: Epoch, call_id: str, output: str, error: str) -> pb.ConverseRequest:
+    """The answer to a call: its output, or the error if there is one."""
+    result = pb.ToolResult(epoch=epoch, call_id=call_id)
+    if error:
+        result.error = error
+    else:
+        result.output = output
+    return pb.ConverseRequest(tool_result=result)
 
 
 def event_of(response: pb.ConverseResponse, received_ms: float, position: SampleIndex) -> events.Event | None:
@@ -121,6 +140,7 @@ def _ready(message: pb.SessionReady, received_ms: float, _: SampleIndex) -> even
             audio_bytes_max=limits.audio_bytes_max,
             text_chars_max=limits.text_chars_max,
             playout_ahead_ms_max=limits.playout_ahead_ms_max,
+            tool_output_chars_max=limits.tool_output_chars_max,
         ),
         resume_token=message.resume_token,
         echo_canceller=message.echo_canceller,
@@ -184,6 +204,16 @@ def _latencies(message: pb.TurnLatencies) -> events.TurnLatencies:
     )
 
 
+def _tool_called(message: pb.ToolCall, received_ms: float, _: SampleIndex) -> events.Event:
+    arguments = json.loads(message.arguments)
+    return events.ToolCalled(received_ms, Epoch(message.epoch), message.call_id, message.name, arguments, message.wait_ms_max)
+
+
+def _tool_call_cancelled(message: pb.ToolCallCancelled, received_ms: float, _: SampleIndex) -> events.Event:
+    is_late = message.reason == pb.ToolCallCancelled.REASON_TIMEOUT
+    return events.ToolCallCancelled(received_ms, Epoch(message.epoch), message.call_id, is_late)
+
+
 def _go_away(message: pb.GoAway, received_ms: float, _: SampleIndex) -> events.Event:
     return events.GoAway(received_ms, message.deadline_ms, message.resume_token)
 
@@ -203,6 +233,8 @@ _READERS: Mapping[str, Callable[[Any, float, SampleIndex], events.Event]] = {
     "resume_playout": _resumed,
     "cancel_tts": _cancelled,
     "turn_completed": _completed,
+    "tool_call": _tool_called,
+    "tool_call_cancelled": _tool_call_cancelled,
     "go_away": _go_away,
     "error": _error,
 }

@@ -29,6 +29,7 @@ from voicefsm.client import codec, events
 from voicefsm.client.errors import ConversationEnded, ConversationFailed, ServerDefect, ServerUnavailable, defect_of, failure_of
 from voicefsm.client.options import ClientSettings, SessionOptions
 from voicefsm.client.player import Player
+from voicefsm.client.tools import ToolCalls
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.v1.conversation_pb2_grpc import ConversationServiceStub
 from voicefsm.values import NO_EPOCH, Epoch
@@ -62,6 +63,7 @@ class Conversation:
         self._audio_sent = False
         self._reported = (0, False, 0)
         self._playout_changed = asyncio.Event()
+        self._calls = ToolCalls(options.tools, self._answer_tool, self._tool_failed)
 
     @classmethod
     @asynccontextmanager
@@ -131,6 +133,10 @@ class Conversation:
         message = pb.CancelTts(epoch=epoch, last_valid_sample=self.player.position - 1)
         await self._send(pb.ConverseRequest(cancel_tts=message))
 
+    async def answer_tool(self, call: events.ToolCalled, output: str = "", *, error: str = "") -> None:
+        """Answer the call of a tool that has no function: with its `output`, or with the `error` that the model is to know of."""
+        await self._send(codec.tool_result(call.epoch, call.call_id, output, error))
+
     async def end(self) -> None:
         """Hang up. Waits while the send queue is full. The events still under way can be read until iteration ends."""
         if not self._ending and not self._over.is_set():
@@ -178,6 +184,7 @@ class Conversation:
             self._over.set()
             self._news.set()
             self._ready.cancel()
+            await self._calls.aclose()
 
     async def _read(self) -> None:
         try:
@@ -208,7 +215,20 @@ class Conversation:
         elif kind == "cancel_tts":
             self.player.cancel(Epoch(response.cancel_tts.epoch))
             self._playout_changed.set()
-        self._publish(codec.event_of(response, _now_ms(), self.player.position))
+        event = codec.event_of(response, _now_ms(), self.player.position)
+        if isinstance(event, events.ToolCalled):
+            self._calls.start(event)
+        elif isinstance(event, events.ToolCallCancelled):
+            self._calls.cancel(event.call_id)
+        self._publish(event)
+
+    async def _answer_tool(self, epoch: Epoch, call_id: str, output: str, error: str) -> None:
+        if not self._over.is_set() and not self._ending:
+            with suppress(ConversationEnded, ConversationFailed):  # whoever looks at the conversation learns that it is over
+                await self._put(codec.tool_result(epoch, call_id, output, error))
+
+    def _tool_failed(self, call: events.ToolCalled, error: Exception) -> None:
+        self._publish(events.ToolCallFailed(_now_ms(), call.epoch, call.call_id, call.name, error))
 
     def _publish(self, event: events.Event | None) -> None:
         if event is None:

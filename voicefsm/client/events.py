@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
+from typing import Any
 
 from voicefsm.values import CancelReason, Epoch, SampleIndex
 
@@ -62,6 +64,7 @@ class SessionLimits:
     audio_bytes_max: int
     text_chars_max: int
     playout_ahead_ms_max: int
+    tool_output_chars_max: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -183,6 +186,38 @@ class TurnCompleted(Event):
     heard_text: str
     outcome: Outcome
     latencies: TurnLatencies
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolCalled(Event):
+    """The model wants a tool. One with a function is being carried out already; others wait for `Conversation.answer_tool`."""
+
+    epoch: Epoch
+    call_id: str
+    name: str
+    arguments: Mapping[str, Any]
+    wait_ms_max: int
+    """How long the server waits for the answer."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolCallCancelled(Event):
+    """Nobody waits for this call any more. A function that was carrying it out has been cancelled."""
+
+    epoch: Epoch
+    call_id: str
+    is_late: bool
+    """It took too long; otherwise the reply is over."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolCallFailed(Event):
+    """The function of a tool has raised. The model was told what the error says."""
+
+    epoch: Epoch
+    call_id: str
+    name: str
+    error: Exception
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 
 from voicefsm.client.player import PlayerSettings
+from voicefsm.client.tools import Tool
 from voicefsm.values import setting
 
 SAMPLE_RATES_HZ = (8000, 16000, 24000, 48000)
@@ -76,6 +77,14 @@ class SessionOptions:
     """Silence after which the user's turn is over."""
     push_to_talk: bool | None = None
     """Only `end_of_speech` ends the user's turn."""
+    tools: tuple[Tool, ...] = ()
+    """What the model may have this client do; see `tool`."""
+    tool_ms_max: int | None = None
+    """How long a tool may take before the model is told that it failed."""
+    filler_ms: int | None = None
+    """Silence while a tool is at work after which the user is told to wait; 0: never."""
+    filler_text: str = ""
+    """What is said then; empty: the server's phrase."""
     resume_token: str = ""
 
     @property

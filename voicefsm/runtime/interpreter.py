@@ -64,6 +64,12 @@ class Interpreter:
         self._voice = Voice()
         self._user_text = ""
         self.tally = Tally()
+        self._calls = 0
+        """Of tools, in the live reply."""
+        self._may_call = True
+        """Whether the model was allowed to ask for them, the last time it was asked."""
+        self._written: list[str] = []
+        """Its sentences since the last of them."""
 
     def carry_out(self, effect: fx.Effect) -> messages.TurnCompleted | None:
         """Carry one order out. Returns what an exchange came to, when the order completes one."""
@@ -96,20 +102,13 @@ class Interpreter:
         self._user_text = order.user_text
         self._history.add_user(order.user_text)
         self._playout.begin(order.epoch)
-        self._write(order.epoch)
+        self._calls, self._written = 0, []
+        self._write(order.epoch, may_call=True)
         self._voice = Voice()
         self._speak(order.epoch)
 
     def _retry_generation(self, order: fx.RetryGeneration) -> None:
-        self._write(order.epoch)
-
-    def _write(self, epoch: Epoch) -> None:
-        """Let the model answer what the history ends with."""
-        ask = partial(_request, self._plan, self._history)
-        writing = write(
-            self._senses.model, ask, epoch, now=self._now, tell=self._tell, shorten=self._history.halve, count=self.tally.add
-        )
-        self._writing = self.tasks.create_task(writing, name=f"generation {epoch}")
+        self._write(order.epoch, may_call=self._may_call)
 
     def _speak(self, epoch: Epoch) -> None:
         """Let the voice speak, from the beginning."""
@@ -119,6 +118,40 @@ class Interpreter:
             self._senses.synthesizer, wanted, self._playout, now=self._now, tell=self._tell, wake=self._wake, room=self._room
         )
         self._speaking = self.tasks.create_task(speaking, name=f"synthesis {epoch}")
+
+    def _write(self, epoch: Epoch, *, may_call: bool) -> None:
+        """Let the model answer what the history ends with."""
+        self._may_call = may_call
+        writing = write(
+            self._senses.model,
+            partial(_request, self._plan, self._history, may_call=may_call),
+            epoch,
+            now=self._now,
+            tell=self._tell,
+            shorten=self._history.halve,
+            count=self.tally.add,
+            first_call=self._calls,
+        )
+        self._writing = self.tasks.create_task(writing, name=f"generation {epoch}")
+
+    def _call_tools(self, order: fx.CallTools) -> None:
+        self._history.add_calls(" ".join(self._written), order.calls)
+        self._written = []
+        self._calls += len(order.calls)
+        wait_ms = self._plan.turns.tool_ms_max
+        for call in order.calls:
+            if not call.problem:
+                self._outbox.put(messages.ToolCalled(order.epoch, call.id, call.name, call.arguments, wait_ms))
+
+    def _keep_tool_result(self, order: fx.KeepToolResult) -> None:
+        self._history.add_result(order.call_id, order.text)
+
+    def _cancel_tools(self, order: fx.CancelTools) -> None:
+        for call_id in order.call_ids:
+            self._outbox.put(messages.ToolCallCancelled(order.epoch, call_id, order.is_late))
+
+    def _continue_generation(self, order: fx.ContinueGeneration) -> None:
+        self._write(order.epoch, may_call=order.may_call)
 
     def _cancel_generation(self, _: fx.CancelGeneration) -> None:
         if self._writing is not None:
@@ -131,6 +164,7 @@ class Interpreter:
     def _speak_text(self, order: fx.SpeakText) -> None:
         self._playout.expect(order.index, order.text)
         self._voice.speak(order.index, order.text)
+        self._written.append(order.text)
         self._outbox.put(messages.AssistantText(order.epoch, order.index, order.text))
 
     def _finish_speech(self, _: fx.FinishSpeech) -> None:
@@ -209,8 +243,8 @@ class Interpreter:
         """The session's loop sees this order itself."""
 
 
-def _request(plan: SessionPlan, history: History) -> GenerationRequest:
-    return GenerationRequest(history.messages(), plan.temperature, plan.tokens_max, plan.model)
+def _request(plan: SessionPlan, history: History, *, may_call: bool) -> GenerationRequest:
+    return GenerationRequest(history.messages(), plan.temperature, plan.tokens_max, plan.model, tools=plan.tools, may_call=may_call)
 
 
 # ruff: noqa: SLF001 (the table names the methods of the class above; one table per process, not per session)
@@ -222,6 +256,10 @@ _METHODS: Mapping[type[fx.Effect], Callable[..., messages.TurnCompleted | None]]
     fx.StartGeneration: Interpreter._start_generation,
     fx.RetryGeneration: Interpreter._retry_generation,
     fx.CancelGeneration: Interpreter._cancel_generation,
+    fx.CallTools: Interpreter._call_tools,
+    fx.KeepToolResult: Interpreter._keep_tool_result,
+    fx.CancelTools: Interpreter._cancel_tools,
+    fx.ContinueGeneration: Interpreter._continue_generation,
     fx.RetractUserTurn: Interpreter._retract_user_turn,
     fx.SpeakText: Interpreter._speak_text,
     fx.FinishSpeech: Interpreter._finish_speech,

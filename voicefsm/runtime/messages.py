@@ -146,6 +146,29 @@ class TurnCompleted:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """Carry this out, and answer."""
+
+    epoch: Epoch
+    call_id: str
+    name: str
+    arguments: str
+    """A JSON object, as text."""
+    wait_ms: int
+    """How long the answer is waited for."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolCallCancelled:
+    """Nobody waits for this call any more."""
+
+    epoch: Epoch
+    call_id: str
+    is_late: bool
+    """It took too long; otherwise the reply is over."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
     """Something failed; the session lives on."""
 
@@ -167,5 +190,7 @@ Outbound = (
     | ResumePlayout
     | CancelTts
     | TurnCompleted
+    | ToolCalled
+    | ToolCallCancelled
     | Failure
 )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from voicefsm.context import TurnSettings
-from voicefsm.ports import EchoCanceller, LanguageModel, Recognizer, Synthesizer, VoiceDetector
+from voicefsm.ports import EchoCanceller, LanguageModel, Recognizer, Synthesizer, Tool, VoiceDetector
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.messages import AudioFormat
 from voicefsm.runtime.playout import PlayoutSettings
@@ -59,6 +59,24 @@ class SessionSettings:
         60, unit="messages", ge=1, le=10000, doc="How many typed inputs a client may send in a minute: each asks the model."
     )
     prompt_chars_max: int = setting(8000, unit="characters", ge=10, le=1000000, doc="The longest system prompt of a client.")
+    tools_max: int = setting(32, unit="tools", ge=0, le=1000, doc="How many tools a client may declare; 0: none.")
+    tool_chars_max: int = setting(
+        8000, unit="characters", ge=100, le=1000000, doc="The longest declaration of a tool: its name, description and parameters."
+    )
+    tools_chars_max: int = setting(
+        32000,
+        unit="characters",
+        ge=100,
+        le=10000000,
+        doc="The longest declaration of all tools of a session: the model reads them first.",
+    )
+    tool_output_chars_max: int = setting(
+        8000,
+        unit="characters",
+        ge=100,
+        le=1000000,
+        doc="The longest output of a tool; of a longer one the model is told that it failed.",
+    )
     audio_bytes_max: int = setting(
         19200, unit="bytes", ge=160, le=65536, doc="The largest piece of microphone audio; 200 ms at 48 kHz are 19200."
     )
@@ -106,6 +124,8 @@ class SessionPlan:
     model: str
     """Empty: the adapter's own."""
     client_echo_cancellation: bool
+    tools: tuple[Tool, ...] = ()
+    """What the model may have the client do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

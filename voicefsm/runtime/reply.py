@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 
 from voicefsm.errors import BackendError, ContextOverflow
-from voicefsm.events import BackendFailed, Fact, FirstAudio, GenerationFinished, SentenceReady, TokenArrived
-from voicefsm.ports import GenerationRequest, LanguageModel, SynthesisRequest, SynthesisStream, Synthesizer
+from voicefsm.events import BackendFailed, Fact, FirstAudio, GenerationFinished, SentenceReady, TokenArrived, ToolsCalled
+from voicefsm.ports import GenerationRequest, LanguageModel, SynthesisRequest, SynthesisStream, Synthesizer, WantedCall
 from voicefsm.runtime.playout import Playout
 from voicefsm.runtime.speakable import SentenceCutter
+from voicefsm.runtime.tools import calls_of
 from voicefsm.values import Backend, Epoch
 
 
@@ -22,23 +23,27 @@ async def write(
     tell: Callable[[Fact], None],
     shorten: Callable[[], bool],
     count: Callable[[], None] = lambda: None,
+    first_call: int = 0,
 ) -> None:
-    """Let the model answer, and cut its answer into sentences. Ends with `GenerationFinished` or `BackendFailed`.
+    """Let the model answer, and cut its answer into sentences. Ends with `GenerationFinished`, `ToolsCalled` or `BackendFailed`.
 
-    `ask` makes the request. When it is too long for the model, `shorten` makes the next one shorter, and says whether it could: a
-    backend that is well and was asked too much has not failed yet, so it is asked once more. `count` is called for each piece.
+    `first_call` is the number of the next call of a tool in this reply. `ask` makes the request. When it is too long for the model,
+    `shorten` makes the next one shorter, and says whether it could: a backend that is well and was asked too much has not failed
+    yet, so it is asked once more. `count` is called for each piece.
     """
     teller = _Teller(epoch, now, tell)
     for may_ask_again in (True, False):
+        request = ask()
         try:
-            await _write(model, ask(), teller, count)
+            wanted = await _write(model, request, teller, count)
         except BackendError as error:
             is_shorter = isinstance(error, ContextOverflow) and shorten()  # if this reply is lost, the next need not be
             if is_shorter and may_ask_again and not teller.has_begun:
                 continue
             tell(failed(now(), epoch, error))
         else:
-            tell(GenerationFinished(now(), epoch))
+            calls = calls_of(wanted, request.tools, epoch, first_call)
+            tell(ToolsCalled(now(), epoch, calls) if calls else GenerationFinished(now(), epoch))
         return
 
 
@@ -64,15 +69,20 @@ class _Teller:
             self._sentences += 1
 
 
-async def _write(model: LanguageModel, request: GenerationRequest, teller: _Teller, count: Callable[[], None]) -> None:
+async def _write(model: LanguageModel, request: GenerationRequest, teller: _Teller, count: Callable[[], None]) -> list[WantedCall]:
+    """Tell what can be said, and return what the model asks for."""
     cutter = SentenceCutter()
+    wanted: list[WantedCall] = []
     async with aclosing(model.stream(request)) as pieces:
         async for piece in pieces:
             teller.begin()
             count()
             if isinstance(piece, str):
                 teller.say(cutter.feed(piece))
+            else:
+                wanted.append(piece)
     teller.say(cutter.flush())
+    return wanted
 
 
 def failed(at_ms: int, epoch: Epoch, error: BackendError) -> BackendFailed:

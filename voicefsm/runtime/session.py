@@ -46,6 +46,7 @@ from voicefsm.events import (
     SpeechFinished,
     SpeechStarted,
     TextReceived,
+    ToolAnswered,
 )
 from voicefsm.machine import step
 from voicefsm.ports import Clock, Journal, Observer, RecognitionRequest, Samples, Silence, Step, Vitals
@@ -394,6 +395,13 @@ class Session:
         if len(self._typed_ms) > texts_max and now_ms - self._typed_ms.popleft() < _MINUTE_MS:
             raise TooMuch(f"More than {texts_max} texts in a minute.", remedy="Send what the user typed, not while they type.")
         self._tell(TextReceived(self._clock.now_ms(), text))
+
+    def answer_tool(self, epoch: Epoch, call_id: str, *, output: str = "", error: str = "") -> None:
+        """A tool has been called, with this outcome; `error` is not empty when it failed."""
+        chars_max = self.plan.session.tool_output_chars_max
+        if len(output) > chars_max:
+            output, error = "", f"The output has {len(output)} characters; {chars_max} are allowed."
+        self._tell(ToolAnswered(self._clock.now_ms(), epoch, call_id, output, error[:chars_max]))
 
     def finish_speech(self) -> None:
         """The talk button was released."""

@@ -24,6 +24,8 @@ from voicefsm.runtime import messages
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.messages import RATES_HZ, AudioFormat, Encoding
 from voicefsm.runtime.plan import SessionPlan, SessionSettings, prompt_in
+from voicefsm.runtime.speakable import speakable
+from voicefsm.server.tools import tools_of
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.values import CancelReason, Epoch, SettingsT, checked_replace
 
@@ -93,7 +95,18 @@ class EndSession:
     """The user hangs up."""
 
 
-Inbound = AudioInput | PlayoutProgress | CancelTts | TextInput | EndOfSpeech | EndSession
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came of a tool call."""
+
+    epoch: Epoch
+    call_id: str
+    output: str
+    error: str
+    """Not empty when it failed."""
+
+
+Inbound = AudioInput | PlayoutProgress | CancelTts | TextInput | EndOfSpeech | EndSession | ToolResult
 
 
 def plan_of(request: pb.ConverseRequest, defaults: SessionPlan) -> SessionPlan:
@@ -123,6 +136,7 @@ def plan_of(request: pb.ConverseRequest, defaults: SessionPlan) -> SessionPlan:
         turns=_turns_of(config, defaults.turns),
         hearing=_hearing_of(config.detection, defaults.hearing),
         client_echo_cancellation=config.client_echo_cancellation,
+        tools=tools_of(config.tools, defaults.session),
         **_generation_of(config.generation, defaults),
     )
 
@@ -182,6 +196,16 @@ def _text_of(message: pb.TextInput, plan: SessionPlan) -> TextInput:
     return TextInput(text)
 
 
+def _tool_result_of(message: pb.ToolResult, _plan: SessionPlan) -> ToolResult:
+    epoch = _position(message.epoch, "tool_result.epoch")
+    kind = message.WhichOneof("result")
+    if not epoch or not message.call_id or len(message.call_id) > NAME_CHARS_MAX:
+        raise InvalidMessage("A `tool_result` names no call.", remedy="Send the `epoch` and the `call_id` of its `tool_call`.")
+    if kind is None or (kind == "error" and not message.error.strip()):
+        raise InvalidMessage("A `tool_result` has no result.", remedy="Set `output`, or say in `error` what went wrong.")
+    return ToolResult(Epoch(epoch), message.call_id, message.output, message.error.strip())
+
+
 def _second_config(_message: pb.SessionConfig, _plan: SessionPlan) -> Inbound:
     raise OutOfOrder("A second `config` in one session.", remedy="Open a new call to change the configuration.")
 
@@ -194,6 +218,7 @@ _READERS: Mapping[str, Callable[[Any, SessionPlan], Inbound]] = {
     "text": _text_of,
     "end_of_speech": lambda _message, _plan: EndOfSpeech(),
     "end_session": lambda _message, _plan: EndSession(),
+    "tool_result": _tool_result_of,
 }
 
 
@@ -251,6 +276,9 @@ def _turns_of(config: pb.SessionConfig, turns: TurnSettings) -> TurnSettings:
     if not config.can_duck:
         changes["duck_db"] = 0
     changes |= _set_fields(policy, _POLICY_FIELDS) | _set_fields(endpointing, _ENDPOINTING_FIELDS)
+    changes |= _set_fields(config.tool_options, _TOOL_FIELDS)
+    if filler := speakable(config.tool_options.filler_text):
+        changes["filler_text"] = filler
     return _within_bounds(turns, changes)
 
 
@@ -262,6 +290,7 @@ _POLICY_FIELDS = {
     "decision_ms_max": "decision_ms_max",
 }
 _ENDPOINTING_FIELDS = {"silence_ms": "silence_ms", "push_to_talk": "push_to_talk"}
+_TOOL_FIELDS = {"call_ms_max": "tool_ms_max", "filler_ms": "filler_ms"}
 _DETECTION_FIELDS = {"mode": "mode", "level_db_min": "level_db_min", "hangover_ms": "hangover_ms"}
 
 
@@ -314,6 +343,7 @@ def _ready(message: messages.SessionReady, plan: SessionPlan) -> pb.ConverseResp
         audio_bytes_max=plan.session.audio_bytes_max,
         text_chars_max=plan.session.text_chars_max,
         playout_ahead_ms_max=plan.playout.playout_ahead_ms_max,
+        tool_output_chars_max=plan.session.tool_output_chars_max,
     )
     return pb.ConverseResponse(
         session_ready=pb.SessionReady(
@@ -386,6 +416,25 @@ def _turn(message: messages.TurnCompleted, _plan: SessionPlan) -> pb.ConverseRes
     )
 
 
+def _tool_call(message: messages.ToolCalled, _plan: SessionPlan) -> pb.ConverseResponse:
+    return pb.ConverseResponse(
+        tool_call=pb.ToolCall(
+            epoch=message.epoch,
+            call_id=message.call_id,
+            name=message.name,
+            arguments=message.arguments,
+            wait_ms_max=message.wait_ms,
+        )
+    )
+
+
+def _tool_call_cancelled(message: messages.ToolCallCancelled, _plan: SessionPlan) -> pb.ConverseResponse:
+    reason = pb.ToolCallCancelled.REASON_TIMEOUT if message.is_late else pb.ToolCallCancelled.REASON_REPLY_OVER
+    return pb.ConverseResponse(
+        tool_call_cancelled=pb.ToolCallCancelled(epoch=message.epoch, call_id=message.call_id, reason=reason)
+    )
+
+
 def _failure(message: messages.Failure, _plan: SessionPlan) -> pb.ConverseResponse:
     return pb.ConverseResponse(
         error=pb.Error(
@@ -409,5 +458,7 @@ _WRITERS: Mapping[type[Any], Callable[[Any, SessionPlan], pb.ConverseResponse]] 
     messages.ResumePlayout: _resume,
     messages.CancelTts: _cancel,
     messages.TurnCompleted: _turn,
+    messages.ToolCalled: _tool_call,
+    messages.ToolCallCancelled: _tool_call_cancelled,
     messages.Failure: _failure,
 }

@@ -222,6 +222,8 @@ def _feed(session: Session, message: codec.Inbound | None) -> None:
             session.type_text(message.text)
         case codec.EndOfSpeech():
             session.finish_speech()
+        case codec.ToolResult():
+            session.answer_tool(message.epoch, message.call_id, output=message.output, error=message.error)
 
 
 async def _write(session: Session, call: Call) -> None:

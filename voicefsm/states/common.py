@@ -146,8 +146,9 @@ def begin_reply(context: Context, event: Fact, user_text: str) -> None:
 
 
 def follow_playout(context: Context, event: Fact) -> None:
-    """The client's playout has to move on."""
-    context.arm(Timer.PLAYOUT, event.at_ms + context.settings.playout_stall_ms_max)
+    """The client's playout has to move on; while tools are at work there may be nothing to move for."""
+    since_ms = max(event.at_ms, context.deadlines[Timer.TOOLS])
+    context.arm(Timer.PLAYOUT, since_ms + context.settings.playout_stall_ms_max)
 
 
 def begin_to_be_heard(context: Context, event: Fact) -> None:
@@ -173,10 +174,10 @@ def silence(context: Context, reason: CancelReason, why: str = "") -> None:
 
 def close_reply(context: Context, event: Fact) -> None:
     """No reply is alive: all that still comes from it is stale."""
-    context.epoch = NO_EPOCH
+    ended, context.epoch = context.epoch, NO_EPOCH
     if context.playout is Playout.AUDIBLE:
         context.reply_ended_ms = event.at_ms
-    context.raised.append(ReplyEnded(event.at_ms))
+    context.raised.append(ReplyEnded(event.at_ms, ended))
 
 
 def complete(context: Context, event: Fact) -> None:

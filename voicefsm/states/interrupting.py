@@ -18,6 +18,7 @@ from voicefsm.events import (
     FinalHeard,
     FirstAudio,
     GenerationFinished,
+    GenerationResumed,
     PartialHeard,
     PlayoutAdvanced,
     PlayoutFinished,
@@ -30,6 +31,7 @@ from voicefsm.events import (
     Timer,
     TimerFired,
     TokenArrived,
+    ToolsCalled,
 )
 from voicefsm.states.common import (
     ENDS,
@@ -101,6 +103,7 @@ ROWS: tuple[Row[State], ...] = (
     Row(PlayoutFinished, to=State.LISTENING, do=(complete, listen), because="The reply was at its end: nothing is left to cut."),
     *stays(PlayoutStarted, PlayoutAdvanced, because="Reports from before the pause, or of ducked playout."),
     *stays(TokenArrived, SentenceReady, GenerationFinished, FirstAudio, because="The reply is made on; it may be resumed."),
+    *stays(ToolsCalled, GenerationResumed, because="The tools are at work for a reply that may be resumed."),
     Row(TextReceived, to=State.PROCESSING, do=(yield_to_text, answer_text)),
     Row(ClientCancelled, when=(names_live_reply,), to=State.LISTENING, do=(yield_to_client, listen)),
     *stays(ClientCancelled, because="An earlier reply is meant."),

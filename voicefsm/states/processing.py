@@ -19,6 +19,7 @@ from voicefsm.events import (
     FinalHeard,
     FirstAudio,
     GenerationFinished,
+    GenerationResumed,
     PartialHeard,
     PlayoutAdvanced,
     PlayoutFinished,
@@ -31,6 +32,7 @@ from voicefsm.events import (
     Timer,
     TimerFired,
     TokenArrived,
+    ToolsCalled,
 )
 from voicefsm.states.common import (
     ENDS,
@@ -64,7 +66,7 @@ def is_held(context: Context, _event: TimerFired) -> bool:
     return context.playout is Playout.HELD and context.excuse is Excuse.NONE
 
 
-def can_be_heard(context: Context, _event: GenerationFinished) -> bool:
+def can_be_heard(context: Context, _event: GenerationFinished | ToolsCalled | GenerationResumed) -> bool:
     """Is there anything to say, or something said in its place?"""
     return context.has_something_to_hear
 
@@ -120,6 +122,12 @@ def expect_to_be_heard(context: Context, event: Fact) -> None:
     context.disarm(Timer.FIRST_SENTENCE)
     if not context.is_armed(Timer.FIRST_HEARD):
         context.arm(Timer.FIRST_HEARD, event.at_ms + context.settings.first_heard_ms_max)
+
+
+def expect_sentence(context: Context, event: ToolsCalled | GenerationResumed) -> None:
+    """The model has its time anew; if tools are at work, after theirs."""
+    since_ms = max(event.at_ms, context.deadlines[Timer.TOOLS])
+    context.arm(Timer.FIRST_SENTENCE, since_ms + context.settings.first_sentence_ms_max)
 
 
 def apologise(context: Context, event: BackendFailed | GenerationFinished | TimerFired) -> None:
@@ -189,6 +197,10 @@ ROWS: tuple[Row[State], ...] = (
     Row(SentenceReady, do=(expect_to_be_heard,)),
     Row(GenerationFinished, when=(can_be_heard,)),
     *_fails(GenerationFinished, apologise),
+    Row(ToolsCalled, when=(can_be_heard,), because="Something is on the way to the ear."),
+    Row(ToolsCalled, do=(expect_sentence,)),
+    Row(GenerationResumed, when=(can_be_heard,), because="Something is on the way to the ear."),
+    Row(GenerationResumed, do=(expect_sentence,)),
     Row(PlayoutStarted, when=(may_be_cut, user_is_speaking), to=State.INTERRUPTING, do=(begin_to_be_heard, await_decision)),
     Row(PlayoutStarted, when=(may_interrupt, user_is_speaking), to=State.SPEAKING, do=(begin_to_be_heard, let_flow)),
     Row(PlayoutStarted, to=State.SPEAKING, do=(begin_to_be_heard,)),

@@ -17,6 +17,7 @@ from voicefsm.events import (
     FinalHeard,
     FirstAudio,
     GenerationFinished,
+    GenerationResumed,
     PartialHeard,
     PlayoutAdvanced,
     PlayoutFinished,
@@ -29,6 +30,7 @@ from voicefsm.events import (
     Timer,
     TimerFired,
     TokenArrived,
+    ToolsCalled,
 )
 from voicefsm.states.common import (
     ENDS,
@@ -168,6 +170,8 @@ ROWS: tuple[Row[State], ...] = (
     *stays(ClientCancelled, because="An earlier reply is meant."),
     *stays(SpeechFinished, because="There is no utterance to finish; the release is remembered."),
     Row(BackendFailed, do=(note_failure,), because="What is synthesised is still heard."),
+    Row(ToolsCalled, do=(follow_playout,), because="When all is heard there is nothing to hear until the tools are done."),
+    Row(GenerationResumed, do=(follow_playout,), because="The model has its time anew."),
     Row(Timer.PLAYOUT, when=(is_models_fault,), do=(apologise,)),
     Row(Timer.PLAYOUT, when=(is_voices_fault,), do=(sound_tone,)),
     Row(Timer.PLAYOUT, to=State.IDLE, do=(blame_stalled_playout, rest)),

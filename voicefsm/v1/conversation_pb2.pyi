@@ -25,7 +25,7 @@ STATE_INTERRUPTING: State
 STATE_CLOSED: State
 
 class ConverseRequest(_message.Message):
-    __slots__ = ("config", "audio", "playout_progress", "cancel_tts", "text", "end_of_speech", "end_session")
+    __slots__ = ("config", "audio", "playout_progress", "cancel_tts", "text", "end_of_speech", "end_session", "tool_result")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     PLAYOUT_PROGRESS_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class ConverseRequest(_message.Message):
     TEXT_FIELD_NUMBER: _ClassVar[int]
     END_OF_SPEECH_FIELD_NUMBER: _ClassVar[int]
     END_SESSION_FIELD_NUMBER: _ClassVar[int]
+    TOOL_RESULT_FIELD_NUMBER: _ClassVar[int]
     config: SessionConfig
     audio: AudioInput
     playout_progress: PlayoutProgress
@@ -40,10 +41,11 @@ class ConverseRequest(_message.Message):
     text: TextInput
     end_of_speech: EndOfSpeech
     end_session: EndSession
-    def __init__(self, config: _Optional[_Union[SessionConfig, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., playout_progress: _Optional[_Union[PlayoutProgress, _Mapping]] = ..., cancel_tts: _Optional[_Union[CancelTts, _Mapping]] = ..., text: _Optional[_Union[TextInput, _Mapping]] = ..., end_of_speech: _Optional[_Union[EndOfSpeech, _Mapping]] = ..., end_session: _Optional[_Union[EndSession, _Mapping]] = ...) -> None: ...
+    tool_result: ToolResult
+    def __init__(self, config: _Optional[_Union[SessionConfig, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., playout_progress: _Optional[_Union[PlayoutProgress, _Mapping]] = ..., cancel_tts: _Optional[_Union[CancelTts, _Mapping]] = ..., text: _Optional[_Union[TextInput, _Mapping]] = ..., end_of_speech: _Optional[_Union[EndOfSpeech, _Mapping]] = ..., end_session: _Optional[_Union[EndSession, _Mapping]] = ..., tool_result: _Optional[_Union[ToolResult, _Mapping]] = ...) -> None: ...
 
 class ConverseResponse(_message.Message):
-    __slots__ = ("session_ready", "state_changed", "transcript", "assistant_text", "audio", "pause_playout", "resume_playout", "cancel_tts", "turn_completed", "go_away", "error", "duck_playout")
+    __slots__ = ("session_ready", "state_changed", "transcript", "assistant_text", "audio", "pause_playout", "resume_playout", "cancel_tts", "turn_completed", "go_away", "error", "duck_playout", "tool_call", "tool_call_cancelled")
     SESSION_READY_FIELD_NUMBER: _ClassVar[int]
     STATE_CHANGED_FIELD_NUMBER: _ClassVar[int]
     TRANSCRIPT_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +58,8 @@ class ConverseResponse(_message.Message):
     GO_AWAY_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     DUCK_PLAYOUT_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALL_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALL_CANCELLED_FIELD_NUMBER: _ClassVar[int]
     session_ready: SessionReady
     state_changed: StateChanged
     transcript: Transcript
@@ -68,7 +72,9 @@ class ConverseResponse(_message.Message):
     go_away: GoAway
     error: Error
     duck_playout: DuckPlayout
-    def __init__(self, session_ready: _Optional[_Union[SessionReady, _Mapping]] = ..., state_changed: _Optional[_Union[StateChanged, _Mapping]] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ..., assistant_text: _Optional[_Union[AssistantText, _Mapping]] = ..., audio: _Optional[_Union[AudioOutput, _Mapping]] = ..., pause_playout: _Optional[_Union[PausePlayout, _Mapping]] = ..., resume_playout: _Optional[_Union[ResumePlayout, _Mapping]] = ..., cancel_tts: _Optional[_Union[CancelTts, _Mapping]] = ..., turn_completed: _Optional[_Union[TurnCompleted, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., duck_playout: _Optional[_Union[DuckPlayout, _Mapping]] = ...) -> None: ...
+    tool_call: ToolCall
+    tool_call_cancelled: ToolCallCancelled
+    def __init__(self, session_ready: _Optional[_Union[SessionReady, _Mapping]] = ..., state_changed: _Optional[_Union[StateChanged, _Mapping]] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ..., assistant_text: _Optional[_Union[AssistantText, _Mapping]] = ..., audio: _Optional[_Union[AudioOutput, _Mapping]] = ..., pause_playout: _Optional[_Union[PausePlayout, _Mapping]] = ..., resume_playout: _Optional[_Union[ResumePlayout, _Mapping]] = ..., cancel_tts: _Optional[_Union[CancelTts, _Mapping]] = ..., turn_completed: _Optional[_Union[TurnCompleted, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., duck_playout: _Optional[_Union[DuckPlayout, _Mapping]] = ..., tool_call: _Optional[_Union[ToolCall, _Mapping]] = ..., tool_call_cancelled: _Optional[_Union[ToolCallCancelled, _Mapping]] = ...) -> None: ...
 
 class AudioFormat(_message.Message):
     __slots__ = ("encoding", "sample_rate_hertz")
@@ -87,7 +93,7 @@ class AudioFormat(_message.Message):
     def __init__(self, encoding: _Optional[_Union[AudioFormat.Encoding, str]] = ..., sample_rate_hertz: _Optional[int] = ...) -> None: ...
 
 class SessionConfig(_message.Message):
-    __slots__ = ("input_format", "output_format", "language_code", "voice_name", "system_prompt", "interruption", "client_echo_cancellation", "resume_token", "generation", "endpointing", "detection", "can_duck")
+    __slots__ = ("input_format", "output_format", "language_code", "voice_name", "system_prompt", "interruption", "client_echo_cancellation", "resume_token", "generation", "endpointing", "detection", "can_duck", "tools", "tool_options")
     INPUT_FORMAT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FORMAT_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_CODE_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +106,8 @@ class SessionConfig(_message.Message):
     ENDPOINTING_FIELD_NUMBER: _ClassVar[int]
     DETECTION_FIELD_NUMBER: _ClassVar[int]
     CAN_DUCK_FIELD_NUMBER: _ClassVar[int]
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    TOOL_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     input_format: AudioFormat
     output_format: AudioFormat
     language_code: str
@@ -112,7 +120,29 @@ class SessionConfig(_message.Message):
     endpointing: EndpointingOptions
     detection: DetectionOptions
     can_duck: bool
-    def __init__(self, input_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., output_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., language_code: _Optional[str] = ..., voice_name: _Optional[str] = ..., system_prompt: _Optional[str] = ..., interruption: _Optional[_Union[InterruptionPolicy, _Mapping]] = ..., client_echo_cancellation: _Optional[bool] = ..., resume_token: _Optional[str] = ..., generation: _Optional[_Union[GenerationOptions, _Mapping]] = ..., endpointing: _Optional[_Union[EndpointingOptions, _Mapping]] = ..., detection: _Optional[_Union[DetectionOptions, _Mapping]] = ..., can_duck: _Optional[bool] = ...) -> None: ...
+    tools: _containers.RepeatedCompositeFieldContainer[Tool]
+    tool_options: ToolOptions
+    def __init__(self, input_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., output_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., language_code: _Optional[str] = ..., voice_name: _Optional[str] = ..., system_prompt: _Optional[str] = ..., interruption: _Optional[_Union[InterruptionPolicy, _Mapping]] = ..., client_echo_cancellation: _Optional[bool] = ..., resume_token: _Optional[str] = ..., generation: _Optional[_Union[GenerationOptions, _Mapping]] = ..., endpointing: _Optional[_Union[EndpointingOptions, _Mapping]] = ..., detection: _Optional[_Union[DetectionOptions, _Mapping]] = ..., can_duck: _Optional[bool] = ..., tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., tool_options: _Optional[_Union[ToolOptions, _Mapping]] = ...) -> None: ...
+
+class Tool(_message.Message):
+    __slots__ = ("name", "description", "parameters")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    parameters: str
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., parameters: _Optional[str] = ...) -> None: ...
+
+class ToolOptions(_message.Message):
+    __slots__ = ("call_ms_max", "filler_ms", "filler_text")
+    CALL_MS_MAX_FIELD_NUMBER: _ClassVar[int]
+    FILLER_MS_FIELD_NUMBER: _ClassVar[int]
+    FILLER_TEXT_FIELD_NUMBER: _ClassVar[int]
+    call_ms_max: int
+    filler_ms: int
+    filler_text: str
+    def __init__(self, call_ms_max: _Optional[int] = ..., filler_ms: _Optional[int] = ..., filler_text: _Optional[str] = ...) -> None: ...
 
 class InterruptionPolicy(_message.Message):
     __slots__ = ("mode", "speech_ms_min", "words_min", "onset_ms_min", "guard_ms", "decision_ms_max")
@@ -226,6 +256,50 @@ class EndSession(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class ToolResult(_message.Message):
+    __slots__ = ("epoch", "call_id", "output", "error")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    call_id: str
+    output: str
+    error: str
+    def __init__(self, epoch: _Optional[int] = ..., call_id: _Optional[str] = ..., output: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+
+class ToolCall(_message.Message):
+    __slots__ = ("epoch", "call_id", "name", "arguments", "wait_ms_max")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_MAX_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    call_id: str
+    name: str
+    arguments: str
+    wait_ms_max: int
+    def __init__(self, epoch: _Optional[int] = ..., call_id: _Optional[str] = ..., name: _Optional[str] = ..., arguments: _Optional[str] = ..., wait_ms_max: _Optional[int] = ...) -> None: ...
+
+class ToolCallCancelled(_message.Message):
+    __slots__ = ("epoch", "call_id", "reason")
+    class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        REASON_UNSPECIFIED: _ClassVar[ToolCallCancelled.Reason]
+        REASON_TIMEOUT: _ClassVar[ToolCallCancelled.Reason]
+        REASON_REPLY_OVER: _ClassVar[ToolCallCancelled.Reason]
+    REASON_UNSPECIFIED: ToolCallCancelled.Reason
+    REASON_TIMEOUT: ToolCallCancelled.Reason
+    REASON_REPLY_OVER: ToolCallCancelled.Reason
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    call_id: str
+    reason: ToolCallCancelled.Reason
+    def __init__(self, epoch: _Optional[int] = ..., call_id: _Optional[str] = ..., reason: _Optional[_Union[ToolCallCancelled.Reason, str]] = ...) -> None: ...
+
 class SessionReady(_message.Message):
     __slots__ = ("session_id", "limits", "resume_token", "echo_canceller", "language_code", "voice_name")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -243,18 +317,20 @@ class SessionReady(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., limits: _Optional[_Union[SessionLimits, _Mapping]] = ..., resume_token: _Optional[str] = ..., echo_canceller: _Optional[str] = ..., language_code: _Optional[str] = ..., voice_name: _Optional[str] = ...) -> None: ...
 
 class SessionLimits(_message.Message):
-    __slots__ = ("session_ms_max", "idle_ms_max", "audio_bytes_max", "text_chars_max", "playout_ahead_ms_max")
+    __slots__ = ("session_ms_max", "idle_ms_max", "audio_bytes_max", "text_chars_max", "playout_ahead_ms_max", "tool_output_chars_max")
     SESSION_MS_MAX_FIELD_NUMBER: _ClassVar[int]
     IDLE_MS_MAX_FIELD_NUMBER: _ClassVar[int]
     AUDIO_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     TEXT_CHARS_MAX_FIELD_NUMBER: _ClassVar[int]
     PLAYOUT_AHEAD_MS_MAX_FIELD_NUMBER: _ClassVar[int]
+    TOOL_OUTPUT_CHARS_MAX_FIELD_NUMBER: _ClassVar[int]
     session_ms_max: int
     idle_ms_max: int
     audio_bytes_max: int
     text_chars_max: int
     playout_ahead_ms_max: int
-    def __init__(self, session_ms_max: _Optional[int] = ..., idle_ms_max: _Optional[int] = ..., audio_bytes_max: _Optional[int] = ..., text_chars_max: _Optional[int] = ..., playout_ahead_ms_max: _Optional[int] = ...) -> None: ...
+    tool_output_chars_max: int
+    def __init__(self, session_ms_max: _Optional[int] = ..., idle_ms_max: _Optional[int] = ..., audio_bytes_max: _Optional[int] = ..., text_chars_max: _Optional[int] = ..., playout_ahead_ms_max: _Optional[int] = ..., tool_output_chars_max: _Optional[int] = ...) -> None: ...
 
 class StateChanged(_message.Message):
     __slots__ = ("to", "event", "session_ms")

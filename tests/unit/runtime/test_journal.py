@@ -17,7 +17,7 @@ import pytest
 from voicefsm import effects, values
 from voicefsm.context import TurnSettings
 from voicefsm.errors import LocalProtocolError
-from voicefsm.events import FACTS, Evidence, FinalHeard, SpeechStarted, Timer, TimerFired, Word
+from voicefsm.events import FACTS, Evidence, FinalHeard, SpeechStarted, Timer, TimerFired, ToolCall, Word
 from voicefsm.ports import Hypothesis
 from voicefsm.runtime.journal import FileJournal, JournalDirectory, JournalSettings, NullJournal, plain, record_of
 from voicefsm.runtime.session import Session
@@ -74,6 +74,7 @@ def test_every_fact_survives_the_journal() -> None:
         "int": 7, "str": "tê\u2028xt", "float": 0.30000001192092896, "bool": False,
         "Epoch": 3, "Timer": Timer.FINAL, "Backend": Backend.TTS, "Evidence": Evidence(1, -2, -3, 4, -5, 6),
         "tuple[Word, ...]": (Word("a", 1, 2), Word("b", 3, 4)),
+        "tuple[ToolCall, ...]": (ToolCall("1", "a", "{}"), ToolCall("2", "b", "{}", "no")),
     }  # fmt: skip
     for kind in FACTS:
         fact = kind(**{f.name: samples[str(f.type)] for f in dataclasses.fields(kind)})

@@ -12,7 +12,7 @@ from voicefsm.context import State, TurnSettings
 from voicefsm.effects import Outcome
 from voicefsm.errors import BackendError, InvalidMessage, LocalProtocolError, TooMuch
 from voicefsm.events import PlayoutAdvanced, PlayoutStarted
-from voicefsm.ports import Hypothesis, Message
+from voicefsm.ports import Hypothesis, Message, Tool, WantedCall
 from voicefsm.runtime import messages
 from voicefsm.runtime.earcon import earcon
 from voicefsm.runtime.session import Session
@@ -548,3 +548,63 @@ async def test_progress_never_goes_back() -> None:
     progress = [step.fact.heard_ms for step in stage.witness.steps if isinstance(step.fact, PlayoutAdvanced)]
     assert progress == sorted(progress)
     assert sum(isinstance(step.fact, PlayoutStarted) for step in stage.witness.steps) == 1
+
+
+# --- tools ---
+
+WEATHER = Tool("weather", "", '{"type":"object","properties":{}}')
+ASKS_FOR_WEATHER: Reply = ["Let me see. ", WantedCall("weather", "{}")]
+
+
+def answer(stage: Stage, **result: str) -> Line:
+    """Answer the last call at 4 s."""
+
+    def do(session: Session) -> None:
+        call = stage.client.all(messages.ToolCalled)[-1]
+        session.answer_tool(call.epoch, call.call_id, **result)
+
+    return (4000, do)
+
+
+async def test_a_tool_is_part_of_a_turn() -> None:
+    """Otherwise the model's call goes nowhere, or what comes of it does."""
+    stage = story_stage(replies=(ASKS_FOR_WEATHER, "It is sunny."), plan=plan_with(tools=(WEATHER,)))
+    await stage.play(speech=[ASKS], script=[answer(stage, output="sun"), *hang_up_at(9000)])
+    (turn,) = stage.client.all(messages.TurnCompleted)
+    assert turn.heard_text == "Let me see. It is sunny."
+    assert [message.role for message in roles_of(stage)] == ["user", "assistant", "tool"]
+    assert roles_of(stage)[-1].content == "sun"
+    assert not stage.remains()
+
+
+async def test_an_output_beyond_the_limit_has_failed() -> None:
+    """Otherwise one tool fills the model's context, and every reply after it is refused."""
+    plan = plan_with(tools=(WEATHER,), session={"tool_output_chars_max": 100})
+    stage = story_stage(replies=(ASKS_FOR_WEATHER, "It is sunny."), plan=plan)
+    await stage.play(speech=[ASKS], script=[answer(stage, output="x" * 101), *hang_up_at(9000)])
+    assert roles_of(stage)[-1].content == "Error: The output has 101 characters; 100 are allowed."
+
+
+async def test_a_barge_in_takes_the_tool_with_it() -> None:
+    """Otherwise the model believes that it has said what nobody heard, or that a tool has failed which it was not waited for."""
+    more = (Hypothesis("no", is_final=False, stability=1.0), Hypothesis("no stop that", is_final=True))
+    stage = story_stage(
+        (3400, more[0]), (3700, more[1]), replies=(ASKS_FOR_WEATHER, "All right."), plan=plan_with(tools=(WEATHER,))
+    )
+    await stage.play(speech=[ASKS, (2800, 3600)], script=[answer(stage, output="sun"), *hang_up_at(9000)])
+    (ended,) = stage.client.all(messages.ToolCallCancelled)
+    assert not ended.is_late
+    asked = roles_of(stage)
+    assert [message.role for message in asked] == ["user", "assistant", "tool", "assistant", "user"]
+    assert "Let me see.".startswith(asked[1].content)
+    assert asked[1].content != "Let me see."
+    assert not stage.remains()
+
+
+async def test_rounds_end_in_an_answer_without_tools() -> None:
+    """Otherwise a model that asks and asks is never heard."""
+    plan = plan_with(tools=(WEATHER,), turns={"tool_rounds_max": 1})
+    stage = story_stage(replies=(ASKS_FOR_WEATHER, "It is sunny."), plan=plan)
+    await stage.play(speech=[ASKS], script=[answer(stage, output="sun"), *hang_up_at(9000)])
+    assert [request.may_call for request in stage.model.requests] == [True, False]
+    assert all(request.tools == (WEATHER,) for request in stage.model.requests)

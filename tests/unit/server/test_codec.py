@@ -235,7 +235,7 @@ def test_an_unset_far_end_is_unknown_and_not_zero() -> None:
 
 def test_kinds_of_a_later_version_are_ignored() -> None:
     """Otherwise the protocol cannot grow without breaking this server."""
-    newer = pb.ConverseRequest.FromString(b"\x82\x01\x02\x08\x01")  # field 16, a message
+    newer = pb.ConverseRequest.FromString(b"\xfa\x01\x02\x08\x01")  # field 31, a message
     assert codec.inbound_of(newer, PLAN) is None
 
 
@@ -361,3 +361,52 @@ def test_every_message_has_a_writer() -> None:
         assert getattr(response, kind).epoch == 4
     assert codec.response_of(rest["duck_playout"], PLAN).duck_playout.duck_db == 12
     assert codec.response_of(rest["error"], PLAN).error.fault == pb.Error.FAULT_BACKEND
+
+
+# --- tools ---
+
+WIDEBAND = pb.AudioFormat(encoding=pb.AudioFormat.ENCODING_PCM16, sample_rate_hertz=16000)
+
+
+def test_tools_and_their_options_are_part_of_the_plan() -> None:
+    """Otherwise a session has no tools, or waits for them as long as the server likes."""
+    config = pb.SessionConfig(
+        input_format=WIDEBAND,
+        tools=[pb.Tool(name="clock", description="The time.")],
+        tool_options=pb.ToolOptions(call_ms_max=3000, filler_ms=0, filler_text=" *Wait*  a second. "),
+    )
+    plan = codec.plan_of(pb.ConverseRequest(config=config), PLAN)
+    assert [tool.name for tool in plan.tools] == ["clock"]
+    assert (plan.turns.tool_ms_max, plan.turns.filler_ms, plan.turns.filler_text) == (3000, 0, "Wait a second.")
+    too_long = pb.SessionConfig(input_format=WIDEBAND, tool_options=pb.ToolOptions(call_ms_max=1))
+    with pytest.raises(InvalidMessage, match="tool_ms_max is 1"):
+        codec.plan_of(pb.ConverseRequest(config=too_long), PLAN)
+
+
+def test_a_tool_result_is_an_output_or_an_error() -> None:
+    """Otherwise the model is told nothing, or that all is well."""
+    for message, expected in (
+        (pb.ToolResult(epoch=3, call_id="c", output=""), codec.ToolResult(Epoch(3), "c", "", "")),
+        (pb.ToolResult(epoch=3, call_id="c", output="sun"), codec.ToolResult(Epoch(3), "c", "sun", "")),
+        (pb.ToolResult(epoch=3, call_id="c", error=" no "), codec.ToolResult(Epoch(3), "c", "", "no")),
+    ):
+        assert codec.inbound_of(pb.ConverseRequest(tool_result=message), PLAN) == expected
+    for message, told in (
+        (pb.ToolResult(call_id="c", output="sun"), "names no call"),
+        (pb.ToolResult(epoch=3, output="sun"), "names no call"),
+        (pb.ToolResult(epoch=3, call_id="c" * 201, output="sun"), "names no call"),
+        (pb.ToolResult(epoch=3, call_id="c"), "has no result"),
+        (pb.ToolResult(epoch=3, call_id="c", error=" "), "has no result"),
+        (pb.ToolResult(epoch=-1, call_id="c", output=""), "tool_result.epoch"),
+    ):
+        with pytest.raises(InvalidMessage, match=told):
+            codec.inbound_of(pb.ConverseRequest(tool_result=message), PLAN)
+
+
+def test_calls_and_their_ends_are_told() -> None:
+    """Otherwise the client does not know what to do, or does it for nobody."""
+    call = codec.response_of(messages.ToolCalled(Epoch(3), "c", "clock", "{}", 5000), PLAN).tool_call
+    assert call == pb.ToolCall(epoch=3, call_id="c", name="clock", arguments="{}", wait_ms_max=5000)
+    for is_late, reason in ((True, pb.ToolCallCancelled.REASON_TIMEOUT), (False, pb.ToolCallCancelled.REASON_REPLY_OVER)):
+        ended = codec.response_of(messages.ToolCallCancelled(Epoch(3), "c", is_late), PLAN).tool_call_cancelled
+        assert ended == pb.ToolCallCancelled(epoch=3, call_id="c", reason=reason)

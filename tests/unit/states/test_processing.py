@@ -173,3 +173,29 @@ def test_who_asks_the_same_again_over_the_first_sound_of_the_answer_is_heard(did
     assert 'StartGeneration epoch=2 user_text="what is the weather"' in did(
         "idle", f'{facts}4000 FinalHeard text="what is the weather"\n{after}'
     )
+
+
+TOOL = 'ToolsCalled epoch=1 calls=[{"id":"c","name":"n","arguments":"{}"}]'
+
+
+def test_a_tool_is_not_the_models_slowness(did):
+    """Otherwise a tool that takes its time costs the reply before anything was said."""
+    sets = "set filler_ms=0 tool_ms_max=20000"
+    assert did("idle", f'10 TextReceived text="hello"\n500 {TOOL}', sets)[-1] == "until 20500 TOOLS"
+    facts = f'10 TextReceived text="hello"\n500 {TOOL}\n9000 ToolAnswered epoch=1 call_id="c" output="x"'
+    assert did("idle", facts, sets)[-1] == "until 19000 FIRST_SENTENCE"
+
+
+def test_a_tool_that_takes_as_long_as_it_may_leaves_the_model_its_time(did):
+    """Otherwise PROCESSING ends before its tools do, or never."""
+    facts = f'10 TextReceived text="hello"\n500 {TOOL}\n20500 Timer FIRST_SENTENCE'
+    assert "generation calling -> failed" in did("idle", facts, "set filler_ms=0")
+    assert 'CancelTools epoch=1 call_ids=["c"]' in did("idle", facts, "set filler_ms=0")
+    assert did("idle", facts.replace("20500 Timer", "20499 Timer"), "set filler_ms=0") == ["stale"]
+
+
+def test_a_sentence_before_a_tool_keeps_its_own_deadline(did):
+    """Otherwise a voice that says nothing hides behind a tool."""
+    assert not any("FIRST" in line for line in did("processing", f"3000 {TOOL}"))
+    facts = f'3000 {TOOL}\n3100 ToolAnswered epoch=1 call_id="c" output="x"'
+    assert did("processing", facts, "set filler_ms=0 tool_ms_max=100")[-1] == "until 7900 FIRST_HEARD"

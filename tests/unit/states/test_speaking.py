@@ -184,3 +184,27 @@ def test_onset_ducks_where_the_session_says_so(did):
     over = f"{onset}\n4200 PlayoutAdvanced epoch=1 heard_ms=800 left_ms=800\n4460 Timer VERDICT"
     rejected = did("speaking", over, "set duck_db=12")
     assert any(line.startswith("ResumePlayout epoch=1") for line in rejected)
+
+
+TOOL = '4000 ToolsCalled epoch=1 calls=[{"id":"c","name":"n","arguments":"{}"}]\n'
+
+
+def test_playout_may_stand_still_for_as_long_as_tools_may_take(did):
+    """Otherwise a tool that takes longer than playout may stall costs the reply."""
+    sets = "set filler_ms=0 tool_ms_max=9000"
+    facts = f"{TOOL}4100 PlayoutAdvanced epoch=1 heard_ms=800 left_ms=0\n"
+    assert did("speaking", f"{facts}17999 Timer PLAYOUT", sets) == ["stale"]
+    assert "generation calling -> failed" in did("speaking", f"{facts}18000 Timer PLAYOUT", sets)
+    assert 'CancelTools epoch=1 call_ids=["c"]' in did("speaking", f"{facts}18000 Timer PLAYOUT", sets)
+
+
+def test_a_client_that_is_stuck_is_found_out_beside_a_tool(did):
+    """Otherwise it is told to wait for ever."""
+    facts = f"{TOOL}4100 PlayoutAdvanced epoch=1 heard_ms=800 left_ms=200\n19000 Timer PLAYOUT"
+    assert "SPEAKING -> IDLE" in did("speaking", facts)
+
+
+def test_the_model_has_its_time_again_after_a_tool(did):
+    """Otherwise a model that is quick after a slow tool is blamed for the tool."""
+    facts = f'{TOOL}4100 PlayoutAdvanced epoch=1 heard_ms=800 left_ms=0\n9000 ToolAnswered epoch=1 call_id="c" output="x"'
+    assert did("speaking", facts)[-1] == "until 14000 PLAYOUT"
