@@ -6,8 +6,12 @@ import asyncio
 import re
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from voicefsm.app import running
+from voicefsm.client import ToolFailed
 from voicefsm.config import load
 from voicefsm.scripted import ScriptedLlm, ScriptedRiva
 
@@ -15,9 +19,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "howto" / "client.md"
 RUN_S_MAX = 60
 
 
+def programs():
+    """The whole client, and the tool."""
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
 async def client(tmp_path, target):
     """Run the page's program; returns (code, output)."""
-    (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    program, _ = programs()
     (tmp_path / "client.py").write_text(program, encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -50,3 +59,16 @@ async def test_the_client_of_the_page_says_what_is_wrong(tmp_path, unused_tcp_po
     assert code == 1
     assert output.startswith("UNAVAILABLE: ")
     assert "Traceback" not in output
+
+
+async def test_the_tool_of_the_page_is_one():
+    """If this fails whoever follows the page declares no tool, or another."""
+    _, program = programs()
+    there: dict[str, Any] = {}
+    exec(program, there)  # the page is ours
+    (weather,) = there["options"].tools
+    assert weather.description.startswith("The weather forecast for a city.")
+    assert (weather.parameters["required"], list(weather.parameters["properties"])) == (["city"], ["city", "days"])
+    assert await weather.function(city="Paris", days=2) == "2 sunny days"
+    with pytest.raises(ToolFailed, match="no forecast for Rome"):
+        await weather.function(city="Rome")
