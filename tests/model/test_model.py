@@ -45,11 +45,10 @@ def test_share_of_the_product_with_tools(capsys, monkeypatch):
     assert not report.violation, tell(report, PRODUCT_WITH_TOOLS)
 
 
-@pytest.mark.parametrize("name", SESSIONS)
+@pytest.mark.parametrize("name", [name for name in SESSIONS if name != "tools"])
 def test_share_of_the_core(name, capsys):
     """Otherwise such a session can refuse a fact, be stuck, or talk over the user, even when the recogniser sends finals alone."""
-    settings, speech = SESSIONS[name]
-    core = Core(settings, speech if speech is WORDLESS else FINALS, check_move)
+    core = Core(SESSIONS[name][0], FINALS, check_move)
     report = search_core(name, core)
     with capsys.disabled():
         print(f"\n{report}")

@@ -64,8 +64,19 @@ Step = str | bytes | Mapping[str, Any] | Pause | Hang | Drop
 
 Steps = Sequence[Step]
 Reply = str | Steps | HttpError
-Answer = Reply | Callable[[Sequence[Mapping[str, Any]]], Reply]
-"""A reply, or what makes one from the messages."""
+Body = Mapping[str, Any]
+"""A request, as it came."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ByRequest:
+    """Makes a reply from the whole request."""
+
+    make: Callable[[Body], Reply]
+
+
+Answer = Reply | Callable[[Sequence[Mapping[str, Any]]], Reply] | ByRequest
+"""A reply, or what makes one from the messages or the request."""
 
 
 def chunk(delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
@@ -146,13 +157,17 @@ class ScriptedLlm:
         token_ms: int = 0,
         prefill_us_per_char: int = 0,
         headers: Mapping[str, str] | None = None,
+        runs_on: bool = False,
         models: Sequence[str] = ("scripted",),
         is_ready: bool = True,
         host: str = "127.0.0.1",
         port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`prefill_us_per_char` delays the first token by what is not cached of the prompt; `headers` come with every reply."""
+        """`prefill_us_per_char` delays the first token by what is not cached of the prompt; `headers` come with every reply.
+
+        `runs_on`: a generation whose client has left goes on, or so `/metrics` says.
+        """
         self.requests: list[LlmRequest] = []
         """Every request for a completion."""
         self.paths: list[str] = []
@@ -163,6 +178,9 @@ class ScriptedLlm:
         """Replies whose client went away."""
         self.connections = 0
         """Connections accepted."""
+        self.running = 0
+        """Generations at work, as `/metrics` tells."""
+        self._runs_on = runs_on
         self.is_ready = is_ready
         """What `/v1/health/ready` says."""
         self.models = list(models)
@@ -231,6 +249,8 @@ class ScriptedLlm:
             case b"GET", "/v1/models":
                 listing = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
                 await connection.send_json(200, listing)
+            case b"GET", "/metrics" | "/v1/metrics":
+                await connection.send_json(200, f'vllm:num_requests_running{{engine="0"}} {float(self.running)}\n')
             case b"GET", "/v1/health/ready":
                 await connection.send_json(200 if self.is_ready else 503, {"status": "ready" if self.is_ready else "loading"})
             case _:
@@ -243,16 +263,22 @@ class ScriptedLlm:
         self._prompts.append(prompt)
         self.requests.append(LlmRequest(tuple(body["messages"]), body, headers, cached))
         answer = self._replies[min(len(self.requests), len(self._replies)) - 1]
+        if isinstance(answer, ByRequest):
+            answer = answer.make(body)
         reply = answer(body["messages"]) if callable(answer) else answer
         if isinstance(reply, HttpError):
             await connection.send_json(reply.status, reply.body, {**self._headers, **reply.headers})
             return
         first_token_ms = self._first_token_ms + (len(prompt) - cached) * self._prefill_us_per_char / 1000
         steps = self._carry_out(written(reply) if isinstance(reply, str) else reply, first_token_ms)
-        if await connection.stream(steps, self._headers):
-            self.completed += 1
-        else:
-            self.aborted += 1
+        self.running += 1
+        is_whole = False
+        try:
+            is_whole = await connection.stream(steps, self._headers)
+        finally:
+            self.running -= is_whole or not self._runs_on
+        self.completed += is_whole
+        self.aborted += not is_whole
 
     async def _carry_out(self, steps: Steps, first_token_ms: float) -> AsyncIterator[bytes | Drop]:
         """The bytes of a reply, at their time."""
@@ -321,8 +347,8 @@ class _Connection:
         return is_done
 
     async def _send_stream(self, body: AsyncIterator[bytes | Drop], further: Mapping[str, str]) -> None:
-        headers = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), *further.items()]
-        await self._send(h11.Response(status_code=200, headers=headers))
+        headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", **further}
+        await self._send(h11.Response(status_code=200, headers=list(headers.items())))
         async for part in body:
             if isinstance(part, Drop):
                 self._writer.transport.abort()
