@@ -272,7 +272,7 @@ class TurnSettings:
     tool_rounds_max: int = setting(
         5,
         unit="rounds",
-        ge=1,
+        ge=0,
         le=50,
         doc="How often the model may ask for tools in one reply; then it has to answer with what it knows.",
     )
