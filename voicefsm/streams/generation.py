@@ -62,7 +62,7 @@ BAD_ROUNDS_MAX = 1
 """How often the model may ask for something that cannot be called before it has to answer without tools."""
 
 
-def begin(context: Context, _event: ReplyStarted) -> None:
+def forget_calls(context: Context, _event: ReplyStarted) -> None:
     """It has asked for nothing."""
     context.open_calls = ()
     context.rounds = context.bad_rounds = 0
@@ -134,7 +134,7 @@ def give_up_calls(context: Context, _event: TimerFired) -> None:
     context.order(CancelTools(context.epoch, late, is_late=True))
 
 
-def go_on(context: Context, event: Fact) -> None:
+def let_go_on(context: Context, event: Fact) -> None:
     """The model has what it asked for."""
     context.disarm(Timer.TOOLS, Timer.FILLER)
     may_call = context.rounds < context.settings.tool_rounds_max and context.bad_rounds <= BAD_ROUNDS_MAX
@@ -183,7 +183,7 @@ def fill_later(context: Context, event: Fact) -> None:
 
 _ASKS: tuple[Row[Generation], ...] = (
     Row(ToolsCalled, when=(may_ask, can_be_called), to=Generation.CALLING, do=(call, expect_answers)),
-    Row(ToolsCalled, when=(may_ask,), to=Generation.WAITING, do=(call, go_on), because="Nothing of it can be called."),
+    Row(ToolsCalled, when=(may_ask,), to=Generation.WAITING, do=(call, let_go_on), because="Nothing of it can be called."),
     Row(ToolsCalled, do=(blame_endless_calls,)),
 )
 _UNASKED: Row[Generation] = Row(ToolAnswered, do=(refuse_answer,), because="Answered before, too late, or never asked for.")
@@ -200,7 +200,7 @@ _ENDS: tuple[Row[Generation], ...] = (
 )
 
 ROWS: dict[Generation, tuple[Row[Generation], ...]] = {
-    Generation.NONE: (Row(ReplyStarted, to=Generation.WAITING, do=(begin,)),),
+    Generation.NONE: (Row(ReplyStarted, to=Generation.WAITING, do=(forget_calls,)),),
     Generation.WAITING: (
         Row(TokenArrived, to=Generation.WRITING),
         Row(SentenceReady, to=Generation.WRITING, do=(speak,)),
@@ -216,10 +216,10 @@ ROWS: dict[Generation, tuple[Row[Generation], ...]] = {
         *_ENDS,
     ),
     Generation.CALLING: (
-        Row(ToolAnswered, when=(is_open, is_last), to=Generation.WAITING, do=(take_answer, go_on)),
+        Row(ToolAnswered, when=(is_open, is_last), to=Generation.WAITING, do=(take_answer, let_go_on)),
         Row(ToolAnswered, when=(is_open,), do=(take_answer,)),
         _UNASKED,
-        Row(Timer.TOOLS, to=Generation.WAITING, do=(give_up_calls, go_on)),
+        Row(Timer.TOOLS, to=Generation.WAITING, do=(give_up_calls, let_go_on)),
         Row(Timer.FILLER, when=(is_silent,), do=(fill,)),
         *stays(Timer.FILLER, because="The user speaks, or will hear something: its end counts."),
         Row(PlayoutAdvanced, when=(may_fill,), do=(fill_later,), because="There was something to hear."),
