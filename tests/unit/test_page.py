@@ -12,7 +12,7 @@ from voicefsm.events import Timer
 from voicefsm.machine import CELLS, DEADLINES, KEYS, ROWS, SMALL_STATES, STREAMS, TURN_KEYS
 from voicefsm.page import orders_of, render
 from voicefsm.states import common, idle, interrupting, listening, processing, speaking
-from voicefsm.streams import recognition
+from voicefsm.streams import generation, recognition
 from voicefsm.table import name_of
 
 MODULES = (idle, listening, processing, speaking, interrupting)
@@ -98,7 +98,7 @@ def test_every_deadline_names_the_setting_that_it_is_armed_with():
     for timer in Timer:
         line = next(line for line in page if line.startswith(f"- `{timer.name}`: "))
         setting = line.partition("(`")[2].partition("`")[0]
-        verbs = [*vars(common).values(), *(one for module in (*MODULES, recognition) for one in vars(module).values())]
+        verbs = [*vars(common).values(), *(one for module in (*MODULES, generation, recognition) for one in vars(module).values())]
         arming = [one for one in verbs if {"arm", timer.name} <= set(getattr(getattr(one, "__code__", None), "co_names", ()))]
         assert any(setting in one.__code__.co_names for one in arming), (timer, setting)
 
