@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.deploy.conftest import DEPLOY, ROOT
 from voicefsm.config import Settings, load
 from voicefsm.server import gateway
+from voicefsm.telemetry.families import FAMILIES
 
 PROGRAM_S = (gateway._CLOSE_MS * 2) / 1000
 """How long the gateway may take beyond its drain: the in-band end, then the port."""
@@ -158,6 +159,42 @@ def test_the_image_has_the_locked_versions():
 
 def pins(lock: str) -> set[str]:
     return set(re.findall(r"(?m)^([a-z0-9._-]+==[^\s;]+)", (ROOT / lock).read_text(encoding="utf-8")))
+
+
+def test_alerts_and_autoscalers_ask_for_metrics_that_there_are(objects):
+    """Otherwise an alert would be silent, or the number of pods stand still, because a name was changed."""
+    known = {family.name for family in FAMILIES}
+    asked = set()
+    for name, documents in objects.items():
+        for document in documents:
+            if document["kind"] in {"PrometheusRule", "ScaledObject"}:
+                asked |= {(name, found) for found in re.findall(r"\bvoice(?:fsm|_gateway)_\w+", expressions(document))}
+    rule = DEPLOY / "kustomize" / "components" / "autoscale-prometheus-adapter" / "adapter-rule.yaml"
+    asked.add(("adapter", re.findall(r"seriesQuery: (\w+)", rule.read_text(encoding="utf-8"))[0]))
+    assert len({metric for _, metric in asked}) > 4
+    assert {(name, metric) for name, metric in asked if re.sub(r"_(bucket|count|sum)$", "", metric) not in known} == set()
+
+
+def expressions(document: dict[str, Any]) -> str:
+    if document["kind"] == "ScaledObject":
+        return " ".join(trigger["metadata"]["query"] for trigger in document["spec"]["triggers"])
+    return " ".join(rule["expr"] for group in document["spec"]["groups"] for rule in group["rules"])
+
+
+def test_pods_are_added_before_they_are_full(deploy, objects, monkeypatch, tmp_path):
+    """Otherwise callers would be refused while the autoscaler sees no reason to act."""
+    seen = set()
+    for name, settings, _, _ in deployed(deploy, objects, monkeypatch, tmp_path):
+        for document in objects[name]:
+            held = 0.0
+            if document["kind"] == "ScaledObject":
+                held = float(document["spec"]["triggers"][0]["metadata"]["threshold"])
+            elif document["kind"] == "HorizontalPodAutoscaler" and document["spec"]["metrics"][0]["type"] == "Pods":
+                held = float(document["spec"]["metrics"][0]["pods"]["target"]["averageValue"])
+            if held:
+                assert 0.5 <= held / settings.server.sessions_max <= 0.75, name
+                seen.add(document["kind"])
+    assert seen == {"ScaledObject", "HorizontalPodAutoscaler"}
 
 
 async def test_the_dev_overlays_command_line_starts_the_real_program(deploy, objects, monkeypatch, tmp_path):

@@ -88,6 +88,15 @@ def test_yaml_says_what_it_seems_to(deploy):
     assert done.returncode == 0, done.stdout
 
 
+def test_every_action_is_pinned_by_its_commit():
+    """Otherwise a tag that is moved would run somebody else's code with our rights to publish."""
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        named = re.findall(r"(?m)^\s*(?:- )?uses: (.*)$", path.read_text(encoding="utf-8"))
+        assert named, path
+        for action in named:
+            assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v[\d.]+", action), f"{path.name}: {action}"
+
+
 def test_the_dockerfile_keeps_hadolints_rules():
     """Otherwise an image would carry what nobody meant to put there."""
     hadolint = tool("hadolint")
@@ -197,6 +206,12 @@ def test_a_broken_rule_would_be_seen(deploy, objects, spoil):
     spoilt = copy.deepcopy(objects["gpu-production"])
     spoil(spoilt)
     assert [problem for rule in deploy.RULES for problem in rule(spoilt)]
+
+
+def test_a_copied_namespace_is_the_real_one(objects):
+    """Otherwise KEDA would count the conversations of another namespace, or of none."""
+    scaled = kind(objects["keda"], "ScaledObject")
+    assert f'namespace="{scaled["metadata"]["namespace"]}"' in scaled["spec"]["triggers"][0]["metadata"]["query"]
 
 
 def test_an_ingress_that_cuts_a_pause_would_be_seen(deploy, objects):

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Builds both images with buildah, and holds conversations in them, locked down: read-only root, user 1000, no capabilities, no new privileges.
+# usage: scripts/container.sh [build|run|all]
+#
+# BASE=... is the base image; on a host that reaches no registry, one made here: scripts/container.sh base (Debian's Python, with debootstrap,
+# as root). PODMAN_OPTIONS and RUN_OPTIONS are for hosts where a container cannot be started otherwise; so are the defaults of BUILD_OPTIONS.
+# Written and run with buildah 1.28 and podman 4.3 (Debian 12).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+BASE=${BASE:-docker.io/library/python:3.11-slim-bookworm}
+NAME=${NAME:-localhost/voicefsm}
+VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n 1)
+read -ra build_options <<<"${BUILD_OPTIONS:---isolation chroot --network host}"
+read -ra podman_options <<<"${PODMAN_OPTIONS:-}"
+read -ra run_options <<<"${RUN_OPTIONS:-}"
+locked_down=(--network host --read-only --tmpfs /tmp:rw,size=256m --user 1000 --cap-drop=ALL --security-opt no-new-privileges)
+
+podman() { command podman "${podman_options[@]}" "$@"; }
+fail() {
+  echo "container: $*" >&2
+  exit 1
+}
+
+base() { # a base image from Debian's packages alone
+  local root
+  root=$(mktemp -d)
+  debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$root"
+  local container mount
+  container=$(buildah from scratch)
+  mount=$(buildah mount "$container")
+  cp -a "$root/." "$mount/"
+  buildah umount "$container" >/dev/null
+  buildah commit --quiet --rm "$container" localhost/python-base:3.11
+  rm -rf "$root"
+  echo "container: BASE=localhost/python-base:3.11"
+}
+
+build() {
+  local target tag
+  for target in gateway embedded; do
+    tag=$VERSION
+    [ "$target" = gateway ] || tag=$VERSION-$target
+    buildah build "${build_options[@]}" --layers --format docker --build-arg PYTHON_IMAGE="$BASE" --build-arg VERSION="$VERSION" \
+      --build-arg REVISION="$(git rev-parse HEAD)" --target "$target" --tag "$NAME:$tag" .
+  done
+}
+
+run_demo() { # the whole conversation with barge-in, inside
+  podman run --rm --no-healthcheck "${locked_down[@]}" "${run_options[@]}" "$NAME:$VERSION-embedded" demo --out /tmp/demo-out
+}
+
+run_gateway() { # the gateway alone: it starts without its backends, says that it lives, and drains when it is told to
+  local id
+  id=$(podman run --detach --no-healthcheck "${locked_down[@]}" "${run_options[@]}" "$NAME:$VERSION" serve --port 50155)
+  trap 'podman rm --force "$id" >/dev/null' RETURN
+  for _ in $(seq 60); do
+    podman logs "$id" 2>/dev/null | grep -q '^voicefsm gateway: ready' && break
+    sleep 1
+  done
+  podman exec --env VOICEFSM_SERVER__PORT=50155 "$id" /opt/voicefsm/bin/python /opt/voicefsm/healthcheck.py || fail "the health check failed"
+  podman exec "$id" /opt/voicefsm/bin/python -c 'import pathlib; pathlib.Path("/opt/x").write_text("x")' 2>/dev/null && fail "the root is writable"
+  podman stop --time 30 "$id" >/dev/null
+  podman logs "$id" 2>/dev/null | grep -q '^voicefsm gateway: stopped' || fail "the gateway did not drain"
+  local code
+  code=$(podman inspect --format '{{.State.ExitCode}}' "$id")
+  [ "$code" = 0 ] || fail "exit code $code"
+  echo "container: the gateway starts, answers its health check, cannot write, and drains"
+}
+
+case ${1:-all} in
+  base) base ;;
+  build) build ;;
+  run) run_gateway && run_demo ;;
+  all) build && run_gateway && run_demo ;;
+  *) fail "usage: scripts/container.sh [base|build|run|all]" ;;
+esac
