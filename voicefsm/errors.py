@@ -9,6 +9,7 @@
     │   ├── Unsupported               UNIMPLEMENTED: declared in the protocol, not offered by this server
     │   └── TooMuch                   RESOURCE_EXHAUSTED: faster, larger or more than allowed
     ├── BackendError                  a backend's. `retryable` says whether trying again can help.
+    │   ├── Stalled                   it takes what it is given and answers nothing: another stream may do.
     │   └── ContextOverflow           the model's: the conversation is longer than it can read. A shorter one may do.
     ├── Draining                      nobody's: the process stops. UNAVAILABLE, try another replica.
     └── SettingsError                 the operator's. Raised before a port opens.
@@ -72,6 +73,10 @@ class BackendError(VoiceFsmError):
         self.backend = backend
         self.retryable = retryable
         self.retry_after_ms = retry_after_ms
+
+
+class Stalled(BackendError):
+    """A backend takes what it is given and answers nothing, or nothing of use. It is there; another stream may fare better."""
 
 
 class ContextOverflow(BackendError):

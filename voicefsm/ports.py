@@ -51,16 +51,24 @@ class Hypothesis:
     stability: float = 0.0
     words: tuple[Word, ...] = ()
     """Times are ms since the stream's first sample."""
+    audio_ms: int = dataclasses.field(default=0, compare=False)
+    """How much of the stream's audio the recogniser had processed when it said this; 0 when it does not tell."""
 
 
 class RecognitionStream(Protocol):
     """One open ASR stream."""
 
-    def send(self, pcm: bytes) -> None:
-        """Queue 16 kHz PCM16 audio, any even length."""
+    def send(self, pcm: bytes, *, at_once: bool = False) -> None:
+        """Queue 16 kHz PCM16 audio, any even length. `at_once`: it must not wait until there is more of it."""
+
+    async def room(self) -> None:
+        """Wait until most of what was queued has left: for audio that is sent faster than it was spoken. Returns when it failed."""
 
     def finalize(self) -> None:
         """Ask for a final of what was heard so far; the stream stays open."""
+
+    def finish(self) -> None:
+        """No more audio: what is left to say comes, and then the end."""
 
     def __aiter__(self) -> AsyncIterator[Hypothesis]:
         """Hypotheses as they come. Ends when the server closed the stream with OK."""

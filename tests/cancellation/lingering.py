@@ -18,12 +18,17 @@ from voicefsm.simulation.fakes import (
 LINGER_S = 0.01
 
 
+async def _linger() -> None:
+    await asyncio.sleep(LINGER_S)
+
+
 class LingeringRecognizer(FakeRecognizer):
-    """Its streams are left slowly."""
+    """Its streams are left slowly, and have room for more only after a while."""
 
     @asynccontextmanager
     async def open(self, request: RecognitionRequest) -> AsyncGenerator[FakeRecognitionStream]:
         async with super().open(request) as stream:
+            stream.room = _linger  # type: ignore[method-assign]
             try:
                 yield stream
             finally:

@@ -142,6 +142,17 @@ async def listen(adapter: RivaRecognizer) -> None:
                 stream.finalize()
 
 
+async def catch_up(adapter: RivaRecognizer) -> None:
+    """Say much at once, and no more after it."""
+    with contextlib.suppress(BackendError):
+        async with adapter.open(RecognitionRequest("en-US", 500)) as stream:
+            stream.send(bytes(BYTES_PER_MS * 3000), at_once=True)
+            await stream.room()
+            stream.finish()
+            async for _ in stream:
+                pass
+
+
 async def shout(adapter: RivaRecognizer) -> None:
     """Say more than the server takes."""
     with contextlib.suppress(BackendError):
@@ -193,6 +204,7 @@ SCENES: dict[str, tuple[Callable[[], AbstractAsyncContextManager[World]], Callab
     "a model at start": (lambda: model("Ready."), get_ready),
     "words": (lambda: recognizer((At(100), partial("hello"))), listen),
     "ears that refuse": (lambda: recognizer((At(0), AWAY)), listen),
+    "ears that catch up": (recognizer, catch_up),
     "ears that leave": (lambda: recognizer((At(100), partial("hello")), (At(200), Close()), answer_ms_max=1000), listen),
     "ears that are full": (lambda: recognizer((At(80), StopReading()), answer_ms_max=1000), shout),
     "languages": (recognizer, list_languages),

@@ -54,9 +54,9 @@ class FailoverStage(Stage):
 
 
 def stage() -> Stage:
-    """A conversation with everything in it: an ASR stream that dies, a voice that runs ahead, a backchannel, a barge-in."""
+    """Everything in one conversation: an ASR stream that dies, one that grows old, a voice that runs ahead, a barge-in."""
     return FailoverStage(
-        plan_with(playout={"synthesis_ahead_ms_max": 1000}, turns={"idle_ms_max": 5000}),
+        plan_with(playout={"synthesis_ahead_ms_max": 1000}, turns={"idle_ms_max": 5000}, session={"ears_rotate_s": 3}),
         recognizer=LingeringRecognizer(scripts=scripts(), open_ms=30),
         model=LingeringLanguageModel([STORY, "It is noon."], token_ms=40),
         synthesizer=LingeringSynthesizer(FakeVoice(chunk_period_ms=10)),

@@ -106,6 +106,8 @@ class World:
         """How many of them the recogniser has shown."""
         self.evidence: list[str] = []
         """Words recognised since the user began to speak over the reply, or since the reply began."""
+        self.earlier: list[str] = []
+        """Words of speech shortly before, over the same reply: it belongs to the same interruption (`candidate_ms`)."""
         self.repeated: list[str] = []
         """Words from before that the hypothesis in progress repeats."""
         self.said_over: set[str] = set()
@@ -183,7 +185,7 @@ class World:
             self.complaints[13].append(f"asked twice: {twice}")
 
     def weigh_anew(self) -> None:
-        self.evidence, self.repeated = [], self.utterance[: self.shown]
+        self.evidence, self.repeated, self.earlier = [], self.utterance[: self.shown], []
 
     def obey_for_reply(self, order: fx.Effect, epoch: Epoch, fact: ev.Fact, before: list[type[fx.Effect]]) -> None:
         reply = self.reply
@@ -267,7 +269,7 @@ class World:
             self.complaints[9].append("speech cut a reply in a session where it must not")
         repeats = isinstance(fact, ev.FinalHeard) and not reply.is_audible  # the turn was answered a word too early
         voiced_ms = (self.stretch if self.stretch.is_detected or self.stretch.is_over else self.stretch_before).voiced_ms
-        words = [word for word in (*self.evidence, *self.repeated) if word not in BACKCHANNELS]
+        words = [word for word in (*self.evidence, *self.repeated, *self.earlier) if word not in BACKCHANNELS]
         if voiced_ms < self.turns.barge_in_onset_ms_min and not repeats:
             self.complaints[9].append(f"{voiced_ms} ms of speech cut a reply")
         if words:
@@ -322,7 +324,7 @@ class World:
         if not reply.is_audible and reply.sent_ms and self.shown:
             # A recogniser that was asked for its last word gives it before the reply is heard. One that goes on with the old
             # utterance for ever makes us hear its words again: they cannot be told from the same words said twice.
-            self.show_final()
+            self.show_last_word()
         if reply.paused_ms is None and self.reply is reply:
             reply.heard_ms = min(reply.heard_ms + ms, reply.sent_ms)
         if reply.heard_ms > before_ms:
@@ -413,10 +415,18 @@ class World:
         self.tell(ev.PartialHeard(self.now_ms, text, stability))
 
     def die(self) -> None:
-        """The recogniser's stream breaks: what it has shown is all that comes of those words."""
+        """The recogniser's stream breaks: the next one hears the utterance again, and shows nothing less than was shown."""
         self.is_listening = False
-        self.utterance, self.shown = self.utterance[self.shown :], 0
         self.tell(ev.RecognitionFailed(self.now_ms, "Gone.", retryable=True))
+
+    def show_last_word(self) -> None:
+        """What was shown is taken for final if the recogniser is away: see runtime/ears.py."""
+        if self.is_listening:
+            self.show_final()
+            return
+        rest, self.utterance = self.utterance[self.shown :], self.utterance[: self.shown]
+        self.show_final()
+        self.utterance = rest
 
     def show_final(self) -> None:
         self.recognise(self.utterance[self.shown :])
@@ -470,7 +480,10 @@ class Conversation(RuleBasedStateMachine):
         world = self.world
         reply = world.reply
         if reply is not None and reply.is_audible and reply.paused_ms is None:
+            is_same = world.now_ms - world.stretch.last_voiced_ms <= world.turns.candidate_ms
+            earlier = [*world.earlier, *world.evidence] if is_same else []
             world.weigh_anew()
+            world.earlier = earlier
         world.stretch_before, world.stretch = world.stretch, Stretch(world.now_ms, world.now_ms)
         world.fire_until(world.now_ms + ONSET_MS)
         world.stretch.is_detected = True

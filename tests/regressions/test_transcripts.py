@@ -217,7 +217,7 @@ def not_before_the_minimum(lived: Lived) -> None:
 
 def words_of_both_streams(lived: Lived) -> None:
     assert len(lived.all(fx.OpenRecognition)) == 2
-    assert lived.asked() == ["what is the weather in Paris?"]
+    assert lived.asked() == ["What is the weather in Paris?"]
 
 
 def partial_is_answered(lived: Lived) -> None:

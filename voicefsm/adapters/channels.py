@@ -326,14 +326,14 @@ class RivaChannel:
             retryable=retryable,
         )
 
-    def silent(self, what: str) -> BackendError:
+    def silent(self, what: str, kind: type[BackendError] = BackendError) -> BackendError:
         """The server did `what` instead of its work. Trying again may help, on another connection.
 
         A connection whose other end is gone looks like a server that thinks, until keepalive finds out, or for ever.
         """
         self._retire()
         remedy = _RUNNING.format(target=self.settings.target)
-        return BackendError(self.backend, f"{self._name} {what}.", remedy=remedy, retryable=True)
+        return kind(self.backend, f"{self._name} {what}.", remedy=remedy, retryable=True)
 
     @property
     def _name(self) -> str:

@@ -4,8 +4,8 @@ Theory of operation: `send` fills a chunk, full chunks and finalise marks wait i
 to gRPC. The reader is whoever iterates, so that nothing is read that nobody takes. Whatever ends the call (a status, an overflow,
 a server that stopped answering) is raised there, once, as a `BackendError`.
 
-Riva answers every chunk it processes, with empty results if need be. That makes its answers a heartbeat: when audio flows and none
-comes within `answer_ms_max`, the server is stuck even though TCP and gRPC are content.
+Riva answers every chunk it processes, with empty results if need be. That makes its answers a heartbeat (`heartbeat.py`): when
+audio flows and none comes in its time, the server is stuck even though TCP and gRPC are content, and the stream is `Stalled`.
 
 `finalize()` sends a little silence with `force_eou` (servers before 2.25.1 ignore the mark and endpoint by themselves). That
 silence is in the server's clock and not in the session's; `InsertedSilence` takes it out of the word times again.
@@ -26,8 +26,17 @@ import riva.client.proto.riva_asr_pb2 as rasr
 import riva.client.proto.riva_asr_pb2_grpc as rasr_grpc
 import riva.client.proto.riva_audio_pb2 as raudio
 
-from voicefsm.adapters.channels import FunctionSettings, RivaChannel, RivaChannelSettings, beside, is_cancelled_from_outside, write
-from voicefsm.errors import BackendError
+from voicefsm.adapters.channels import (
+    FunctionSettings,
+    RivaChannel,
+    RivaChannelSettings,
+    beside,
+    half_close,
+    is_cancelled_from_outside,
+    write,
+)
+from voicefsm.adapters.heartbeat import Heartbeat
+from voicefsm.errors import BackendError, Stalled
 from voicefsm.events import Word
 from voicefsm.ports import Hypothesis, RecognitionRequest
 from voicefsm.values import Backend, setting
@@ -38,6 +47,10 @@ ENDPOINT_STEP_MS = 80
 """Riva's endpointing windows are multiples of this."""
 FINALIZE_SILENCE_MS = 80
 """Silence that carries `force_eou`: one chunk of the server, so that the mark is looked at without delay."""
+ROOM_MS = 1000
+"""Unsent audio up to which there is room for more that is sent faster than it was spoken."""
+TICK_MS = 20
+"""How long an overdue server may still surprise us."""
 INSERTIONS_KEPT = 64
 """Finalise marks whose place is remembered; words older than that many marks do not come any more."""
 
@@ -50,11 +63,12 @@ class RivaAsrSettings:
     function_id: str = setting("", unit="", doc="Sent as function-id, for hosted services that tell servers apart by it (NVCF).")
     function_version_id: str = setting("", unit="", doc="Sent as function-version-id.")
     chunk_ms: int = setting(
-        40,
+        80,
         unit="ms",
         ge=20,
         le=200,
-        doc="Audio per message. Longer saves CPU (0.2 ms of it per message), shorter brings words sooner.",
+        doc="Audio per message in long speech and in silence. Longer saves CPU (0.2 ms of it per message), shorter brings words "
+        "sooner. When speech ends or a reply may be cut, every frame goes at once.",
     )
     buffer_ms_max: int = setting(
         5000,
@@ -64,11 +78,19 @@ class RivaAsrSettings:
         doc="Unsent audio at which the recogniser counts as failed: it takes less than is spoken.",
     )
     answer_ms_max: int = setting(
-        5000,
+        3000,
         unit="ms",
         ge=200,
         le=60000,
-        doc="How long the recogniser may answer nothing while audio flows before it counts as failed.",
+        doc="How long the first answer of a stream, or its end, may take before the recogniser counts as failed.",
+    )
+    stall_ms: int = setting(
+        500,
+        unit="ms",
+        ge=100,
+        le=60000,
+        doc="How much longer than the server's own chunk, which is learned, an answer may take while audio flows before the stream "
+        "counts as stalled. Raise it for a server that does not answer every chunk.",
     )
     refusal_ms_max: int = setting(
         50, unit="ms", ge=0, le=2000, doc="How long to watch for a refusal of the configuration before the stream counts as open."
@@ -206,26 +228,46 @@ class RivaRecognitionStream:
     def __init__(self, call: grpc.aio.StreamStreamCall, settings: RivaAsrSettings, channel: RivaChannel) -> None:
         self._call, self._settings, self._channel = call, settings, channel
         self._chunk = bytearray()
-        self._outbox: deque[rasr.StreamingRecognizeRequest] = deque()
+        self._outbox: deque[rasr.StreamingRecognizeRequest | None] = deque()
+        """What is to be written; None: nothing more."""
         self._outbox_bytes = 0
         self._more = asyncio.Event()
         self._failure: BackendError | None = None
         self._posted_bytes = 0
         self._silence = InsertedSilence()
-        self._heartbeat = Heartbeat(settings.answer_ms_max)
+        self._heartbeat = Heartbeat(stall_ms=settings.stall_ms, first_ms=settings.answer_ms_max)
+        self._watch: asyncio.TimerHandle | None = None
+        self._is_suspect = False
+        """The server was overdue at the last look."""
+        self._less = asyncio.Event()
+        self._takes_audio = True
         self._partial: tuple[str, bool] = ("", False)
+        self._processed_ms = 0.0
 
-    def send(self, pcm: bytes) -> None:
+    def send(self, pcm: bytes, *, at_once: bool = False) -> None:
         """See `ports.RecognitionStream`. Too much unsent audio fails the stream: the iterator raises it."""
         self._chunk += pcm
-        if len(self._chunk) >= self._settings.chunk_ms * BYTES_PER_MS:
+        if at_once or len(self._chunk) >= self._settings.chunk_ms * BYTES_PER_MS:
             self._flush()
+
+    async def room(self) -> None:
+        """See `ports.RecognitionStream`."""
+        while self._takes_audio and self._outbox_bytes > ROOM_MS * BYTES_PER_MS:
+            self._less.clear()
+            await self._less.wait()
 
     def finalize(self) -> None:
         """See `ports.RecognitionStream`."""
         self._flush()
         self._silence.insert(self._posted_bytes // BYTES_PER_MS)
+        self._heartbeat.finalized()
         self._post(bytes(FINALIZE_SILENCE_MS * BYTES_PER_MS), {"force_eou": "true"})
+
+    def finish(self) -> None:
+        """See `ports.RecognitionStream`."""
+        self._flush()
+        self._outbox.append(None)
+        self._more.set()
 
     def _flush(self) -> None:
         """Hand the chunk in progress to the writer, however short it is."""
@@ -243,16 +285,21 @@ class RivaRecognitionStream:
         if self._outbox_bytes > self._settings.buffer_ms_max * BYTES_PER_MS:
             self._fail(f"did not take {self._outbox_bytes // BYTES_PER_MS} ms of audio; what was said in them is lost")
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, what: str, kind: type[BackendError] = BackendError) -> None:
         """Fail, for the first reason only. The reader learns it from the cancelled call."""
-        self._failure = self._failure or self._channel.silent(what)
+        self._failure = self._failure or self._channel.silent(what, kind)
         self._outbox.clear()
         self._call.cancel()
 
     async def write(self) -> None:
         """Hand the outbox to gRPC until the call is over; the reader learns how it ended."""
-        while await self._write_next():
-            pass
+        try:
+            while await self._write_next():
+                self._less.set()
+        finally:
+            self._takes_audio = False
+            self._less.set()
+            self._stop_watching()
         # The status follows what the reader has not read yet. If it never comes, the reader must not wait for ever.
         await asyncio.sleep(self._settings.answer_ms_max / 1000)
         if not self._call.done():
@@ -264,17 +311,45 @@ class RivaRecognitionStream:
             self._more.clear()
             await self._more.wait()
         request = self._outbox.popleft()
+        if request is None:
+            await half_close(self._call)
+            return False
         if not await write(self._call, request):
             return False
         self._outbox_bytes -= len(request.audio_content)
-        if self._heartbeat.sent(len(request.audio_content) // BYTES_PER_MS):
-            self._fail(f"answered nothing for {self._settings.answer_ms_max} ms although audio flows")
+        self._heartbeat.sent(_now_ms(), len(request.audio_content) / BYTES_PER_MS)
+        self._look_again()
         return self._failure is None
+
+    def _look_again(self) -> None:
+        """Look at the server when its answer is due; one timer at most, and not one for every message."""
+        due_ms = self._heartbeat.due_ms
+        if self._watch is None and due_ms is not None:
+            self._watch = asyncio.get_running_loop().call_later(max(0.0, due_ms - _now_ms()) / 1000, self._look)
+
+    def _look(self) -> None:
+        """Is the server overdue, and still so a tick later? The answer may be here already, and we too busy to have read it."""
+        self._watch, due_ms = None, self._heartbeat.due_ms
+        if due_ms is None or _now_ms() < due_ms:
+            self._is_suspect = False
+        elif self._is_suspect:
+            self._fail(f"answered nothing for {self._heartbeat.silent_ms(_now_ms()):.0f} ms although audio flows", Stalled)
+            return
+        else:
+            self._is_suspect = True
+            self._watch = asyncio.get_running_loop().call_later(TICK_MS / 1000, self._look)
+            return
+        self._look_again()
+
+    def _stop_watching(self) -> None:
+        """Nothing is sent any more: no answer is due."""
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def __aiter__(self) -> AsyncIterator[Hypothesis]:
         """See `ports.RecognitionStream`."""
         while (response := await self._read()) is not grpc.aio.EOF:
-            self._heartbeat.answered()
+            self._note(response)
             for hypothesis in self._hypotheses(response):
                 yield hypothesis
 
@@ -291,6 +366,12 @@ class RivaRecognitionStream:
         except grpc.aio.AioRpcError as error:
             raise self._failure or self._channel.failed(error.code(), error.details()) from error
 
+    def _note(self, response: rasr.StreamingRecognizeResponse) -> None:
+        """The server's heart beats."""
+        self._processed_ms = max((result.audio_processed * 1000 for result in response.results), default=0.0)
+        is_final = any(result.is_final for result in response.results)
+        self._heartbeat.answered(_now_ms(), self._processed_ms, is_final=is_final)
+
     def _hypotheses(self, response: rasr.StreamingRecognizeResponse) -> Iterator[Hypothesis]:
         """What is new in a response: its finals as one, then its partials as one."""
         heard = [result for result in response.results if result.alternatives]
@@ -302,7 +383,7 @@ class RivaRecognitionStream:
             partial = (_text(partials), stability >= 1.0)
             if partial[0] and partial != self._partial:
                 self._partial = partial
-                yield Hypothesis(partial[0], is_final=False, stability=stability)
+                yield Hypothesis(partial[0], is_final=False, stability=stability, audio_ms=self._audio_ms)
 
     def _final(self, results: Sequence[rasr.StreamingRecognitionResult]) -> Hypothesis:
         words = tuple(
@@ -310,7 +391,12 @@ class RivaRecognitionStream:
             for result in results
             for word in result.alternatives[0].words
         )
-        return Hypothesis(_text(results), is_final=True, stability=1.0, words=words)
+        return Hypothesis(_text(results), is_final=True, stability=1.0, words=words, audio_ms=self._audio_ms)
+
+    @property
+    def _audio_ms(self) -> int:
+        """How far the server had come in what it was sent, when it said the last response; 0 when it does not tell."""
+        return self._silence.media_ms(round(self._processed_ms))
 
 
 def _text(results: Iterable[rasr.StreamingRecognitionResult]) -> str:
@@ -340,21 +426,5 @@ class InsertedSilence:
         return server_ms - (self._places[0][1] if self._places else 0)
 
 
-class Heartbeat:
-    """Tells when a server that answers every chunk has stopped: too long, and too much audio, since the last answer."""
-
-    def __init__(self, answer_ms_max: int) -> None:
-        self._answer_ms_max = answer_ms_max
-        self._since = 0.0
-        self._unanswered_ms = 0
-
-    def sent(self, audio_ms: int) -> bool:
-        """Whether the server is overdue. Half the limit in audio must be unanswered too: a muted client is no dead server."""
-        now = asyncio.get_running_loop().time()
-        self._since = self._since if self._unanswered_ms else now
-        self._unanswered_ms += audio_ms
-        return (now - self._since) * 1000 > self._answer_ms_max and self._unanswered_ms * 2 >= self._answer_ms_max
-
-    def answered(self) -> None:
-        """The server said something."""
-        self._unanswered_ms = 0
+def _now_ms() -> float:
+    return asyncio.get_running_loop().time() * 1000

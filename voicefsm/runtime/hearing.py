@@ -76,8 +76,9 @@ class Heard:
     evidence: Evidence
     """What is known at the end of the audio."""
     skipped_ms: int
-    """Media time that was skipped before these samples because the client's clock jumped further than silence is filled in:
-    later word times of the recogniser are early by the sum of these."""
+    """Media time that was skipped before these samples because the client's clock jumped further than silence is filled in."""
+    is_voiced: bool
+    """There is speech in these samples, as far as the detector can tell."""
 
 
 class _Stretch:
@@ -161,6 +162,7 @@ class Hearing:
         self._segmenter = Segmenter(settings.vad)
         self._canceller = canceller
         self._stretch = _Stretch()
+        self._is_voiced = False
         self._held_back = _HeldBack(settings.aec.recogniser_hold_ms // FRAME_MS if self._ear.hears_speech else 0)
 
     def hear(self, samples: Samples, capture_sample: int, far_end_sample: int | None, *, deaf: bool = False) -> Heard:
@@ -171,7 +173,7 @@ class Hearing:
         then taken to go on. `deaf` gives the recogniser silence and starts no edge; one that is open still ends.
         Raises `InvalidMessage` when `capture_sample` steps back.
         """
-        skipped = self._framer.skipped_samples
+        skipped, self._is_voiced = self._framer.skipped_samples, False
         frames = self._framer.push(samples, capture_sample, far_end_sample)
         end = (capture_sample + len(samples)) * RATE_HZ // self._rate_hz
         linear: list[Samples] = []
@@ -183,7 +185,7 @@ class Hearing:
                 edges.append(self._heard(edge, end))
             linear += self._held_back.let_through(SILENT_FRAME if deaf else near, self._ear, is_near=self._segmenter.is_near)
         skipped_ms = (self._framer.skipped_samples - skipped) // SAMPLES_PER_MS
-        return Heard(_joined(linear), tuple(edges), self._evidence(self._segmenter.voiced_ms), skipped_ms)
+        return Heard(_joined(linear), tuple(edges), self._evidence(self._segmenter.voiced_ms), skipped_ms, self._is_voiced)
 
     @property
     def erle_db(self) -> int:
@@ -199,6 +201,7 @@ class Hearing:
         ear = self._ear
         echo_only = ear.echo_only if self._segmenter.speaking else not ear.may_be_onset
         voiced = self._is_loud() and not deaf and not echo_only and self._is_voice(near)
+        self._is_voiced = self._is_voiced or voiced
         if voiced:
             self._stretch.add(ear.near_power, ear.speech)
         elif not self._segmenter.is_near:

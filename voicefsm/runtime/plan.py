@@ -85,11 +85,42 @@ class SessionSettings:
         2000, unit="messages", ge=10, le=100000, doc="How many messages may wait for a client that does not read."
     )
     ears_backlog_ms_max: int = setting(
-        5000,
+        30000,
         unit="ms",
         ge=200,
+        le=120000,
+        doc="How much audio is kept until it is final, for the next ASR stream to hear; then the oldest goes. 32 kB a second.",
+    )
+    ears_quiet_ms: int = setting(
+        2000,
+        unit="ms",
+        ge=0,
+        le=10000,
+        doc="How much of it is kept while nobody speaks: the run-up to words that the detector misses.",
+    )
+    ears_stale_ms: int = setting(
+        4000,
+        unit="ms",
+        ge=500,
         le=60000,
-        doc="How much audio is kept while the ASR stream is being opened; then the oldest is lost.",
+        doc="Speech in which the recogniser hears no word before the stream is replaced; twice as long each time in a row.",
+    )
+    ears_idle_ms_max: int = setting(
+        10000,
+        unit="ms",
+        ge=1000,
+        le=30000,
+        doc="How long a muted client may send nothing before the ASR stream gets a little silence to be kept open.",
+    )
+    ears_rotate_s: int = setting(
+        900, unit="s", ge=0, le=86400, doc="Age at which an ASR stream is replaced while it works; 0 is never."
+    )
+    ears_rotate_wait_ms: int = setting(
+        20000,
+        unit="ms",
+        ge=0,
+        le=600000,
+        doc="How long that waits for a place between two utterances; then the new stream hears the one in progress again.",
     )
     audio_ahead_ms_max: int = setting(
         3000,

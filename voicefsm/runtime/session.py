@@ -69,6 +69,8 @@ from voicefsm.vad.segmenter import EdgeKind
 from voicefsm.values import NO_EPOCH, Epoch
 
 _MINUTE_MS = 60_000
+COMMIT_PCT = 80
+"""Of the time a final may take: then the ears take the last partial for it, just before the machine would."""
 _DRIFT_PPM_MAX = 1000
 """The fastest microphone clock that counts as honest; sound cards stay within a few hundred."""
 
@@ -176,7 +178,8 @@ class Session:
         return Ears(
             senses.recognizer,
             RecognitionRequest(self.plan.language_code, self.plan.turns.silence_ms),
-            backlog_ms_max=self.plan.session.ears_backlog_ms_max,
+            settings=self.plan.session,
+            commit_ms=self.plan.turns.final_ms_max * COMMIT_PCT // 100,
             now=self._clock.now_ms,
             tell=self._tell,
         )
@@ -246,6 +249,7 @@ class Session:
 
     def _close(self, reason: str, message: str) -> None:
         self._timer.close()
+        self._ears.close()
         self._hearing.close()
         self._journal.write(
             "end", self._clock.now_ms(), {"reason": reason, **self._losses(), "alignment": plain(self._reference.alignment)}
@@ -280,6 +284,7 @@ class Session:
         return {
             "stale_dropped": self._context.stale_dropped,
             "ears_lost_samples": self._ears.lost_samples,
+            "ears_rotations": self._ears.rotations,
             "playout_truncated_samples": self._playout.truncated_samples,
         }
 
@@ -354,7 +359,7 @@ class Session:
                 far_end_sample = self._playout.far_end_sample(now_ms)
         heard = self._hearing.hear(samples, capture_sample, far_end_sample, deaf=self._is_deaf())
         self._ears.skip(heard.skipped_ms)
-        self._ears.hear(heard.samples)
+        self._ears.hear(heard.samples, is_voiced=heard.is_voiced, is_urgent=self._is_urgent())
         self._tell_playout(now_ms, is_near_end_news=bool(heard.edges))
         self._tell_speech(heard, now_ms)
 
@@ -428,6 +433,10 @@ class Session:
                 f"The audio is {ahead_ms} ms ahead of real time; {self.plan.session.audio_ahead_ms_max} ms are allowed.",
                 remedy="Send audio as it is captured.",
             )
+
+    def _is_urgent(self) -> bool:
+        """Somebody speaks over a reply: words decide."""
+        return self._context.epoch != NO_EPOCH and self._context.near_end is NearEnd.SPEECH
 
     def _is_deaf(self) -> bool:
         """The last resort: nothing is heard while we can be."""

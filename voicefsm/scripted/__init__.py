@@ -16,6 +16,8 @@ from voicefsm.scripted.asr import (
     AsrScript,
     AsrStream,
     At,
+    Flaw,
+    GoStale,
     Line,
     Result,
     ScriptedAsr,
@@ -40,6 +42,7 @@ from voicefsm.scripted.llm import (
     written,
 )
 from voicefsm.scripted.riva import Gate, ScriptedRiva
+from voicefsm.scripted.spelling import Reader, SpellingAsr, spell
 from voicefsm.scripted.tts import Asked, Fault, ScriptedTts, Stall, TtsScript, fastpitch_like, magpie_like, voice
 
 __all__ = [
@@ -59,7 +62,9 @@ __all__ = [
     "Fail",
     "FallSilent",
     "Fault",
+    "Flaw",
     "Gate",
+    "GoStale",
     "Hang",
     "HttpError",
     "Line",
@@ -67,11 +72,13 @@ __all__ = [
     "LlmRequest",
     "Pace",
     "Pause",
+    "Reader",
     "Result",
     "ScriptedAsr",
     "ScriptedLlm",
     "ScriptedRiva",
     "ScriptedTts",
+    "SpellingAsr",
     "SpokenWord",
     "Stall",
     "StopReading",
@@ -83,6 +90,7 @@ __all__ = [
     "final",
     "magpie_like",
     "partial",
+    "spell",
     "voice",
     "written",
 ]

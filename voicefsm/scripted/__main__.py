@@ -1,6 +1,7 @@
-"""`python -m voicefsm.scripted [RIVA_PORT [LLM_PORT]]`: healthy scripted servers, to point a gateway or a client at by hand.
+"""`python -m voicefsm.scripted [--spelling] [RIVA_PORT [LLM_PORT]]`: healthy scripted servers, to point a gateway or a client at.
 
-The recogniser hears nothing by itself; every `force_eou` yields "Hello." The model says one sentence, the voice is a ramp.
+The recogniser hears nothing by itself; every `force_eou` yields "Hello." The model says one sentence, the voice is a ramp. With
+`--spelling` the voice spells what it says, and the recogniser reads what was spelled: its words follow from the samples alone.
 """
 
 from __future__ import annotations
@@ -8,16 +9,24 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from voicefsm.scripted import ON_FORCE_EOU, AsrScript, ScriptedLlm, ScriptedRiva, final
+from voicefsm.scripted import ON_FORCE_EOU, AsrScript, ScriptedLlm, ScriptedRiva, SpellingAsr, TtsScript, final, spell
 
 ANSWERS = 1000
 """How often one stream hears something."""
 
 
-async def main(riva_port: int, llm_port: int) -> None:
+def _riva(port: int, *, is_spelling: bool) -> ScriptedRiva:
+    if is_spelling:
+        return ScriptedRiva(asr=SpellingAsr(AsrScript()), tts=TtsScript(voice=spell), port=port)
+    return ScriptedRiva(asr=AsrScript([(ON_FORCE_EOU, final("Hello."))] * ANSWERS), port=port)
+
+
+async def main(riva_port: int, llm_port: int, *, is_spelling: bool) -> None:
     """Serve until cancelled. Port 0 takes any free one."""
-    script = AsrScript([(ON_FORCE_EOU, final("Hello."))] * ANSWERS)
-    async with ScriptedRiva(asr=script, port=riva_port) as riva, ScriptedLlm(["Hello to you, too."], port=llm_port) as llm:
+    async with (
+        _riva(riva_port, is_spelling=is_spelling) as riva,
+        ScriptedLlm(["Hello to you, too."], port=llm_port) as llm,
+    ):
         print(f"voicefsm scripted: Riva ASR+TTS on {riva.target}")  # noqa: T201, it is a command
         print(f"voicefsm scripted: LLM on {llm.base_url}")  # noqa: T201
         print("voicefsm scripted: ready", flush=True)  # noqa: T201
@@ -25,8 +34,9 @@ async def main(riva_port: int, llm_port: int) -> None:
 
 
 if __name__ == "__main__":
-    ports = [int(argument) for argument in sys.argv[1:3]]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--spelling"]
+    ports = [int(argument) for argument in arguments[:2]]
     try:
-        asyncio.run(main(*ports, *[0] * (2 - len(ports))))
+        asyncio.run(main(*ports, *[0] * (2 - len(ports)), is_spelling="--spelling" in sys.argv))
     except KeyboardInterrupt:
         sys.exit(0)

@@ -69,6 +69,10 @@ class FakeRecognitionStream:
         """Length of the audio sent so far."""
         self.finalized = 0
         """How often a final was asked for."""
+        self.at_once = 0
+        """How many pieces could not wait."""
+        self.is_finished = False
+        """No more audio comes."""
         self.is_open = True
         """False once the session left the stream."""
         self._script = list(script)
@@ -76,8 +80,9 @@ class FakeRecognitionStream:
         self._partial = ""
         self._heard: asyncio.Queue[Heard] = asyncio.Queue(WAITING_MAX)
 
-    def send(self, pcm: bytes) -> None:
+    def send(self, pcm: bytes, *, at_once: bool = False) -> None:
         """Count the audio; hear what the script has for this much of it."""
+        self.at_once += at_once
         self.received_ms += len(pcm) / ASR_BYTES_PER_MS
         while self._script and self._script[0][0] <= self.received_ms:
             self._put(self._script.pop(0)[1])
@@ -87,6 +92,14 @@ class FakeRecognitionStream:
         self.finalized += 1
         if self._finalizes:
             self.hear(Hypothesis(self._partial, is_final=True))
+
+    async def room(self) -> None:
+        """See `ports.RecognitionStream`."""
+
+    def finish(self) -> None:
+        """See `ports.RecognitionStream`."""
+        self.is_finished = True
+        self._put(None)
 
     def hear(self, hypothesis: Hypothesis) -> None:
         """Let the session hear this, now."""

@@ -83,13 +83,19 @@ class _RecognitionStream:
         self._last_ms = 0
         self._said_stable = False
 
-    def send(self, pcm: bytes) -> None:
+    def send(self, pcm: bytes, *, at_once: bool = False) -> None:  # noqa: ARG002
         for at in range(0, len(pcm), _BLOCK_BYTES):
             self._received_ms += _BLOCK_MS
             self._hear(word_of(int.from_bytes(pcm[at : at + 2], "little", signed=True)))
 
+    async def room(self) -> None:
+        """It takes everything."""
+
     def finalize(self) -> None:
         self._final()
+
+    def finish(self) -> None:
+        """It is cut off soon."""
 
     def _hear(self, word: int | None) -> None:
         if word is not None and word in self._words:

@@ -51,7 +51,7 @@ def _has_lived(context: Context, event: RecognitionFailed) -> bool:
 
 
 def wait_to_reopen(context: Context, event: RecognitionFailed) -> None:
-    """Arm the next attempt. What the lost stream had not finalised is kept as if it had."""
+    """Arm the next attempt. The next stream hears again what the lost one had not finalised, and its words replace the partial."""
     settings = context.settings
     if _has_lived(context, event):
         context.reopen_attempts = 0
@@ -60,8 +60,6 @@ def wait_to_reopen(context: Context, event: RecognitionFailed) -> None:
     if context.reopen_attempts == OUTAGE_ATTEMPTS:
         context.order(ReportFailure(Backend.ASR, context.epoch, event.message, "It is tried again until it works."))
     context.arm(Timer.REOPEN, event.at_ms + wait_ms)
-    context.taken, context.is_mid_utterance = "", False
-    _finalise(context, context.partial)
 
 
 def give_up(context: Context, event: RecognitionFailed) -> None:

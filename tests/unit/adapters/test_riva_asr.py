@@ -13,7 +13,6 @@ from voicefsm.adapters import channels
 from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings
 from voicefsm.adapters.riva_asr import (
     FINALIZE_SILENCE_MS,
-    Heartbeat,
     InsertedSilence,
     RivaAsrSettings,
     RivaRecognitionStream,
@@ -114,7 +113,55 @@ async def test_audio_arrives_whole_and_coalesced() -> None:
         stream.finalize()
         assert [h async for h in stream] == [Hypothesis("done", is_final=True, stability=1.0)]
         assert bytes(riva.asr.stream.audio) == b"".join(frames) + bytes(2 * FINALIZE_SILENCE_MS * 32)
-        assert riva.asr.stream.messages == 5  # 40 + 40 + 20 ms, and the silences
+        assert riva.asr.stream.messages == 4  # 80 + 20 ms, and the silences
+
+
+async def test_frames_that_cannot_wait_do_not() -> None:
+    """Otherwise the last word of a turn waits for a chunk to fill, which it does only with the next turn."""
+    riva = ScriptedRiva(asr=AsrScript([(At(140), Close())]))
+    async with riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
+        speak(stream, 100)
+        stream.send(FRAME, at_once=True)
+        stream.send(FRAME, at_once=True)
+        assert [h async for h in stream] == []
+        assert riva.asr.stream.messages == 3
+
+
+async def test_hypotheses_say_how_far_the_server_has_come() -> None:
+    """Otherwise nobody knows what has to be heard again when the stream is lost."""
+    script = AsrScript([(At(160), partial("hel")), (ON_FORCE_EOU, final("hello")), (At(480), Close())])
+    async with ScriptedRiva(asr=script) as riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
+        speak(stream, 160)
+        heard = aiter(stream)
+        assert (await anext(heard)).audio_ms == 160
+        stream.finalize()
+        assert (await anext(heard)).audio_ms == 160, "silence of our own is no audio"
+        speak(stream, 320)
+        assert await anext(heard, None) is None
+
+
+async def test_no_more_audio_is_told_and_the_rest_comes() -> None:
+    """Otherwise a stream that is replaced takes its last words along."""
+    riva = ScriptedRiva(asr=AsrScript([(At(100), final("bye"))]))
+    async with riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
+        speak(stream, 100)
+        stream.finish()
+        assert [h.text async for h in stream] == ["bye"]
+        assert not riva.asr.stream.is_cancelled
+
+
+async def test_room_is_waited_for_and_a_dead_stream_has_room() -> None:
+    """Otherwise what a new stream has to catch up on overflows it, or a replay into a dead one never ends."""
+    riva = ScriptedRiva(asr=AsrScript([(At(0), StopReading())]))
+    async with riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
+        speak(stream, 4000)
+        await stream.room()
+        assert stream._outbox_bytes <= 32 * 1000
+        riva.asr.stream.act(Close())
+        await riva.stop()
+        with pytest.raises(BackendError):
+            await anext(aiter(stream))
+        await stream.room()
 
 
 async def test_configuration_says_what_the_settings_say() -> None:
@@ -248,8 +295,8 @@ async def test_frozen_server_overflows_loudly() -> None:
 
 async def test_silent_server_is_noticed_while_audio_flows() -> None:
     """Otherwise a stale stream takes audio for ever and no turn comes of it."""
-    riva = ScriptedRiva(asr=AsrScript([(At(0), FallSilent())]))
-    async with riva, aclosing(recognizer(riva, RivaAsrSettings(answer_ms_max=200))) as asr, asr.open(REQUEST) as stream:
+    riva = ScriptedRiva(asr=AsrScript([(At(800), FallSilent())]))
+    async with riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
 
         async def talk() -> None:
             while True:
@@ -257,29 +304,17 @@ async def test_silent_server_is_noticed_while_audio_flows() -> None:
                 await asyncio.sleep(0.02)
 
         talking = asyncio.create_task(talk())
-        with pytest.raises(BackendError, match="answered nothing for 200 ms although audio flows") as caught:
+        with pytest.raises(BackendError, match=r"answered nothing for [6-9]\d\d ms although audio flows") as caught:
             await anext(aiter(stream))
         talking.cancel()
         assert caught.value.retryable
 
 
-@pytest.mark.looptime
-async def test_muted_client_is_no_silent_server() -> None:
-    """Otherwise a user who mutes loses the session."""
-    heartbeat = Heartbeat(answer_ms_max=1000)
-    assert not heartbeat.sent(40)
-    await asyncio.sleep(60)
-    assert not heartbeat.sent(40)
-    assert heartbeat.sent(460)
-    heartbeat.answered()
-    assert not heartbeat.sent(1000)
-
-
 async def test_audio_after_the_end_harms_nobody() -> None:
     """Otherwise the frame that crosses the server's goodbye kills the session (grpc.aio raises InvalidStateError there)."""
-    riva = ScriptedRiva(asr=AsrScript([(At(40), Close())]))
+    riva = ScriptedRiva(asr=AsrScript([(At(80), Close())]))
     async with riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
-        speak(stream, 40)
+        speak(stream, 80)
         assert [h async for h in stream] == []
         speak(stream, 400)
         await asyncio.sleep(0.02)

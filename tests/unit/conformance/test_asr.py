@@ -1,15 +1,94 @@
-"""The items of speech recognition, against the scripted server."""
+"""The items of speech recognition: a healthy server passes them, and each behaviour broken on purpose fails its own item alone."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from voicefsm.conformance import Outcome
 from voicefsm.conformance.asr import CHECKS
-from voicefsm.scripted import ScriptedRiva
+from voicefsm.scripted import AsrScript, Flaw, ScriptedRiva, SpellingAsr, TtsScript, spell
 
+UNSEEN = {"A16", "A17", "A19", "A20", "A21", "A25", "A27"}
+"""What no client can provoke."""
 IDS = {check.id for check in CHECKS}
+LIVE = {"A26"}
+"""Takes as long as its audio."""
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "A1": {"flaw": Flaw.TAKES_AUDIO_FIRST},
+    "A2": {"flaw": Flaw.TAKES_NOTHING},
+    "A3": {"flaw": Flaw.TAKES_A_SECOND_CONFIGURATION},
+    "A4": {"flaw": Flaw.TAKES_ANY_LANGUAGE},
+    "A5": {"flaw": Flaw.TAKES_ANY_FORMAT},
+    "A6": {"flaw": Flaw.ANSWERS_WORDS_ONLY},
+    "A7": {"flaw": Flaw.CLIENT_CHUNKS},
+    "A8": {"flaw": Flaw.WRONG_CLOCK},
+    "A9": {"flaw": Flaw.ALWAYS_INTERIM},
+    "A10": {"flaw": Flaw.ALWAYS_STABLE},
+    "A11": {"flaw": Flaw.NO_BLANK},
+    "A12": {"flaw": Flaw.WORDS_IN_SECONDS},
+    "A13": {"flaw": Flaw.ONE_FINAL},
+    "A14": {"flaw": Flaw.FORCE_ENDS_STREAM},
+    "A15": {"flaw": Flaw.NO_FLUSH},
+    "A18": {"never_final": True},
+    "A22": {"phantoms": True},
+    "A23": {"flaw": Flaw.NO_ECHO},
+    "A24": {"vad_probability": 2.0},
+    "A26": {"flaw": Flaw.SLOW_REPLAY},
+}
 
 
-async def test_healthy_server_passes(outcomes):
+def riva(**script: Any) -> ScriptedRiva:
+    return ScriptedRiva(asr=SpellingAsr(AsrScript(**{"vad_probability": 0.9} | script)), tts=TtsScript(voice=spell))
+
+
+async def test_healthy_server_passes(outcomes: Any) -> None:
     """Otherwise a report about a good server frightens its owner."""
-    async with ScriptedRiva() as riva:
-        assert (await outcomes(CHECKS, riva=riva.target))[Outcome.PASS] == IDS
+    async with riva() as server:
+        seen = await outcomes(CHECKS, riva=server.target)
+    assert seen[Outcome.PASS] == IDS - UNSEEN
+    assert seen[Outcome.NOT_SUPPORTED] == UNSEEN
+
+
+def test_every_item_that_can_be_seen_can_fail() -> None:
+    """Otherwise an item says nothing."""
+    assert set(BROKEN) == IDS - UNSEEN
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_broken_behaviour_fails_its_item(outcomes: Any, broken: str) -> None:
+    """Otherwise the item cannot fail, or a report blames the wrong thing."""
+    checks = [check for check in CHECKS if check.id not in LIVE | UNSEEN or check.id == broken]
+    async with riva(**BROKEN[broken]) as server:
+        assert (await outcomes(checks, riva=server.target))[Outcome.FAIL] == {broken}
+
+
+@pytest.mark.parametrize(
+    ("lacks", "script"),
+    [
+        ("A10", {"first_pass": False}),
+        ("A14", {"finalizes": False}),
+        ("A24", {"vad_probability": None}),
+    ],
+)
+async def test_what_an_old_server_lacks_is_no_fault(outcomes: Any, lacks: str, script: dict[str, Any]) -> None:
+    """Otherwise the owner of a Riva of last year is told that it is broken."""
+    async with riva(**script) as server:
+        seen = await outcomes([check for check in CHECKS if check.id == lacks], riva=server.target)
+    assert seen[Outcome.NOT_SUPPORTED] == {lacks}
+
+
+async def test_words_of_partials_fail_the_times(outcomes: Any) -> None:
+    """Otherwise half of A12 cannot fail."""
+    async with riva(flaw=Flaw.WORDS_ON_PARTIALS) as server:
+        seen = await outcomes([check for check in CHECKS if check.id == "A12"], riva=server.target)
+    assert seen[Outcome.FAIL] == {"A12"}
+
+
+async def test_a_server_with_long_chunks_passes(outcomes: Any) -> None:
+    """Otherwise a throughput model is told that it is broken."""
+    async with riva(chunk_ms=960) as server:
+        seen = await outcomes([check for check in CHECKS if check.id not in LIVE], riva=server.target)
+    assert seen[Outcome.FAIL] == set()

@@ -45,7 +45,7 @@ class Hands:
             plan=PLAN,
             senses=senses,
             playout=self.playout,
-            ears=Ears(senses.recognizer, request, backlog_ms_max=1000, now=self.now, tell=self.told.append),
+            ears=Ears(senses.recognizer, request, settings=PLAN.session, commit_ms=800, now=self.now, tell=self.told.append),
             history=self.history,
             outbox=self.outbox,
             turn_clock=TurnClock(),
@@ -288,7 +288,7 @@ async def test_ears_are_opened_asked_and_closed() -> None:
         await asyncio.sleep(0.01)
         hand.do(fx.FinalizeUtterance())
         stream = hand.stage.recognizer.stream
-        assert (stream.is_open, stream.finalized) == (True, 1)
+        assert (stream.is_open, stream.finalized) == (True, 2), "what was asked while it was away is not forgotten"
         hand.do(fx.CloseRecognition())
         await asyncio.sleep(0.01)
         assert not stream.is_open

@@ -16,7 +16,10 @@ from voicefsm.scripted import ON_FORCE_EOU, AsrScript, At, Close, Fail, Fault, S
 
 def config(language: str = "en-US") -> rasr.StreamingRecognizeRequest:
     return rasr.StreamingRecognizeRequest(
-        streaming_config=rasr.StreamingRecognitionConfig(config=rasr.RecognitionConfig(language_code=language)), id={"value": "s1"}
+        streaming_config=rasr.StreamingRecognitionConfig(
+            config=rasr.RecognitionConfig(language_code=language), interim_results=True
+        ),
+        id={"value": "s1"},
     )
 
 

@@ -1,0 +1,123 @@
+"""A recogniser that is killed or frozen in mid-sentence, as a real process behind the whole gateway: not a word is lost or doubled.
+
+The words are in the samples (`voicefsm.scripted.spelling`), so the transcript can be compared word for word with the run in which
+nothing happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeAlias
+
+import pytest
+
+from voicefsm.client import SessionOptions, Transcript
+from voicefsm.scripted import spell
+
+WorldOf: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Any]]
+
+SENTENCE = "please tell me a long story about seven old kings and a green frog"
+FRAME_MS = 20
+FRAME = bytes(32 * FRAME_MS)
+SPOKEN = FRAME * 25 + spell(SENTENCE, 16000).tobytes()
+FAULTS_MS = (1300, 2500, 3900)
+"""Into the sentence."""
+FROZEN_S = 1.5
+OPTIONS = SessionOptions(client_echo_cancellation=True, push_to_talk=True)
+"""The detector takes tones for no speech: only the recogniser is to say where an utterance ends."""
+TURN_S_MAX = 90
+"""Starting a process again takes a while on a busy machine."""
+
+
+class Recogniser:
+    """A scripted Riva in a process of its own, on a port that stays."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.port = server.getsockname()[1]
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        assert self._process is not None
+        return self._process
+
+    async def start(self) -> None:
+        command = (sys.executable, "-m", "voicefsm.scripted", "--spelling", str(self.port))
+        self._process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert self._process.stdout is not None
+        for _ in range(3):
+            assert await self._process.stdout.readline()
+
+    async def kill(self) -> None:
+        """It dies without a word, and is started again."""
+        self.process.kill()
+        await self.process.wait()
+        await self.start()
+
+    async def freeze(self) -> None:
+        """It stands still, with every socket open, and goes on later."""
+        self.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(FROZEN_S)
+        self.process.send_signal(signal.SIGCONT)
+
+    async def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        await self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def recogniser() -> AsyncGenerator[Recogniser]:
+    one = Recogniser()
+    await one.start()
+    try:
+        yield one
+    finally:
+        await one.stop()
+
+
+async def speak(conversation: Any, when: dict[int, Callable[[], Any]]) -> None:
+    """The sentence and silence after it, no faster than in real time; at some moments something happens beside it."""
+    beside: list[asyncio.Task[Any]] = []
+    at_ms = 0
+    while True:
+        frame = SPOKEN[32 * at_ms : 32 * (at_ms + FRAME_MS)].ljust(len(FRAME), b"\0")
+        await conversation.send_audio(frame)
+        due = [due_ms for due_ms in when if due_ms <= at_ms]
+        beside += [asyncio.create_task(when.pop(due_ms)()) for due_ms in due]
+        at_ms += FRAME_MS
+        await asyncio.sleep(FRAME_MS / 1000)
+
+
+@pytest.mark.parametrize("fault", ["nothing", "SIGKILL", "SIGSTOP"])
+async def test_a_recogniser_that_dies_in_mid_sentence_costs_no_word(world: WorldOf, fault: str) -> None:
+    """Otherwise an outage of the recogniser costs each user a sentence, or has it answered twice."""
+    async with recogniser() as asr, world(riva={"target": f"127.0.0.1:{asr.port}", "open_ms_max": 1000}) as w:
+        happens: dict[str, Callable[[], Any]] = {"SIGKILL": asr.kill, "SIGSTOP": asr.freeze}
+        when = dict.fromkeys(FAULTS_MS[:: 3 if fault == "SIGKILL" else 1], happens[fault]) if fault in happens else {}
+        words: list[str] = []
+        async with w.connect(OPTIONS) as conversation:
+            speaking = asyncio.create_task(speak(conversation, when))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TURN_S_MAX):
+                    async for event in conversation:
+                        if isinstance(event, Transcript) and event.is_final:
+                            words += event.text.split()
+                        if words[-1:] == ["frog"]:
+                            break
+            # What would come twice comes now.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    async for event in conversation:
+                        if isinstance(event, Transcript) and event.is_final:
+                            words += event.text.split()
+            speaking.cancel()
+            await asyncio.wait([speaking])
+        assert words == SENTENCE.split()
