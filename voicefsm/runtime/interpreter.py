@@ -103,7 +103,7 @@ class Interpreter:
         self._history.add_user(order.user_text)
         self._playout.begin(order.epoch)
         self._calls, self._written = 0, []
-        self._write(order.epoch, may_call=self._plan.turns.tool_rounds_max > 0)
+        self._write(order.epoch, may_call=bool(self._plan.turns.tool_rounds_max))
         self._voice = Voice()
         self._speak(order.epoch)
 
