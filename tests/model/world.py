@@ -178,6 +178,7 @@ class Gateway:
 
     def _make_hands(self) -> Interpreter:
         stub = mock.MagicMock()  # what the core orders of the recogniser and the backends ends here
+        stub.turns.tool_rounds_max = 1
         hands = Interpreter(
             plan=stub,
             senses=stub,

@@ -175,7 +175,9 @@ class Interpreter:
         self._speak(order.epoch)
 
     def _sound_earcon(self, _: fx.SoundEarcon) -> None:
-        """A reply without a voice ends with its text, and not before."""
+        """A reply without a voice ends with its text, and not before. When the voice has just finished, nothing is missing."""
+        if self._playout.is_made:
+            return
         if self._speaking is not None:
             self._speaking.cancel()
         self._voice.is_dumb = True

@@ -253,6 +253,24 @@ async def test_a_tone_after_all_text_is_the_end() -> None:
         assert hand.playout.is_made
 
 
+async def test_a_voice_that_was_only_just_in_time_is_not_followed_by_a_tone() -> None:
+    """Otherwise the tone is still to be sent when the exchange ends, and is heard after it."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"), fx.SpeakText(ONE, 0, "Hello there."), fx.FinishSpeech(ONE))
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            hand.send_all()
+        assert hand.playout.is_made
+        await hand.said()
+        hand.do(fx.SoundEarcon(ONE))
+        hand.send_all()
+        hand.do(fx.CompleteTurn(ONE, fx.Outcome.FAILED))
+        *said, done = await hand.said()
+        assert said == []
+        assert isinstance(done, messages.TurnCompleted)
+        assert done.heard_text == "Hello there."
+
+
 async def test_what_an_exchange_came_to_is_returned_sent_and_remembered() -> None:
     """Otherwise journal, client and model know three different conversations."""
     async with hands() as hand:
