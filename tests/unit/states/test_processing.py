@@ -199,3 +199,11 @@ def test_a_sentence_before_a_tool_keeps_its_own_deadline(did):
     assert not any("FIRST" in line for line in did("processing", f"3000 {TOOL}"))
     facts = f'3000 {TOOL}\n3100 ToolAnswered epoch=1 call_id="c" output="x"'
     assert did("processing", facts, "set filler_ms=0 tool_ms_max=100")[-1] == "until 7900 FIRST_HEARD"
+
+
+def test_an_apology_that_cannot_be_spoken_becomes_a_tone(did):
+    """Otherwise model and voice fail together and the user hears nothing at all."""
+    failed = '1000 TextReceived text="hello"\n1100 BackendFailed epoch=1 backend="llm" message="Gone." retryable=false'
+    assert any(line.startswith("SpeakText epoch=1 index=0") for line in did("idle", failed))
+    both = f'{failed}\n1200 BackendFailed epoch=1 backend="tts" message="Gone." retryable=false'
+    assert "SoundEarcon epoch=1" in did("idle", both)
