@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds both images with buildah, and holds conversations in them, locked down: read-only root, user 1000, no capabilities, no new privileges.
-# usage: scripts/container.sh [build|run|all]
+# usage: scripts/container.sh [base|build|run|kube|all]
+#   kube: `podman kube play` of what the overlay dev renders to, and a question to it over the port; needs .venv (make setup, make deploy).
 #
 # BASE=... is the base image; on a host that reaches no registry, one made here: scripts/container.sh base (Debian's Python, with debootstrap,
 # as root). PODMAN_OPTIONS and RUN_OPTIONS are for hosts where a container cannot be started otherwise; so are the defaults of BUILD_OPTIONS.
@@ -49,10 +50,10 @@ run_demo() { # the whole conversation with barge-in, inside
   podman run --rm --no-healthcheck "${locked_down[@]}" "${run_options[@]}" "$NAME:$VERSION-embedded" demo --out /tmp/demo-out
 }
 
-run_gateway() { # the gateway alone: it starts without its backends, says that it lives, and drains when it is told to
+run_gateway() ( # the gateway alone: it starts without its backends, says that it lives, and drains when it is told to
   local id
   id=$(podman run --detach --no-healthcheck "${locked_down[@]}" "${run_options[@]}" "$NAME:$VERSION" serve --port 50155)
-  trap 'podman rm --force "$id" >/dev/null' RETURN
+  trap 'podman rm --force "$id" >/dev/null' EXIT
   for _ in $(seq 60); do
     podman logs "$id" 2>/dev/null | grep -q '^voicefsm gateway: ready' && break
     sleep 1
@@ -65,12 +66,60 @@ run_gateway() { # the gateway alone: it starts without its backends, says that i
   code=$(podman inspect --format '{{.State.ExitCode}}' "$id")
   [ "$code" = 0 ] || fail "exit code $code"
   echo "container: the gateway starts, answers its health check, cannot write, and drains"
-}
+)
+
+run_kube() ( # podman 4.3 ignores gRPC probes and preStop, and the kinds that it does not know; on the host's network it refuses `ports`
+  local folder
+  folder=$(mktemp -d)
+  .venv/bin/python - "$folder/dev.yaml" "$NAME:$VERSION-embedded" <<'PY'
+import subprocess, sys
+import yaml
+kubectl = subprocess.run(["scripts/kubectl.sh"], capture_output=True, check=True, text=True).stdout.strip()
+text = subprocess.run([kubectl, "kustomize", "deploy/kustomize/overlays/dev"], capture_output=True, check=True, text=True).stdout
+objects = list(yaml.safe_load_all(text))
+for pod in (each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment"):
+    for container in pod["containers"]:
+        container["image"] = sys.argv[2]
+        del container["ports"]
+yaml.safe_dump_all(objects, open(sys.argv[1], "w"))
+PY
+  podman kube play --network host "$folder/dev.yaml"
+  trap 'podman kube play --down "$folder/dev.yaml" >/dev/null; rm -rf "$folder"' EXIT
+  .venv/bin/python - <<'PY' || fail "no answer"
+import asyncio
+from voicefsm.client import Conversation, TurnCompleted
+
+async def play(conversation):
+    while True:
+        conversation.player.render(conversation.options.playout_format.sample_rate_hz // 50)
+        await asyncio.sleep(0.02)
+
+async def ask():
+    for attempt in range(60):  # the engines load for some seconds
+        try:
+            async with asyncio.timeout(30), Conversation.connect("127.0.0.1:50055") as conversation:
+                playing = asyncio.create_task(play(conversation))
+                try:
+                    await conversation.send_text("What time is it?")
+                    async for event in conversation:
+                        if isinstance(event, TurnCompleted):
+                            return event.heard_text
+                finally:
+                    playing.cancel()
+        except Exception as error:
+            problem = error
+            await asyncio.sleep(1)
+    raise problem
+
+print("container: podman kube play answers:", asyncio.run(ask()))
+PY
+)
 
 case ${1:-all} in
   base) base ;;
   build) build ;;
   run) run_gateway && run_demo ;;
+  kube) run_kube ;;
   all) build && run_gateway && run_demo ;;
-  *) fail "usage: scripts/container.sh [base|build|run|all]" ;;
+  *) fail "usage: scripts/container.sh [base|build|run|kube|all]" ;;
 esac
