@@ -157,6 +157,15 @@ def test_the_image_has_the_locked_versions():
         assert image <= locked, lock
 
 
+@pytest.mark.parametrize(("lock", "extras"), [("runtime", ()), ("embedded", ("embedded", "timeline"))])
+def test_the_image_has_everything_the_program_imports(lock, extras):
+    """Otherwise a dependency that is new would be missing in the image. `make lock` mends it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *(entry for extra in extras for entry in project["optional-dependencies"][extra])]
+    names = {re.split(r"[\[<>=!~; ]", entry)[0].lower() for entry in wanted}
+    assert names - {pin.partition("==")[0] for pin in pins(f"deploy/image/{lock}.lock")} == set()
+
+
 def pins(lock: str) -> set[str]:
     return set(re.findall(r"(?m)^([a-z0-9._-]+==[^\s;]+)", (ROOT / lock).read_text(encoding="utf-8")))
 
