@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -19,10 +19,10 @@ from voicefsm.adapters.nim import LlmSettings, NimLanguageModel
 from voicefsm.adapters.riva_asr import RivaRecognizer
 from voicefsm.adapters.riva_tts import RivaSynthesizer
 from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
-from voicefsm.config import Settings, Source
+from voicefsm.config import Settings, Source, wants_traces
 from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
 from voicefsm.loop import settle_memory
-from voicefsm.ports import Clock, Journal, Observer
+from voicefsm.ports import Clock, Journal, Observer, Traceparent, untraced
 from voicefsm.runtime.failover import FailoverLanguageModel, FailoverRecognizer, FailoverSynthesizer, Servers
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.journal import JournalDirectory, JournalSettings, NullJournal
@@ -38,6 +38,9 @@ from voicefsm.telemetry.log import LogObserver, configure
 from voicefsm.telemetry.metrics import Metrics, MetricsObserver
 from voicefsm.telemetry.several import Several
 from voicefsm.values import Backend
+
+if TYPE_CHECKING:
+    from voicefsm.telemetry.tracing import TraceObserver
 
 _EMBEDDED_READY = "voicefsm embedded: ready"
 _EMBEDDED_ADDRESSES = {
@@ -102,16 +105,60 @@ async def running(settings: Settings) -> AsyncGenerator[int]:
     """A gateway on its port, which it yields; drained and closed on leaving."""
     clock = LoopClock()
     canceller = _canceller(settings)
+    async with (
+        _watching(settings) as watchers,
+        _backends(settings, clock) as backends,
+        _holding(settings, backends, canceller, clock, watchers) as port,
+    ):
+        yield port
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Watchers:
+    """Log, metrics and traces, as far as they are wanted."""
+
+    observer: Observer
+    traceparent: Traceparent
+    metrics: Metrics | None
+
+
+@asynccontextmanager
+async def _watching(settings: Settings) -> AsyncGenerator[_Watchers]:
+    """Metrics are served, and traces sent, until left. Raises `SettingsError`."""
     registry = registry_of(settings.metrics)
     metrics = Metrics(registry) if settings.metrics.is_on else None
     with served(settings.metrics, registry):
-        async with _backends(settings, clock) as backends, _holding(settings, backends, canceller, clock, metrics) as port:
-            yield port
+        async with _tracing(wanted=wants_traces()) as traces:
+            counting = None
+            if metrics is not None:
+                counting = MetricsObserver(metrics, model=settings.llm.model, language_code=settings.session.language_code)
+            logging = LogObserver(transcripts=settings.log.transcripts, trace_id=traces.trace_id if traces else lambda _: "")
+            # Traces first: what is logged of a step says which trace it is in.
+            observer = Several(*(one for one in (traces, logging, counting) if one is not None))
+            yield _Watchers(observer, traces.traceparent if traces else untraced, metrics)
+
+
+@asynccontextmanager
+async def _tracing(*, wanted: bool) -> AsyncGenerator[TraceObserver | None]:
+    """What makes spans. Without traces nothing of them is imported. Raises `SettingsError`."""
+    if not wanted:
+        yield None
+        return
+    try:
+        from voicefsm.telemetry.tracing import TraceObserver, provider  # noqa: PLC0415  # an extra, and slow to load
+    except ImportError as missing:
+        problem = f"Traces are asked for (OTEL_…), and {missing.name} is not installed."
+        raise SettingsError(problem, remedy="pip install 'voicefsm[otel]', or set OTEL_SDK_DISABLED=true.") from missing
+    made = provider()
+    try:
+        yield TraceObserver(made.get_tracer("voicefsm"))
+    finally:
+        await asyncio.to_thread(made.shutdown)
 
 
 @asynccontextmanager
 async def _holding(
-    settings: Settings, backends: _Backends, canceller: Choice, clock: Clock, metrics: Metrics | None
+    settings: Settings, backends: _Backends, canceller: Choice, clock: Clock, watchers: _Watchers
 ) -> AsyncGenerator[int]:
     """The gateway, before these backends."""
     senses = Senses(
@@ -121,7 +168,7 @@ async def _holding(
         make_canceller=canceller.make,
         make_detector=WebRtcVoiceDetector,
     )
-    servicer = _servicer(settings, senses, clock, _observer(settings, metrics))
+    servicer = _servicer(settings, senses, clock, watchers)
     gateway = Gateway(settings.server, servicer, is_ready=False)
     watch = Watch(_watched(backends), settings.health, clock, partial(_follow, gateway))
     port = await gateway.start()
@@ -134,21 +181,13 @@ async def _holding(
         is_ready=lambda: gateway.is_ready,
         breakers=partial(_breakers, backends, clock),
     )
-    async with sampled(metrics, sources, settings.metrics.sample_ms):
+    async with sampled(watchers.metrics, sources, settings.metrics.sample_ms):
         try:
             yield port
         finally:
             for task in beside:
                 task.cancel()
             await gateway.stop()
-
-
-def _observer(settings: Settings, metrics: Metrics | None) -> Observer:
-    """Everybody who watches."""
-    observers: list[Observer] = [LogObserver()]
-    if metrics is not None:
-        observers.append(MetricsObserver(metrics, model=settings.llm.model, language_code=settings.session.language_code))
-    return Several(*observers)
 
 
 def _breakers(backends: _Backends, clock: Clock) -> Iterator[tuple[str, str, str]]:
@@ -235,7 +274,7 @@ def _canceller(settings: Settings) -> Choice:
     return choice
 
 
-def _servicer(settings: Settings, senses: Senses, clock: Clock, observer: Observer) -> ConversationServicer:
+def _servicer(settings: Settings, senses: Senses, clock: Clock, watchers: _Watchers) -> ConversationServicer:
     admission = Admission(
         settings.server.sessions_max,
         Remembered(senses.recognizer.languages, clock, settings.server.offers_ms_max),
@@ -246,7 +285,8 @@ def _servicer(settings: Settings, senses: Senses, clock: Clock, observer: Observ
         senses,
         admission,
         clock=clock,
-        observer=observer,
+        observer=watchers.observer,
+        traceparent=watchers.traceparent,
         open_journal=journal_opener(settings.journal),
         config_ms_max=settings.server.config_ms_max,
     )

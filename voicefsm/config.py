@@ -48,6 +48,7 @@ from voicefsm.runtime.playout import PlayoutSettings
 from voicefsm.server.admission import ServerSettings
 from voicefsm.server.health import HealthSettings
 from voicefsm.telemetry.exposition import MetricsSettings
+from voicefsm.telemetry.log import Transcripts
 from voicefsm.vad.settings import VadSettings
 from voicefsm.values import Bounds, bounds_of, refusal, setting
 
@@ -71,6 +72,9 @@ class LogSettings:
     level: Literal["debug", "info", "warning", "error"] = setting("info", unit="", doc="The least urgent lines that are written.")
     format: Literal["auto", "console", "json"] = setting(
         "auto", unit="", doc="console for people, json for machines; auto is console on a terminal and json elsewhere."
+    )
+    transcripts: Transcripts = setting(
+        Transcripts.NONE, unit="", doc="What users and assistant say: none of it, redacted (an x for each letter), or full."
     )
 
 
@@ -111,6 +115,17 @@ class Source:
     def where(self, section: str, name: str) -> str:
         """How a message names the place of one setting."""
         return f"from {self.label} {env_name(section, name)}" if self.label == ENVIRONMENT else f"from {self.label}"
+
+
+def wants_traces() -> bool:
+    """Whether the standard variables of OpenTelemetry ask for traces. All else about them the SDK reads itself."""
+    said = {name: os.environ.get(f"OTEL_{name}", "").strip() for name in ("SDK_DISABLED", "TRACES_EXPORTER", *_OTLP_ENDPOINTS)}
+    if said["SDK_DISABLED"].lower() == "true" or said["TRACES_EXPORTER"] not in {"", "otlp"}:
+        return False
+    return bool(said["TRACES_EXPORTER"] or any(said[name] for name in _OTLP_ENDPOINTS))
+
+
+_OTLP_ENDPOINTS = ("EXPORTER_OTLP_ENDPOINT", "EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def env_name(section: str, name: str) -> str:

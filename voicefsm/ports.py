@@ -11,7 +11,7 @@ Rules for every implementation (tests/contracts holds fakes and real adapters to
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -22,7 +22,7 @@ from voicefsm.context import Context, State
 from voicefsm.effects import Effect
 from voicefsm.errors import VoiceFsmError
 from voicefsm.events import Fact, ToolCall, Word
-from voicefsm.values import Epoch
+from voicefsm.values import Backend, Epoch
 
 Samples = NDArray[np.int16]
 """Mono PCM, shape (n,)."""
@@ -283,6 +283,26 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Opening:
+    """A session, as it begins."""
+
+    language_code: str
+    model: str
+    """Empty when the client named none."""
+    traceparent: str
+    """The client's trace context (W3C); empty when it sent none."""
+
+
+Traceparent = Callable[[str, Epoch, Backend, int], str]
+"""The trace context (W3C) of a call to a backend: asked just before, with session, reply (`NO_EPOCH` for none) and moment in ms."""
+
+
+def untraced(session_id: str, epoch: Epoch, backend: Backend, at_ms: int) -> str:  # noqa: ARG001 (it is a `Traceparent`)
+    """Nobody traces."""
+    return ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Vitals:
     """How a session is at a moment. What is counted is counted since it began."""
 
@@ -321,8 +341,8 @@ class Silence:
 class Observer(Protocol):
     """Watches, never acts: logs, metrics, spans and the journal subscribe."""
 
-    def session_opened(self, session_id: str, language_code: str, model: str) -> None:
-        """A session begins. `model` is empty when the client named none."""
+    def session_opened(self, session_id: str, opening: Opening) -> None:
+        """A session begins."""
 
     def stepped(self, step: Step, context: Context) -> None:
         """The machine took one step."""

@@ -53,6 +53,10 @@ class Call:
         self._written = 0
         self._breaks, self._hangs = breaks, hangs
 
+    def invocation_metadata(self) -> tuple[()]:
+        """As `ServicerContext.invocation_metadata`: this client sends none."""
+        return ()
+
     async def write(self, _response: pb.ConverseResponse) -> None:
         """As `ServicerContext.write`."""
         await asyncio.sleep(LINGER_S if self._written < self._hangs else END_S_MAX)

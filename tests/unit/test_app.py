@@ -319,3 +319,13 @@ async def test_key_goes_unencrypted_to_no_second_server_either(backend: str, fai
     with pytest.raises(SettingsError, match=r"failover: the key would go to (tts|nim)\.example"):
         async with app.running(settings):
             pass
+
+
+async def test_traces_without_their_package_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise somebody waits for traces that nobody makes."""
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    monkeypatch.delitem(sys.modules, "voicefsm.telemetry.tracing", raising=False)
+    with pytest.raises(SettingsError, match=r"voicefsm\[otel\]"):
+        async with app.running(LOCAL):
+            pass

@@ -258,3 +258,25 @@ def test_an_unknown_section_is_answered_with_those_there_are():
     """Otherwise a newcomer would have to guess."""
     with pytest.raises(SettingsError, match="no such section, from the command line; there are aec, asr, "):
         config.load(overrides=["microphone.level=1"])
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4317"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}, False),
+        ({"OTEL_SDK_DISABLED": "TRUE", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}, False),
+        ({"OTEL_SERVICE_NAME": "concierge"}, False),
+    ],
+)
+def test_traces_are_asked_for_by_the_standard_variables(variables, wanted, monkeypatch):
+    """Otherwise a platform that sets them for every pod has to know us; or everybody pays for traces."""
+    for name in list(os.environ):
+        if name.startswith("OTEL_"):
+            monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert config.wants_traces() is wanted

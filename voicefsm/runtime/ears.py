@@ -22,6 +22,7 @@ counts for one stream only: what the old one says about audio that the new one h
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Coroutine
 
 from voicefsm.audio.samples import SAMPLES_PER_MS, Samples
@@ -63,11 +64,12 @@ class Ears:
         commit_ms: int,
         now: Callable[[], int],
         tell: Callable[[Fact], None],
+        traceparent: Callable[[], str] = lambda: "",
     ) -> None:
-        """`commit_ms`: how long a final may be out before the last partial is taken for it."""
+        """`commit_ms`: how long a final may be out before the last partial is taken for it. `traceparent`: of the next stream."""
         self._recognizer, self._request, self._settings = recognizer, request, settings
         self._commit_ms = commit_ms
-        self._now, self._tell = now, tell
+        self._now, self._tell, self._traceparent = now, tell, traceparent
         self._call: _Call | None = None
         """The stream that is listened to."""
         self._media = 0
@@ -193,7 +195,8 @@ class Ears:
     async def _serve(self, call: _Call, tasks: _Tasks, *, is_standby: bool = False) -> None:
         """Open a stream and listen to it; one on standby is fed nothing yet."""
         try:
-            async with self._recognizer.open(self._request) as stream:
+            request = dataclasses.replace(self._request, traceparent=self._traceparent())
+            async with self._recognizer.open(request) as stream:
                 call.open(stream)
                 if not is_standby:
                     self._take(call, tasks)

@@ -19,7 +19,7 @@ from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.playout import HeardText, Playout
 from voicefsm.runtime.reply import Voice, write
 from voicefsm.runtime.turnclock import TurnClock
-from voicefsm.values import Epoch, SampleIndex
+from voicefsm.values import Backend, Epoch, SampleIndex
 
 
 class Tally:
@@ -52,12 +52,14 @@ class Interpreter:
         tell: Callable[[Fact], None],
         wake: Callable[[], None],
         room: Callable[[], Awaitable[None]],
+        traceparent: Callable[[Epoch, Backend], str] = lambda _epoch, _backend: "",
     ) -> None:
         """`now` is the session's clock, `tell` its inbox, `wake` wakes its pump, `room` waits until the playout takes more."""
         self._plan, self._senses = plan, senses
         self._playout, self._ears, self._history, self._outbox = playout, ears, history, outbox
         self._turn_clock = turn_clock
         self._now, self._tell, self._wake, self._room = now, tell, wake, room
+        self._traceparent = traceparent
         self._listening: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._speaking: asyncio.Task[None] | None = None
@@ -113,7 +115,8 @@ class Interpreter:
     def _speak(self, epoch: Epoch) -> None:
         """Let the voice speak, from the beginning."""
         plan = self._plan
-        wanted = SynthesisRequest(plan.language_code, plan.voice_name, plan.output_format.rate_hz)
+        traceparent = self._traceparent(epoch, Backend.TTS)
+        wanted = SynthesisRequest(plan.language_code, plan.voice_name, plan.output_format.rate_hz, traceparent)
         speaking = self._voice.run(
             self._senses.synthesizer, wanted, self._playout, now=self._now, tell=self._tell, wake=self._wake, room=self._room
         )
@@ -124,7 +127,7 @@ class Interpreter:
         self._may_call = may_call
         writing = write(
             self._senses.model,
-            partial(_request, self._plan, self._history, may_call=may_call),
+            partial(_request, self._plan, self._history, self._traceparent(epoch, Backend.LLM), may_call=may_call),
             epoch,
             now=self._now,
             tell=self._tell,
@@ -245,8 +248,10 @@ class Interpreter:
         """The session's loop sees this order itself."""
 
 
-def _request(plan: SessionPlan, history: History, *, may_call: bool) -> GenerationRequest:
-    return GenerationRequest(history.messages(), plan.temperature, plan.tokens_max, plan.model, tools=plan.tools, may_call=may_call)
+def _request(plan: SessionPlan, history: History, traceparent: str, *, may_call: bool) -> GenerationRequest:
+    return GenerationRequest(
+        history.messages(), plan.temperature, plan.tokens_max, plan.model, traceparent, tools=plan.tools, may_call=may_call
+    )
 
 
 # ruff: noqa: SLF001 (the table names the methods of the class above; one table per process, not per session)

@@ -157,6 +157,8 @@ class SessionPlan:
     client_echo_cancellation: bool
     tools: tuple[Tool, ...] = ()
     """What the model may have the client do."""
+    traceparent: str = ""
+    """The client's trace context (W3C); empty when it sent none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -49,7 +49,19 @@ from voicefsm.events import (
     ToolAnswered,
 )
 from voicefsm.machine import step
-from voicefsm.ports import Clock, Journal, Observer, RecognitionRequest, Samples, Silence, Step, Vitals
+from voicefsm.ports import (
+    Clock,
+    Journal,
+    Observer,
+    Opening,
+    RecognitionRequest,
+    Samples,
+    Silence,
+    Step,
+    Traceparent,
+    Vitals,
+    untraced,
+)
 from voicefsm.runtime import messages
 from voicefsm.runtime.ears import Ears
 from voicefsm.runtime.groups import first_error, raised
@@ -66,7 +78,7 @@ from voicefsm.runtime.timers import DeadlineTimer
 from voicefsm.runtime.turnclock import TurnClock
 from voicefsm.table import key_of, name_of
 from voicefsm.vad.segmenter import EdgeKind
-from voicefsm.values import NO_EPOCH, Epoch
+from voicefsm.values import NO_EPOCH, Backend, Epoch
 
 _MINUTE_MS = 60_000
 COMMIT_PCT = 80
@@ -111,6 +123,7 @@ class Session:
         journal: Journal,
         observer: Observer,
         wall_clock: Callable[[], str] = utc_now,
+        traceparent: Traceparent = untraced,
     ) -> None:
         """`wall_clock` goes into the journal and nowhere else."""
         self.session_id = session_id
@@ -118,6 +131,7 @@ class Session:
         self._clock = SessionClock(clock)
         self._journal, self._observer = journal, observer
         self._wall_clock = wall_clock
+        self._traceparent = partial(_traceparent, traceparent, session_id, self._clock)
         self._context = Context(settings=plan.turns, language_code=plan.language_code)
         self._inbox = Inbox(plan.session.inbox_facts_max)
         self._tell = self._inbox.put
@@ -142,6 +156,7 @@ class Session:
             tell=self._tell,
             wake=self._wake_pump.set,
             room=partial(_wait_for_room, self._playout, self._has_room),
+            traceparent=self._traceparent,
         )
         self._audio_origin_ms, self._paced_ms = 0.0, 0
         self._typed_ms: deque[int] = deque()
@@ -182,6 +197,7 @@ class Session:
             commit_ms=self.plan.turns.final_ms_max * COMMIT_PCT // 100,
             now=self._clock.now_ms,
             tell=self._tell,
+            traceparent=partial(self._traceparent, NO_EPOCH, Backend.ASR),
         )
 
     # --- the life of a session -----------------------------------------------------------------------------------------------
@@ -220,7 +236,7 @@ class Session:
     def _open(self) -> None:
         plan = self.plan
         self._journal.write("session", 0, self._journal_head())
-        self._observer.session_opened(self.session_id, plan.language_code, plan.model)
+        self._observer.session_opened(self.session_id, Opening(plan.language_code, plan.model, plan.traceparent))
         self.outbox.put(messages.SessionReady(self.session_id, self.echo_canceller, plan.language_code, plan.voice_name))
         self._tell(SessionOpened(self._clock.now_ms()))
 
@@ -494,6 +510,10 @@ class Session:
                 await self._wake_pump.wait()
         except TimeoutError:
             return
+
+
+def _traceparent(ask: Traceparent, session_id: str, clock: SessionClock, epoch: Epoch, backend: Backend) -> str:
+    return ask(session_id, epoch, backend, clock.now_ms())
 
 
 async def _wait_for_room(playout: Playout, has_room: asyncio.Event) -> None:

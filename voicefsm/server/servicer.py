@@ -10,6 +10,8 @@ Every error ends exactly one call, with the status that says whose fault it is (
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
@@ -29,7 +31,7 @@ from voicefsm.errors import (
     Unsupported,
     VoiceFsmError,
 )
-from voicefsm.ports import Clock, Journal, Observer, Vitals
+from voicefsm.ports import Clock, Journal, Observer, Traceparent, Vitals, untraced
 from voicefsm.runtime import messages
 from voicefsm.runtime.groups import first_error, raised
 from voicefsm.runtime.plan import Senses, SessionPlan
@@ -55,6 +57,8 @@ _STATUS: dict[type[VoiceFsmError], grpc.StatusCode] = {
 _DETAILS_CHARS_MAX = 1000
 """Longest status message: what does not fit into the trailers of a call turns any status into RESOURCE_EXHAUSTED."""
 
+_TRACEPARENT = re.compile(r"[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}(-.*)?")
+
 _FAREWELL_S_MAX = 5.0
 """How long a client may take to read the last messages of a session that is over."""
 
@@ -72,11 +76,12 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         observer: Observer,
         open_journal: Callable[[str], Journal],
         config_ms_max: int,
+        traceparent: Traceparent = untraced,
     ) -> None:
         """`plan` holds the server's settings; the formats in it are replaced by each client's."""
         self._plan, self._senses, self._admission = plan, senses, admission
         self._clock, self._observer, self._open_journal = clock, observer, open_journal
-        self._config_ms_max = config_ms_max
+        self._config_ms_max, self._traceparent = config_ms_max, traceparent
         self._sessions: set[Session] = set()
         self._is_draining = False
 
@@ -131,7 +136,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             self._observer.refused(error)
             raise
         try:
-            plan = await self._admit(requests)
+            plan = dataclasses.replace(await self._admit(requests), traceparent=_traceparent_in(call))
             return await self._hold(session_id, plan, requests, call)
         finally:
             self._admission.leave()
@@ -164,7 +169,13 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         self, session_id: str, plan: SessionPlan, requests: AsyncGenerator[pb.ConverseRequest], call: Call
     ) -> SessionEnded:
         session = Session(
-            session_id, plan, self._senses, clock=self._clock, journal=self._open_journal(session_id), observer=self._observer
+            session_id,
+            plan,
+            self._senses,
+            clock=self._clock,
+            journal=self._open_journal(session_id),
+            observer=self._observer,
+            traceparent=self._traceparent,
         )
         self._sessions.add(session)
         faults: list[Exception] = []
@@ -175,6 +186,14 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         finally:
             self._sessions.discard(session)
         return raised(faults)
+
+
+def _traceparent_in(call: Call) -> str:
+    """The client's trace context; one that is malformed is none, as W3C wants it."""
+    for name, value in call.invocation_metadata() or ():
+        if name == "traceparent" and isinstance(value, str) and _TRACEPARENT.fullmatch(value):
+            return value
+    return ""
 
 
 async def _converse(session: Session, requests: AsyncGenerator[pb.ConverseRequest], call: Call) -> SessionEnded:

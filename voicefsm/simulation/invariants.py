@@ -19,7 +19,7 @@ from voicefsm.client.player import Span
 from voicefsm.context import Context, Interruption, NearEnd, State
 from voicefsm.effects import CancelTts, Effect, ReportFailure, RetractUserTurn, StartGeneration
 from voicefsm.events import Fact, PlayoutAdvanced, PlayoutFinished, ReplyFact, SpeechStarted
-from voicefsm.ports import GenerationRequest, Journal, Message, Silence, Step, Vitals
+from voicefsm.ports import GenerationRequest, Journal, Message, Opening, Silence, Step, Vitals
 from voicefsm.runtime import messages
 from voicefsm.runtime.plan import SessionPlan
 from voicefsm.simulation.caller import Caller
@@ -95,7 +95,7 @@ class Checker:
 
     # --- the observer --------------------------------------------------------------------------------------------------------
 
-    def session_opened(self, session_id: str, language_code: str, model: str) -> None:
+    def session_opened(self, session_id: str, opening: Opening) -> None:
         """See `ports.Observer`."""
 
     def measured(self, session_id: str, vitals: Vitals) -> None:

@@ -20,7 +20,7 @@ from voicefsm.aec.settings import AecSettings
 from voicefsm.context import Context, TurnSettings
 from voicefsm.effects import EndSession
 from voicefsm.errors import VoiceFsmError
-from voicefsm.ports import Hypothesis, Journal, Samples, Silence, Step, Vitals
+from voicefsm.ports import Hypothesis, Journal, Opening, Samples, Silence, Step, Traceparent, Vitals, untraced
 from voicefsm.runtime.groups import first_error, raised
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.messages import AudioFormat, Encoding
@@ -105,7 +105,7 @@ class Witness:
         self.silences: list[Silence] = []
         self.crashes: list[Exception] = []
 
-    def session_opened(self, session_id: str, language_code: str, model: str) -> None:  # noqa: ARG002 (the port has it)
+    def session_opened(self, session_id: str, opening: Opening) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""
         self.opened.append(session_id)
 
@@ -174,6 +174,7 @@ class Stage:
         self.cancellers: list[CountedCanceller] = []
         self.journal = MemoryJournal()
         self.witness = Witness()
+        self.traceparent: Traceparent = untraced
         self._journal: Journal = journal or self.journal
         self._before = _tasks()
 
@@ -183,7 +184,15 @@ class Stage:
 
     def session(self) -> Session:
         """A new session, not running yet."""
-        return Session("s-1", self.plan, self.senses(), clock=LoopClock(), journal=self._journal, observer=self.witness)
+        return Session(
+            "s-1",
+            self.plan,
+            self.senses(),
+            clock=LoopClock(),
+            journal=self._journal,
+            observer=self.witness,
+            traceparent=self.traceparent,
+        )
 
     async def play(
         self, *, speech: Sequence[tuple[int, int]] = (), script: Sequence[Line] = (), habits: Habits | None = None

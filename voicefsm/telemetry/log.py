@@ -1,21 +1,34 @@
 """Structured log lines: one per session, turn, decision and failure; one per transition at debug. No audio, no prompts.
 
-What users and assistants said stands in the journal, where there is one, not in the log.
+What users and assistants said stands in the journal, where there is one, and in the log only if `log.transcripts` says so. Each
+line of a session has its id and its turn (0 before the first), and the turn's trace where there are traces.
 """
 
 from __future__ import annotations
 
+import enum
 import logging
+import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from voicefsm.context import Context
-from voicefsm.effects import CancelTts, CompleteTurn, EndSession, OpenRecognition, ReportFailure, ResumePlayout
+from voicefsm.effects import (
+    CancelTts,
+    CompleteTurn,
+    EndSession,
+    OpenRecognition,
+    ReportFailure,
+    ResumePlayout,
+    SpeakText,
+    StartGeneration,
+)
 from voicefsm.errors import VoiceFsmError
 from voicefsm.events import RecognitionFailed, TimerFired
-from voicefsm.ports import Observer, Silence, Step, Vitals
+from voicefsm.ports import Observer, Opening, Silence, Step, Vitals
 from voicefsm.table import key_of, name_of
 from voicefsm.values import EndReason
 
@@ -42,19 +55,51 @@ def configure(level: str, log_format: str) -> None:
     logging.getLogger("transitions").setLevel(logging.WARNING)
 
 
+class Transcripts(enum.StrEnum):
+    """What of the words said is written to the log."""
+
+    NONE = "none"
+    """Nothing."""
+    REDACTED = "redacted"
+    """How many words, and how long they are."""
+    FULL = "full"
+    """All of it."""
+
+
+def without_words(text: str) -> str:
+    """A text with an x for each letter, sign and digit: its length and its shape, and nothing of what it says."""
+    return re.sub(r"[^\s!-/:-@\[-`{-~]", "x", text)
+
+
 class LogObserver(Observer):
     """Writes the log."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, transcripts: Transcripts = Transcripts.NONE, trace_id: Callable[[str], str] = lambda _session_id: ""
+    ) -> None:
+        """`trace_id` is that of a session's newest turn."""
         self._log: Any = structlog.get_logger("voicefsm")
+        self._transcripts, self._trace_id = transcripts, trace_id
+        self._turns: dict[str, int] = {}
+        """The newest turn of each session."""
 
-    def session_opened(self, session_id: str, language_code: str, model: str) -> None:  # noqa: ARG002 (the port has it)
+    def _of(self, session_id: str, turn: int) -> Any:
+        """A line of this session: every one says of which turn, and where its trace is."""
+        trace = self._trace_id(session_id)
+        log = self._log.bind(session=session_id, turn=turn)
+        return log.bind(trace_id=trace) if trace else log
+
+    def session_opened(self, session_id: str, opening: Opening) -> None:
         """See `ports.Observer`."""
-        self._log.info("session opened", session=session_id, language=language_code)
+        self._turns[session_id] = 0
+        self._of(session_id, 0).info("session opened", language=opening.language_code)
 
     def stepped(self, step: Step, context: Context) -> None:
         """See `ports.Observer`."""
-        log = self._log.bind(session=step.session_id, turn=int(step.epoch))
+        if not step.effects and step.before is step.after and not isinstance(step.fact, RecognitionFailed):
+            return
+        log = self._of(step.session_id, int(step.epoch))
+        self._turns[step.session_id] = int(step.epoch) or self._turns.get(step.session_id, 0)
         if step.before is not step.after:
             log.debug("state", before=step.before.value, after=step.after.value, fact=name_of(key_of(step.fact)))
         if isinstance(step.fact, RecognitionFailed):
@@ -64,6 +109,12 @@ class LogObserver(Observer):
                 log.warning("recognition reopened", attempt=context.reopen_attempts)
             # One step may end a reply and begin the next: the order knows whose it is.
             _line_of(effect, log.bind(turn=int(getattr(effect, "epoch", step.epoch))))
+            if self._transcripts is not Transcripts.NONE and isinstance(effect, StartGeneration | SpeakText):
+                self._line_of_words(effect, log.bind(turn=int(effect.epoch)))
+
+    def _line_of_words(self, order: StartGeneration | SpeakText, log: Any) -> None:
+        who, text = ("user", order.user_text) if isinstance(order, StartGeneration) else ("assistant", order.text)
+        log.info("said", who=who, text=text if self._transcripts is Transcripts.FULL else without_words(text))
 
     def measured(self, session_id: str, vitals: Vitals) -> None:
         """See `ports.Observer`: metrics tell that better."""
@@ -71,12 +122,12 @@ class LogObserver(Observer):
     def fell_silent(self, session_id: str, silence: Silence) -> None:
         """See `ports.Observer`."""
         after_ms = silence.silent_ms - silence.written_ms
-        self._log.debug("cut reply fell silent", session=session_id, turn=int(silence.epoch), after_cancel_ms=after_ms)
+        self._of(session_id, int(silence.epoch)).debug("cut reply fell silent", after_cancel_ms=after_ms)
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:
         """See `ports.Observer`."""
-        log = self._log.info if reason in _NORMAL_ENDS else self._log.warning
-        log("session closed", session=session_id, reason=reason, message=message)
+        log = self._of(session_id, self._turns.pop(session_id, 0))
+        (log.info if reason in _NORMAL_ENDS else log.warning)("session closed", reason=reason, message=message)
 
     def refused(self, error: VoiceFsmError) -> None:
         """See `ports.Observer`."""
@@ -84,7 +135,7 @@ class LogObserver(Observer):
 
     def crashed(self, session_id: str, error: Exception) -> None:
         """See `ports.Observer`."""
-        self._log.error("session crashed", session=session_id, exc_info=error)
+        self._of(session_id, self._turns.get(session_id, 0)).error("session crashed", exc_info=error)
 
 
 def _line_of(effect: object, log: Any) -> None:

@@ -19,7 +19,7 @@ from voicefsm.context import Context, NearEnd, State
 from voicefsm.effects import Effect, Outcome
 from voicefsm.errors import LocalProtocolError, VoiceFsmError
 from voicefsm.events import Fact
-from voicefsm.ports import Observer, Silence, Step, Vitals
+from voicefsm.ports import Observer, Opening, Silence, Step, Vitals
 from voicefsm.telemetry import families as fam
 from voicefsm.telemetry.families import FAMILIES, Family, Kind
 from voicefsm.values import Backend, CancelReason, EndReason
@@ -146,9 +146,10 @@ class MetricsObserver(Observer):
 
     # --- sessions ------------------------------------------------------------------------------------------------------------
 
-    def session_opened(self, session_id: str, language_code: str, model: str) -> None:
+    def session_opened(self, session_id: str, opening: Opening) -> None:
         """See `ports.Observer`."""
-        self._seen[session_id] = _Seen(self._languages.of(language_code), self._models.of(model or self._model))
+        language, model = self._languages.of(opening.language_code), self._models.of(opening.model or self._model)
+        self._seen[session_id] = _Seen(language, model)
         self._metrics.set(fam.ACTIVE_STREAMS, len(self._seen))
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:  # noqa: ARG002 (the port has it)
@@ -258,7 +259,7 @@ class MetricsObserver(Observer):
         seen.final_ms = _NEVER
         self._since(fam.END_OF_UTTERANCE, seen.voiced_ms, fact.at_ms)
 
-    def _retry_generation(self, seen: _Seen, _: fx.RetryGeneration, fact: Fact, __: Context) -> None:
+    def _retry_generation(self, seen: _Seen, _: fx.RetryGeneration | fx.ContinueGeneration, fact: Fact, __: Context) -> None:
         seen.written_to_ms = fact.at_ms
 
     def _retry_speech(self, seen: _Seen, _: fx.RetrySpeech, fact: Fact, __: Context) -> None:
@@ -352,6 +353,7 @@ _EFFECTS: Mapping[type[Effect], Callable[[MetricsObserver, _Seen, Any, Fact, Con
     fx.OpenRecognition: MetricsObserver._open_recognition,
     fx.StartGeneration: MetricsObserver._start_generation,
     fx.RetryGeneration: MetricsObserver._retry_generation,
+    fx.ContinueGeneration: MetricsObserver._retry_generation,
     fx.RetrySpeech: MetricsObserver._retry_speech,
     fx.SpeakText: MetricsObserver._speak_text,
     fx.PausePlayout: MetricsObserver._pause_playout,

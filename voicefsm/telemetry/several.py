@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from voicefsm.context import Context
 from voicefsm.errors import VoiceFsmError
-from voicefsm.ports import Observer, Silence, Step, Vitals
+from voicefsm.ports import Observer, Opening, Silence, Step, Vitals
 
 
 class Several(Observer):
@@ -13,10 +13,10 @@ class Several(Observer):
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def session_opened(self, session_id: str, language_code: str, model: str) -> None:
+    def session_opened(self, session_id: str, opening: Opening) -> None:
         """See `ports.Observer`."""
         for observer in self._observers:
-            observer.session_opened(session_id, language_code, model)
+            observer.session_opened(session_id, opening)
 
     def stepped(self, step: Step, context: Context) -> None:
         """See `ports.Observer`."""

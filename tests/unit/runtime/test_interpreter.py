@@ -12,7 +12,7 @@ import pytest
 from voicefsm import effects as fx
 from voicefsm.errors import BackendError, ContextOverflow
 from voicefsm.events import BackendFailed
-from voicefsm.ports import Message, SpokenAudio
+from voicefsm.ports import Message, RecognitionRequest, SpokenAudio
 from voicefsm.runtime import interpreter, messages
 from voicefsm.runtime.earcon import earcon
 from voicefsm.runtime.ears import Ears
@@ -40,7 +40,7 @@ class Hands:
         self.playout = Playout(16000, PLAN.playout)
         self.history = History("S", 100, 10_000)
         self.told: list[Any] = []
-        request: Any = None
+        request = RecognitionRequest("en-US", 500)
         self.interpreter = Interpreter(
             plan=PLAN,
             senses=senses,

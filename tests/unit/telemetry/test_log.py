@@ -18,14 +18,15 @@ from voicefsm.effects import (
     Outcome,
     ReportFailure,
     ResumePlayout,
+    SpeakText,
     StartGeneration,
 )
 from voicefsm.errors import TooMuch
 from voicefsm.events import Fact, RecognitionFailed, SessionOpened, TextReceived, Timer, TimerFired
-from voicefsm.ports import Step
+from voicefsm.ports import Opening, Step
 from voicefsm.runtime.session import Session
 from voicefsm.simulation.stage import Stage
-from voicefsm.telemetry.log import LogObserver, configure
+from voicefsm.telemetry.log import LogObserver, Transcripts, configure, without_words
 from voicefsm.values import Backend, CancelReason, EndReason, Epoch
 
 ONE, TWO = Epoch(1), Epoch(2)
@@ -135,7 +136,7 @@ def test_formats_and_levels(log_format: str, sign: str, capsys: pytest.CaptureFi
     """Otherwise machines get colours, or an operator who asked for warnings gets everything."""
     try:
         configure("info", log_format)
-        LogObserver().session_opened("s-1", "en-US", "")
+        LogObserver().session_opened("s-1", Opening("en-US", "", ""))
         configure("warning", log_format)
         LogObserver().session_closed("s-1", "client", "")
     finally:
@@ -153,3 +154,51 @@ def test_a_refused_call_leaves_a_line():
     (line,) = lines
     assert (line["log_level"], line["event"], line["kind"]) == ("warning", "session refused", "TooMuch")
     assert "already" in line["problem"]
+
+
+@pytest.mark.parametrize(
+    ("transcripts", "expected"),
+    [
+        (Transcripts.NONE, []),
+        (Transcripts.REDACTED, [("user", "xx, xx'x x xxxxxx"), ("assistant", "xxxx.")]),
+        (Transcripts.FULL, [("user", "no, it's a secret"), ("assistant", "Fine.")]),
+    ],
+)
+def test_how_much_of_what_was_said_is_logged_is_a_setting(transcripts: Transcripts, expected: list[tuple[str, str]]) -> None:
+    """Otherwise somebody who may not keep transcripts has them in every log archive."""
+    structlog.reset_defaults()
+    orders = (StartGeneration(TWO, "no, it's a secret"), SpeakText(TWO, 0, "Fine."))
+    with capture_logs() as lines:
+        LogObserver(transcripts=transcripts).stepped(Step("s-1", TYPED, State.IDLE, State.IDLE, orders, ONE), Context())
+    assert [(line["who"], line["text"]) for line in lines if line["event"] == "said"] == expected
+    assert all((line["session"], line["turn"]) == ("s-1", 2) for line in lines)
+
+
+def test_redaction_knows_every_script() -> None:
+    """Otherwise what is said in Hindi is not redacted."""
+    assert set(without_words("नमस्ते दुनिया, 42 Ärger!")) == set("x ,!")
+
+
+@pytest.mark.looptime
+async def test_every_line_has_its_session_its_turn_and_its_trace() -> None:
+    """Otherwise a line cannot be put beside the trace, or the journal, that explains it."""
+    structlog.reset_defaults()
+    stage = Stage()
+    with capture_logs() as lines:
+        stage.witness = LogObserver(trace_id=lambda session_id: f"trace of {session_id}")  # type: ignore[assignment]
+        await stage.play(script=[(100, lambda session: session.type_text("hello")), (4000, Session.hang_up)])
+    assert {"session opened", "state", "turn completed", "session closed"} <= {line["event"] for line in lines}
+    assert {(line["session"], line["trace_id"]) for line in lines} == {("s-1", "trace of s-1")}
+    turns = [line["turn"] for line in lines]
+    assert (turns[0], turns[-1]) == (0, 1)
+    states = [line for line in lines if line["event"] == "state"]
+    assert {line["log_level"] for line in states} == {"debug"}
+    assert next((line["before"], line["after"]) for line in states) == ("idle", "processing")
+
+
+def test_without_traces_no_line_has_an_empty_one() -> None:
+    """Otherwise every line is longer for nothing."""
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        LogObserver().session_opened("s-1", Opening("en-US", "", ""))
+    assert "trace_id" not in lines[0]

@@ -15,7 +15,7 @@ from voicefsm import events as ev
 from voicefsm.context import Context, NearEnd, State
 from voicefsm.effects import Effect, Outcome
 from voicefsm.events import Fact, Timer
-from voicefsm.ports import Hypothesis, Silence, Step, Vitals
+from voicefsm.ports import Hypothesis, Opening, Silence, Step, Vitals
 from voicefsm.runtime.session import Session
 from voicefsm.simulation.client import Habits
 from voicefsm.simulation.fakes import FakeLanguageModel, FakeRecognizer
@@ -69,7 +69,7 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     made = Bench()
-    made.observer.session_opened("s-1", "en-US", "")
+    made.observer.session_opened("s-1", Opening("en-US", "", ""))
     return made
 
 
@@ -323,7 +323,7 @@ def test_clients_cannot_make_series_without_end() -> None:
     assert [bounded.of(value) for value in ("a", "b", "c", "a", "d")] == ["a", "b", "other", "a", "other"]
     bench = Bench()
     for k in range(100):
-        bench.observer.session_opened(f"s-{k}", f"x-{k}", f"model-{k}")
+        bench.observer.session_opened(f"s-{k}", Opening(f"x-{k}", f"model-{k}", ""))
         bench.observer.stepped(Step(f"s-{k}", ev.SpeechStarted(1, 0), State.IDLE, State.IDLE, (), ONE), bench.context)
         bench.observer.stepped(Step(f"s-{k}", ev.PartialHeard(9, "a"), State.IDLE, State.IDLE, (), ONE), bench.context)
     (family,) = (metric for metric in bench.registry.collect() if metric.name == fam.ASR_FIRST_PARTIAL.name)
