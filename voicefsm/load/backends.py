@@ -57,7 +57,7 @@ class _Stream(AsrStream):
         self._spoken_ms = 0.0
         self._silent_ms = 0.0
         self._said = 0
-        self._is_over = False
+        self._is_announced = False
         """The first pass has said that the utterance is over."""
 
     def _take(self, audio: bytes, *, is_last: bool) -> None:
@@ -71,9 +71,9 @@ class _Stream(AsrStream):
         if is_last:
             self.force_eous += 1
             asyncio.get_running_loop().call_later(self._final_ms / 1000, self.act, self._final(words))
-            self._spoken_ms, self._said, self._is_over = 0.0, 0, False
-        elif words and not self._is_over and self._silent_ms >= self.config.config.endpointing_config.stop_history_eou > 0:
-            self._is_over = True
+            self._spoken_ms, self._said, self._is_announced = 0.0, 0, False
+        elif words and not self._is_announced and self._silent_ms >= self.config.config.endpointing_config.stop_history_eou > 0:
+            self._is_announced = True
             self.act(partial(_text(words), 1.0))
         elif words > self._said:
             self._said = words
