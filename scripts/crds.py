@@ -1,8 +1,8 @@
 """Makes strict JSON schemas from CustomResourceDefinitions, for `scripts/deploy.py`: `crds.py SOURCE VERSION FILE...`.
 
 Third-party resources are validated offline, so their schemas are committed (deploy/kustomize/schemas, see its NOTICE). From the
-CRD is left out what does not validate (descriptions, defaults, Kubernetes' own extensions), and added what a strict server does
-besides: refuse fields that nobody declared. Rules in CEL cannot be checked this way; `deploy.py` has the ones that concern us.
+CRD is left out what does not validate (descriptions, formats, Kubernetes' own extensions but its rules in CEL), and added what a
+strict server does besides: refuse fields that nobody declared. Defaults stay, since the rules see them.
 """  # noqa: INP001  # a script
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "deploy" / "kustomize" / "schemas"
-SAYS_NOTHING = {"description", "default", "format", "example", "externalDocs"}
+SAYS_NOTHING = {"description", "format", "example", "externalDocs", "nullable"}
+RULES = "x-kubernetes-validations"
 
 
 def strict(schema: Any, *, is_property_map: bool = False) -> Any:
@@ -29,8 +30,9 @@ def strict(schema: Any, *, is_property_map: bool = False) -> Any:
     kept = {
         key: strict(value, is_property_map=key == "properties")
         for key, value in schema.items()
-        if key not in SAYS_NOTHING and not key.startswith("x-kubernetes-") and key != "nullable"
+        if key not in SAYS_NOTHING and key not in {"default", RULES} and not key.startswith("x-kubernetes-")
     }
+    kept |= {key: schema[key] for key in ("default", RULES) if key in schema}
     if schema.get("nullable") and isinstance(kept.get("type"), str):
         kept["type"] = [kept["type"], "null"]
     if "properties" in kept and "additionalProperties" not in kept and not schema.get("x-kubernetes-preserve-unknown-fields"):

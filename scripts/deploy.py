@@ -32,6 +32,9 @@ PAUSE_S_MAX = 300
 WORDS = re.compile(r"^(y|Y|n|N|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$")
 """What YAML 1.1 takes for true and false, and people for words."""
 
+NOT_ASKED = re.compile(r"oldSelf|\.split\(")
+"""Rules about changes, and one on the length of label keys with a function that Kubernetes adds to CEL."""
+
 Document = dict[str, Any]
 
 
@@ -97,8 +100,9 @@ def schema_problems(document: Document, version: str) -> list[str]:
     group, _, api = document["apiVersion"].rpartition("/")
     ours = KUSTOMIZE / "schemas" / f"{document['kind']}_{group}_{api}.json"
     if ours.exists():
-        validator = jsonschema.Draft202012Validator(json.loads(ours.read_text(encoding="utf-8")))
-        return [f"{name(document)}: {_at(error)}" for error in validator.iter_errors(document)]
+        schema = json.loads(ours.read_text(encoding="utf-8"))
+        errors = [f"{name(document)}: {_at(error)}" for error in jsonschema.Draft202012Validator(schema).iter_errors(document)]
+        return errors or [f"{name(document)}: {problem}" for problem in _rule_problems(schema, _with_defaults(schema, document), "")]
     try:
         _validate_with_cache()(document, version, True)
     except jsonschema.ValidationError as error:
@@ -110,6 +114,34 @@ def schema_problems(document: Document, version: str) -> list[str]:
 
 def _at(error: Any) -> str:
     return f"{'.'.join(str(part) for part in error.absolute_path)}: {error.message[:300]}"
+
+
+def _with_defaults(schema: Document, node: Any) -> Any:
+    """`node` as the server would see it."""
+    if isinstance(node, list):
+        return [_with_defaults(schema.get("items", {}), part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    known = schema.get("properties", {})
+    missing = {key: part["default"] for key, part in known.items() if "default" in part and key not in node}
+    return {key: _with_defaults(known.get(key, {}), part) for key, part in {**node, **missing}.items()}
+
+
+def _rule_problems(schema: Document, node: Any, path: str) -> Iterator[str]:
+    """What the rules in CEL that a custom resource brings along say, as the server would ask them at a creation."""
+    import cel  # noqa: PLC0415
+
+    for rule in schema.get("x-kubernetes-validations", ()):
+        if not NOT_ASKED.search(rule["rule"]) and cel.evaluate(rule["rule"], {"self": node}) is not True:
+            yield f"{path.lstrip('.')}: {rule.get('message', rule['rule'])}"
+    if isinstance(node, list):
+        for index, part in enumerate(node):
+            yield from _rule_problems(schema.get("items", {}), part, f"{path}.{index}")
+    elif isinstance(node, dict):
+        other = schema.get("additionalProperties")
+        for key, part in node.items():
+            below = schema.get("properties", {}).get(key, other if isinstance(other, dict) else {})
+            yield from _rule_problems(below, part, f"{path}.{key}")
 
 
 # --- rules that no schema knows -----------------------------------------------------------------------------------------------
@@ -233,7 +265,7 @@ def selectors(objects: list[Document]) -> Iterator[str]:
 
 
 def nims(objects: list[Document]) -> Iterator[str]:
-    """The operator's rules that its schema has in CEL, and what a first start needs."""
+    """No `replicas` with `scale`, no nulls (NVIDIA's samples have both), and time for a first start."""
     for document in objects:
         if document["kind"] != "NIMService":
             continue

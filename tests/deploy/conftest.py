@@ -20,7 +20,7 @@ DEPLOY = ROOT / "deploy"
 def missing() -> list[str]:
     """What of the tools is not here."""
     packages = [
-        name for name in ("yaml", "jsonschema", "kubernetes_validate", "yamllint") if importlib.util.find_spec(name) is None
+        name for name in ("yaml", "jsonschema", "kubernetes_validate", "yamllint", "cel") if importlib.util.find_spec(name) is None
     ]
     programs = [name for name in ("hadolint",) if tool(name) is None]
     find = [str(ROOT / "scripts" / "kubectl.sh"), "--find"]

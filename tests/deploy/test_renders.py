@@ -228,6 +228,9 @@ def test_an_ingress_that_cuts_a_pause_would_be_seen(deploy, objects):
         ("HorizontalPodAutoscaler", ("spec", "minReplicas"), "two"),
         ("NIMService", ("spec", "router"), {}),  # a field of NVIDIA's samples that its schema does not have
         ("NIMService", ("spec", "expose", "service", "grpcport"), 50051),
+        ("NIMService", ("spec", "scale"), {"enabled": True, "hpa": {"maxReplicas": 2}}),  # a rule in CEL: not beside replicas
+        ("BackendTrafficPolicy", ("spec", "targetRefs", 0, "kind"), "Deployment"),  # another
+        ("GRPCRoute", ("spec", "rules", 0, "matches", 0, "method"), {"type": "Exact"}),  # another
         ("BackendTrafficPolicy", ("spec", "timeout", "http", "requestTimeout"), "none"),
         ("GRPCRoute", ("spec", "timeouts"), {}),  # HTTPRoute has it
         ("Deployment", ("kind",), "Deploymint"),  # a kind without a schema
