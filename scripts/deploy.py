@@ -102,7 +102,8 @@ def schema_problems(document: Document, version: str) -> list[str]:
     if ours.exists():
         schema = json.loads(ours.read_text(encoding="utf-8"))
         errors = [f"{name(document)}: {_at(error)}" for error in jsonschema.Draft202012Validator(schema).iter_errors(document)]
-        return errors or [f"{name(document)}: {problem}" for problem in _rule_problems(schema, _with_defaults(schema, document), "")]
+        served = _with_defaults(schema, document)
+        return errors or [f"{name(document)}: {problem}" for problem in _rule_problems(schema, served, "")]
     try:
         _validate_with_cache()(document, version, True)
     except jsonschema.ValidationError as error:
