@@ -104,6 +104,7 @@ def test_late_is_an_answer():
         (Evidence(400, near_db=-30, swing_db=1), UNKNOWN_DB, ALIEN),
         (Evidence(400, near_db=-30, swing_db=2), UNKNOWN_DB, CLEAR),
         (Evidence(180, near_db=-30, swing_db=1), UNKNOWN_DB, CLEAR),
+        (Evidence(200, near_db=-30, swing_db=1), UNKNOWN_DB, ALIEN),
     ],
 )
 def test_what_sounds(evidence, usual_db, standing):
@@ -186,3 +187,16 @@ def test_words_that_the_detector_misses(text, said, strangers):
 def test_who_was_doubted_has_to_be_clearly_louder(near_db, is_doubted, standing):
     """Otherwise side talk, whose level comes and goes, would cut the answer with its loudest word."""
     assert sound_of(Evidence(400, near_db=near_db), -30, TurnSettings(), is_doubted=is_doubted).standing is standing
+
+
+@pytest.mark.parametrize(("near_db", "standing"), [(-31, CLEAR), (-32, SOFT)])
+def test_a_doubt_weighs_four_decibels(near_db, standing):
+    """Otherwise a user who is a little quieter than usual stays doubted for good where soft means more."""
+    settings = TurnSettings(barge_in_soft_db=6)
+    assert sound_of(Evidence(400, near_db=near_db), -30, settings, is_doubted=True).standing is standing
+
+
+def test_of_strange_words_there_are_none_unless_somebody_counts_them():
+    """Otherwise a session that cuts for one strange word is cut for none."""
+    candidate = Candidate(0, False, 0, False, False, speech_ms_min=600, is_late=False)
+    assert decide(candidate, TurnSettings(barge_in_strange_words_min=1)).verdict is WAIT
