@@ -200,3 +200,12 @@ def test_of_strange_words_there_are_none_unless_somebody_counts_them():
     """Otherwise a session that cuts for one strange word is cut for none."""
     candidate = Candidate(0, False, 0, False, False, speech_ms_min=600, is_late=False)
     assert decide(candidate, TurnSettings(barge_in_strange_words_min=1)).verdict is WAIT
+
+
+def test_the_beginning_of_a_backchannel_is_no_word_yet():
+    """Otherwise the "I" of "I see" costs the answer."""
+    context = Context(state=State.INTERRUPTING, partial="i", agreed="i")
+    context.evidence, context.near_end = Evidence(voiced_ms=250), NearEnd.SPEECH
+    assert candidate_of(context).words == 0
+    context.agreed = "i am"
+    assert candidate_of(context).words == 2
