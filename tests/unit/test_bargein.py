@@ -167,6 +167,8 @@ def test_judge_reads_the_context():
         ("okay i see", "it stays sunny all week", 0),
         ("tell me is it late", "it is noon", 0),
         ("tell me what time it is now please", "it stays sunny all week", 8),
+        ("tell me it please", "it stays sunny all week", 4),
+        ("no tell me about i", "it stays sunny all week", 4),
     ],
 )
 def test_words_that_the_detector_misses(text, said, strangers):
