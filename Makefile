@@ -49,8 +49,7 @@ deploy: $(DEPLOY_TOOLS) ## render and validate deploy/, every combination, and p
 	$(BIN)/python scripts/deploy.py
 
 $(DEPLOY_TOOLS): $(SET_UP) deploy/requirements.lock deploy/kubectl.lock scripts/deploy_tools.sh scripts/kubectl.sh
-	@BIN=$(BIN) scripts/deploy_tools.sh
-	@touch $@
+	@BIN=$(BIN) STAMP=$@ scripts/deploy_tools.sh
 
 tox: $(SET_UP) ## the tests on every Python 3.11-3.13 found here, and the checks
 	$(BIN)/python scripts/matrix.py

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 export BIN=${BIN:-.venv/bin}
 if "$BIN/python" -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps --only-binary :all: -r deploy/requirements.lock &&
   kubectl=$(scripts/kubectl.sh); then
+  [ -z "${STAMP:-}" ] || touch "$STAMP" # what is missing is tried again
   echo "==> deploy/ can be checked: $kubectl"
 else
   echo "NOT INSTALLED: the tools that check deploy/ (see above)" >&2
