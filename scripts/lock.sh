@@ -25,8 +25,8 @@ derived() { # derived FILE ARGUMENTS...: packages that are also in requirements.
     --custom-compile-command "make lock" --quiet --output-file "$file"
 }
 derived deploy/requirements.lock deploy/requirements.in                                           # what checks deploy/
-derived deploy/image/runtime.lock pyproject.toml --override scripts/overrides.in                  # what is in the image
-derived deploy/image/embedded.lock pyproject.toml --extra embedded --extra timeline --override scripts/overrides.in # … with engines and demo
+derived deploy/image/runtime.lock pyproject.toml --extra otel --override scripts/overrides.in     # what is in the image
+derived deploy/image/embedded.lock pyproject.toml --extra otel --extra embedded --extra timeline --override scripts/overrides.in # … with engines and demo
 derived deploy/image/build.lock scripts/build.in                                                  # what builds the wheel in it
 if grep -nE 'file://|--(extra-)?index-url|--find-links|@ ' requirements.lock; then
   echo "a lock file names a place only this machine knows" >&2

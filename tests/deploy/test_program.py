@@ -16,7 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.deploy.conftest import DEPLOY, ROOT
-from voicefsm.config import Settings, load
+from voicefsm.config import Settings, load, wants_traces
 from voicefsm.server import gateway
 from voicefsm.telemetry.families import FAMILIES
 
@@ -122,6 +122,14 @@ def test_a_backend_elsewhere_is_used_and_may_be_reached(deploy, objects, monkeyp
     assert {50051, 443} <= ports
 
 
+def test_traces_are_asked_for_where_they_are_meant_to_be(deploy, objects, monkeypatch, tmp_path):
+    """Otherwise a collector would wait for spans, or every gateway would send some to nobody."""
+    for name in ("otel", "base"):
+        assert deployed(deploy, {name: objects[name]}, monkeypatch, tmp_path)
+        assert wants_traces() == (name == "otel")
+        assert os.environ.get("OTEL_TRACES_SAMPLER_ARG", "0.1") == "0.1"
+
+
 def test_a_secret_is_put_where_the_program_looks(deploy, objects, monkeypatch, tmp_path):
     """Otherwise the key would be in the pod, and never sent."""
     (_, _, pod, container), *_ = [
@@ -157,7 +165,7 @@ def test_the_image_has_the_locked_versions():
         assert image <= locked, lock
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("runtime", ()), ("embedded", ("embedded", "timeline"))])
+@pytest.mark.parametrize(("lock", "extras"), [("runtime", ("otel",)), ("embedded", ("otel", "embedded", "timeline"))])
 def test_the_image_has_everything_the_program_imports(lock, extras):
     """Otherwise a dependency that is new would be missing in the image. `make lock` mends it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -251,7 +259,7 @@ async def serving(channel: Any, service: str) -> None:
 
 
 def clean(monkeypatch) -> None:
-    for variable in [name for name in os.environ if name.startswith("VOICEFSM_")]:
+    for variable in [name for name in os.environ if name.startswith(("VOICEFSM_", "OTEL_"))]:
         monkeypatch.delenv(variable)
 
 
