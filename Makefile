@@ -8,7 +8,7 @@ DEPLOY_TOOLS := $(VENV)/.deploy-tools
 OUT := demo-out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types imports pytest deploy serve doctor tox wheels lock protos docs clean
+.PHONY: help setup demo test check lint types imports pytest deploy serve doctor tox wheels lock protos docs dashboards clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -65,6 +65,9 @@ protos: $(SET_UP) ## generate voicefsm/v1 from protos/
 
 docs: $(SET_UP) ## generate the pages in docs/ that are generated
 	$(BIN)/python scripts/generate.py docs
+
+dashboards: $(SET_UP) ## generate deploy/monitoring/dashboards
+	$(BIN)/python scripts/generate.py dashboards
 
 clean: ## throw away what can be made again
 	rm -rf $(VENV) .tox build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -1,6 +1,6 @@
-"""Generates what is generated: `voicefsm/v1` from `protos/`, and pages of `docs/` from the code.
+"""Generates what is generated: `voicefsm/v1` from `protos/`, pages of `docs/` from the code, dashboards from their panels.
 
-usage: python scripts/generate.py [--check] protos|docs …
+usage: python scripts/generate.py [--check] protos|docs|dashboards …
 
 With `--check` nothing is written: what differs from the committed files is shown, and the exit code is 1.
 """
@@ -10,6 +10,7 @@ With `--check` nothing is written: what differs from the committed files is show
 from __future__ import annotations
 
 import difflib
+import json
 import subprocess
 import sys
 import tempfile
@@ -48,7 +49,14 @@ def _voicefsm(*arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
 
 
-KINDS: Mapping[str, Callable[[], Files]] = {"protos": protos, "docs": docs}
+def dashboards() -> Files:
+    """What Grafana shows."""
+    command = [sys.executable, "scripts/dashboards.py"]
+    made = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout)
+    return {f"deploy/monitoring/dashboards/{name}": json.dumps(one, indent=1) + "\n" for name, one in made.items()}
+
+
+KINDS: Mapping[str, Callable[[], Files]] = {"protos": protos, "docs": docs, "dashboards": dashboards}
 
 
 def differences(files: Files) -> str:

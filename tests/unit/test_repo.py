@@ -24,7 +24,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("kind", ["protos", "docs"])
+@pytest.mark.parametrize("kind", ["protos", "docs", "dashboards"])
 def test_generated_files_are_current(kind):
     """Otherwise the code of the protocol, or a page of the docs, would tell of an older program. `make protos docs` mends it."""
     generate = script("generate")

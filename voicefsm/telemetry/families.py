@@ -31,7 +31,8 @@ LABELS: Mapping[str, str] = {
     "part": "`pause`, `decision`, `cancel`, `stale`, `total`",
     "outcome": "how an exchange ended: `completed`, `interrupted`, `failed`, `retracted`",
     "kind": "the error's name in `voicefsm/errors.py`",
-    "rule": "the promise that was broken ([invariants](../invariants.md))",
+    "rule": "the promise that was broken: `silence after cancel`, `one audible reply`, `samples in order`, `bounded playout`, "
+    "`bounded states` ([invariants](../invariants.md))",
     "backend": "`asr`, `llm`, `tts`",
     "server": "its address in the settings",
     "queue": "`inbox` (facts), `outbox` (messages), `ears` (ms of audio)",
@@ -48,6 +49,8 @@ class Kind(enum.Enum):
     HISTOGRAM = "histogram"
 
 
+RULES = ("silence after cancel", "one audible reply", "samples in order", "bounded playout", "bounded states")
+"""The promises that are watched at run time (runtime/invariants.py)."""
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 LONG_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0)
 LAG_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

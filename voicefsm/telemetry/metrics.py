@@ -7,7 +7,7 @@ Most facts of a session mean nothing here, and cost one look into a table. Nothi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -39,6 +39,17 @@ _STATUS: Mapping[str, str] = {
     "failed": "error",
 }
 """What the end of a session is in `voice_gateway_requests_total`."""
+_ERROR_TYPES = ("retryable", "permanent", "busy", "deadline")
+_CLOSED: Mapping[Family, Sequence[str]] = {
+    fam.REQUESTS: (*dict.fromkeys(_STATUS.values()), "refused"),
+    fam.TURNS: tuple(outcome.value for outcome in Outcome),
+    fam.ASR_ERRORS: ("retryable", "permanent"),
+    fam.LLM_ERRORS: _ERROR_TYPES,
+    fam.TTS_ERRORS: _ERROR_TYPES,
+    fam.BROKEN: fam.RULES,
+    fam.REFUSED: ("InvalidMessage", "OutOfOrder", "NotOffered", "Unsupported", "TooMuch", "Draining", "BackendError"),
+}
+"""Counters that begin at 0: Prometheus takes no series that begins at 1 for a rise."""
 _ERRORS = {Backend.ASR: fam.ASR_ERRORS, Backend.LLM: fam.LLM_ERRORS, Backend.TTS: fam.TTS_ERRORS}
 
 
@@ -142,6 +153,9 @@ class MetricsObserver(Observer):
         self._model = model or "default"
         self._models, self._languages = Bounded(), Bounded()
         self._seen: dict[str, _Seen] = {}
+        for family, values in _CLOSED.items():
+            for value in values:
+                metrics.count(family, value, by=0)
         metrics.set(fam.INFO, 1, voicefsm.__version__, self._model, language_code)
 
     # --- sessions ------------------------------------------------------------------------------------------------------------

@@ -156,6 +156,17 @@ def test_defects_and_broken_promises(bench: Bench) -> None:
     assert (bench.value(fam.CRASHES), bench.value(fam.BROKEN, "silence after cancel")) == (2, 1)
 
 
+def test_every_promise_begins_at_0() -> None:
+    """Otherwise the first breach of a promise raises no alarm: Prometheus sees a rise only where there was something before."""
+    import inspect
+    import re
+
+    from voicefsm.runtime import invariants
+
+    assert set(re.findall(r'Broken\("([^"]+)"', inspect.getsource(invariants))) == set(fam.RULES)
+    assert {Bench().value(fam.BROKEN, rule) for rule in fam.RULES} == {0}
+
+
 def test_states_and_moves(bench: Bench) -> None:
     """Otherwise nobody sees where conversations hang."""
     bench.step(ev.SpeechStarted(1500, 1400), after=State.LISTENING)
@@ -249,7 +260,7 @@ def test_servers_that_fail(bench: Bench) -> None:
     for kind in ("retryable", "permanent", "deadline"):
         assert bench.value(fam.LLM_ERRORS, kind) == 1
     assert bench.value(fam.TTS_ERRORS, "busy") == 1
-    assert bench.value(fam.TTS_ERRORS, "retryable") is None
+    assert bench.value(fam.TTS_ERRORS, "retryable") == 0
 
 
 def cut(bench: Bench, *, paused_ms: int | None = 5060) -> None:
