@@ -35,6 +35,7 @@ WORDS = re.compile(r"^(y|Y|n|N|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$")
 NOT_ASKED = re.compile(r"oldSelf|\.split\(")
 """Rules about changes, and one on the length of label keys with a function that Kubernetes adds to CEL."""
 
+ALERTS = KUSTOMIZE / "components" / "monitoring" / "prometheusrule.yaml"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Ten times as fast where the wheel has libyaml."""
 
@@ -322,6 +323,30 @@ def word_problems(text: str) -> list[str]:
     ]
 
 
+# --- what is made from elsewhere ---------------------------------------------------------------------------------------------
+
+
+def alerts() -> str:
+    """The PrometheusRule of the component monitoring, made from the rules file that has the tests and the runbooks."""
+    rules = yaml.safe_load((ROOT / "deploy" / "monitoring" / "rules.yaml").read_text(encoding="utf-8"))
+    labels = {"app.kubernetes.io/name": "voicefsm", "app.kubernetes.io/component": "gateway"}
+    made = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "voicefsm", "labels": labels},
+        "spec": rules,
+    }
+    text = yaml.dump(made, Dumper=_Indented, sort_keys=False, width=140, allow_unicode=True)
+    return f"# Made by `deploy.py --rewrite` from deploy/monitoring/rules.yaml; do not edit.\n{text}"
+
+
+class _Indented(yaml.SafeDumper):
+    """Lists stand further in than what they belong to, as everywhere here."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002  # yaml's signature
+        super().increase_indent(flow, False)
+
+
 # --- all together -------------------------------------------------------------------------------------------------------------
 
 
@@ -376,6 +401,8 @@ def matrix(texts: dict[str, str], wrong: dict[str, list[str]]) -> str:
 
 def main(*, rewrite: bool) -> int:
     """Check everything; the exit code."""
+    if rewrite:
+        ALERTS.write_text(alerts(), encoding="utf-8")
     texts = render_all()
     if rewrite:
         for path in combinations():

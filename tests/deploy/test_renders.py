@@ -23,6 +23,19 @@ def test_every_combination_is_what_was_reviewed_and_keeps_the_rules(deploy, rend
         assert deploy.problems(path, renders[path.name]) == []
 
 
+def test_the_alerts_are_those_that_have_tests_and_runbooks(deploy):
+    """Otherwise a cluster would have other alerts than the ones that promtool tests. `deploy.py --rewrite` mends it."""
+    assert deploy.ALERTS.read_text(encoding="utf-8") == deploy.alerts()
+
+
+def test_every_dashboard_is_deployed(deploy, objects):
+    """Otherwise one would be maintained, and never seen."""
+    there = {path.name for path in (DEPLOY / "monitoring" / "dashboards").glob("*.json")}
+    (shown,) = [each for each in objects["keda"] if each["metadata"]["name"] == "voicefsm-dashboards"]
+    assert set(shown["data"]) == there
+    assert shown["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
 def test_every_object_is_valid_by_the_strict_schema_of_the_oldest_and_the_newest_kubernetes(deploy, renders):
     """Otherwise a server would refuse it, or, worse, take it and ignore a field that was misspelt."""
     assert {name: found for name, found in deploy.all_schema_problems(renders).items() if found} == {}
