@@ -168,6 +168,7 @@ def test_judge_reads_the_context():
         ("tell me is it late", "it is noon", 0),
         ("tell me what time it is now please", "it stays sunny all week", 8),
         ("tell me it please", "it stays sunny all week", 4),
+        ("tell me please", "it stays sunny all week", 3),
         ("no tell me about i", "it stays sunny all week", 4),
     ],
 )
@@ -211,3 +212,12 @@ def test_the_beginning_of_a_backchannel_is_no_word_yet():
     assert candidate_of(context).words == 0
     context.agreed = "i am"
     assert candidate_of(context).words == 2
+
+
+def test_a_level_is_compared_only_with_one_that_is_known():
+    """Otherwise the journal of a first turn tells of a user who is 65 dB too loud."""
+    context = Context(state=State.INTERRUPTING, evidence=Evidence(380, near_db=-31))
+    assert context.usual_db == UNKNOWN_DB
+    assert "user's level" not in account(context, "backchannel")
+    context.usual_db = -30
+    assert "-1 dB of the user's level" in account(context, "backchannel")
