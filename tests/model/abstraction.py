@@ -307,11 +307,13 @@ def levels_db(settings: TurnSettings) -> dict[str, int]:
 
 
 class Speech(NamedTuple):
-    """What users say, and what the recogniser tells of it."""
+    """What users say, what the recogniser tells of it, and which backends fail."""
 
     kinds: tuple[int, ...] = (BACKCHANNEL, CONTENT, STOP)
     with_partials: bool = True
     """Or finals alone."""
+    failing: tuple[Backend, ...] = tuple(Backend)
+    """At any time, and again and again, and are too late. The others are in time: their deadlines do not pass."""
 
 
 def hypotheses(context: Context, kinds: Sequence[int]) -> dict[str, str]:
@@ -326,7 +328,7 @@ def hypotheses(context: Context, kinds: Sequence[int]) -> dict[str, str]:
 
 def _moments(context: Context, now_ms: int) -> dict[str, int]:
     """When words can come, where it matters: soon after the last sign of the user, or of us, or later than a recogniser lags."""
-    if context.state is State.SPEAKING and context.near_end is NearEnd.QUIET:
+    if context.state in _REPLYING and context.near_end is NearEnd.QUIET:
         since_ms = context.last_voiced_ms
     elif context.state is State.IDLE and _is_unheard(context):
         since_ms = context.reply_ended_ms
@@ -346,13 +348,23 @@ def _ends_of_stream(context: Context, now_ms: int) -> dict[str, int]:
 
 def stimuli(context: Context, now_ms: int, speech: Speech) -> dict[str, Fact]:
     """Everything that can happen to this context at this time, by name. Nothing is held back for being unlikely."""
-    return {**unforced(context, now_ms, speech), **reply_facts(context, now_ms)}
+    return {**unforced(context, now_ms, speech), **reply_facts(context, now_ms, speech)}
 
 
 def unforced(context: Context, now_ms: int, speech: Speech) -> dict[str, Fact]:
     """What happens without our backends and our voice."""
     facts = {**session_facts(context, now_ms), **near_end_facts(context, now_ms)}
-    return {**facts, **recogniser_facts(context, now_ms, speech), **timer_facts(context, now_ms)}
+    in_time = {f"Timer {timer.name}" for backend in Backend if backend not in speech.failing for timer in _WAITS_FOR[backend]}
+    timers = {name: fact for name, fact in timer_facts(context, now_ms).items() if name not in in_time}
+    return {**facts, **recogniser_facts(context, now_ms, speech), **timers}
+
+
+_WAITS_FOR: Mapping[Backend, tuple[Timer, ...]] = {
+    Backend.ASR: (),
+    Backend.LLM: (Timer.FIRST_SENTENCE,),
+    Backend.TTS: (Timer.FIRST_HEARD, Timer.PLAYOUT),
+}
+"""Deadlines that only a backend lets pass, or a client that does not play. Late finals are everybody's."""
 
 
 def session_facts(context: Context, now_ms: int) -> dict[str, Fact]:
@@ -394,12 +406,11 @@ def _onsets(context: Context, now_ms: int) -> dict[str, int]:
 
 def recogniser_facts(context: Context, now_ms: int, speech: Speech) -> dict[str, Fact]:
     """What the recogniser says, and what becomes of its stream."""
-    facts: dict[str, Fact] = {
-        "RecognitionOpened": RecognitionOpened(now_ms),
-        "RecognitionFailed for good": RecognitionFailed(now_ms, "The stream was refused.", retryable=False),
-    }
-    for late, at_ms in _ends_of_stream(context, now_ms).items():
-        facts[f"RecognitionFailed{late}"] = RecognitionFailed(at_ms, "The stream broke.", retryable=True)
+    facts: dict[str, Fact] = {"RecognitionFailed for good": RecognitionFailed(now_ms, "The stream was refused.", retryable=False)}
+    if Backend.ASR in speech.failing:
+        facts["RecognitionOpened"] = RecognitionOpened(now_ms)  # to a stream that never breaks it means nothing
+        for late, at_ms in _ends_of_stream(context, now_ms).items():
+            facts[f"RecognitionFailed{late}"] = RecognitionFailed(at_ms, "The stream broke.", retryable=True)
     for name, text in hypotheses(context, speech.kinds).items():
         for late, at_ms in _moments(context, now_ms).items():
             facts[f"FinalHeard {name}{late}"] = FinalHeard(at_ms, text)
@@ -411,21 +422,16 @@ def recogniser_facts(context: Context, now_ms: int, speech: Speech) -> dict[str,
     return facts
 
 
-def reply_facts(context: Context, now_ms: int) -> dict[str, Fact]:
+def reply_facts(context: Context, now_ms: int, speech: Speech) -> dict[str, Fact]:
     """What the backends and the ear tell of the last reply, alive or not, and, late, of the one before."""
     last = context.last_epoch or Epoch(99)
     late = Epoch(last - 1) or Epoch(99)
     heard = PlayoutAdvanced(now_ms, last, context.settings.guard_ms, 0)
     facts: dict[str, Fact] = {fact_name: kind(now_ms, last) for fact_name, kind in _PLAIN.items()}
     facts |= {"SentenceReady": SentenceReady(now_ms, last, context.sentences, "So it is."), "PlayoutAdvanced": heard}
-    facts |= {
-        f"BackendFailed {backend}": BackendFailed(now_ms, last, backend, "It broke.") for backend in (Backend.LLM, Backend.TTS)
-    }
-    if context.settings.reply_retries_max:
-        facts |= {
-            f"{name} for good": dataclasses.replace(cast(BackendFailed, facts[name]), retryable=False)
-            for name in ("BackendFailed llm", "BackendFailed tts")
-        }
+    for backend in speech.failing:
+        if backend is not Backend.ASR:
+            facts |= _failures(context, BackendFailed(now_ms, last, backend, "It broke."))
     if context.settings.tool_rounds_max:
         facts |= tool_facts(context, now_ms, last)
     if context.state is State.SPEAKING:
@@ -448,6 +454,15 @@ def tool_facts(context: Context, now_ms: int, last: Epoch) -> dict[str, Fact]:
         "ToolAnswered": ToolAnswered(now_ms, last, next(iter(context.open_calls), "none")),
         "ToolAnswered, and nobody asked": ToolAnswered(now_ms, last, "none"),
     }
+
+
+def _failures(context: Context, failed: BackendFailed) -> dict[str, Fact]:
+    """Of model or voice: what is worth another attempt, where there is one, and what is not."""
+    name = f"BackendFailed {failed.backend}"
+    facts: dict[str, Fact] = {name: failed}
+    if context.settings.reply_retries_max:
+        facts[f"{name} for good"] = dataclasses.replace(failed, retryable=False)
+    return facts
 
 
 _PLAIN = {kind.__name__: kind for kind in (TokenArrived, GenerationFinished, FirstAudio, PlayoutStarted, PlayoutFinished)}

@@ -80,11 +80,12 @@ def check_move(core: Core, number: int, fact: Fact, move: Move) -> None:
     """What holds in every step of the core."""
     before, after = core.contexts[number], core.contexts[move.after]
     _hold(not move.refusal, f"refused: {move.refusal}")
-    check_context(after)
     if isinstance(fact, ReplyFact) and not (_get(before, "live") and fact.epoch == LAST):
         _hold(after == before and not move.effects, f"a stale {type(fact).__name__} was obeyed")
-    _check_ending(before, fact, move.effects, after)
-    _check_pause(before, move.effects, after)
+    if move.after != number or move.effects:  # of what changes nothing the rest was looked at when this context was reached
+        check_context(after)
+        _check_ending(before, fact, move.effects, after)
+        _check_pause(before, move.effects, after)
     _check_floor(core, before, fact, move.after)
     if isinstance(fact, ClientClosed) or fact == TimerFired(fact.at_ms, Timer.AGE):
         _hold(_get(after, "state") is State.CLOSED, "the session cannot be ended")
@@ -123,7 +124,8 @@ def _check_pause(before: Frozen, effects: Sequence[fx.Effect], after: Frozen) ->
 def _check_floor(core: Core, before: Frozen, fact: Fact, after: int) -> None:
     """Nobody is talked over."""
     frozen = core.contexts[after]
-    if core.settings.interruption is not Interruption.ENABLED or _get(frozen, "state") is not State.SPEAKING:
+    may_be_cut = core.settings.interruption is Interruption.ENABLED and _get(frozen, "heard") >= core.settings.uninterruptible_ms
+    if not may_be_cut or _get(frozen, "state") is not State.SPEAKING:
         return
     if isinstance(fact, PlayoutStarted) and _get(before, "state") is not State.SPEAKING:
         _hold(_get(frozen, "near_end") is NearEnd.QUIET, "the assistant began to speak into speech")

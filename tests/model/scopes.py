@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.model.abstraction import BACKCHANNEL, CONTENT, Speech
 from voicefsm.context import Interruption, TurnSettings
+from voicefsm.values import Backend
 
 FULL = Speech((BACKCHANNEL, CONTENT))
 """Stop words confirm as content words do, only sooner; `tests/unit/test_bargein.py` has them."""
@@ -19,8 +20,8 @@ WORDLESS = Speech((), with_partials=False)
 
 def _small(**changes: Any) -> TurnSettings:
     """One threshold of speech, none of the reply's start or end, one level, no second attempt with a backend, no tools: a
-    context has fewer faces."""
-    small = TurnSettings(
+    context has fewer faces. Each kind of session adds what it is about."""
+    few = TurnSettings(
         asr_reopen_attempts_max=0,
         reply_retries_max=0,
         tool_rounds_max=0,
@@ -31,26 +32,27 @@ def _small(**changes: Any) -> TurnSettings:
         barge_in_soft_db=96,
         barge_in_strange_words_min=100,
     )
-    return dataclasses.replace(small, **changes)
+    return dataclasses.replace(few, **changes)
 
 
 PRODUCT = _small()
 PRODUCT_WITH_TOOLS = _small(tool_rounds_max=1)
 SESSIONS: Mapping[str, tuple[TurnSettings, Speech]] = {
-    "client only": (_small(interruption=Interruption.CLIENT_ONLY), Speech((CONTENT,))),
-    "push to talk": (_small(push_to_talk=True), Speech((CONTENT,))),
-    "tools": (_small(tool_rounds_max=1, filler_ms=1500), WORDLESS),
-    "enabled": (
-        dataclasses.replace(
-            _small(),
-            asr_reopen_attempts_max=1,
-            reply_retries_max=1,
-            barge_in_onset_ms_min=200,
-            barge_in_soft_db=5,
-            barge_in_insist_ms_min=1600,
-            last_words_ms=300,
-        ),
-        FULL,
+    "client only": (
+        _small(interruption=Interruption.CLIENT_ONLY, asr_reopen_attempts_max=1),
+        FINALS._replace(failing=(Backend.ASR,)),
     ),
+    "empty partials": (_small(asr_reopen_attempts_max=1), Speech((), failing=(Backend.ASR,))),
+    "push to talk": (_small(push_to_talk=True), FINALS._replace(failing=())),
+    "tools": (_small(tool_rounds_max=1, filler_ms=1500), WORDLESS._replace(failing=(Backend.LLM, Backend.TTS))),
+    "words": (_small(barge_in_onset_ms_min=200, last_words_ms=300), FULL._replace(with_partials=False, failing=())),
+    "partials": (_small(barge_in_onset_ms_min=200), Speech((CONTENT,), failing=())),
+    "notices": (_small(uninterruptible_ms=300, guard_ms=300), FINALS._replace(failing=())),
+    "soft voices": (
+        _small(barge_in_onset_ms_min=200, barge_in_soft_db=5, barge_in_insist_ms_min=1600),
+        FINALS._replace(failing=()),
+    ),
+    "failing recogniser": (_small(asr_reopen_attempts_max=1), FINALS._replace(failing=(Backend.ASR,))),
+    "failing model and voice": (_small(reply_retries_max=1), FINALS._replace(failing=(Backend.LLM, Backend.TTS))),
 }
 """For the core alone. DISABLED is CLIENT_ONLY to the core: it asks only whether interruption is ENABLED."""

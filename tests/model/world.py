@@ -26,7 +26,7 @@ from voicefsm import effects as fx
 from voicefsm.client.player import Player, PlayerSettings, _Chunk
 from voicefsm.events import Fact
 from voicefsm.ports import SpokenAudio
-from voicefsm.runtime import messages
+from voicefsm.runtime import interpreter, messages
 from voicefsm.runtime.history import History
 from voicefsm.runtime.interpreter import Interpreter
 from voicefsm.runtime.outbox import Outbox
@@ -334,7 +334,8 @@ def _obey(gate: Gate, effects: tuple[fx.Effect, ...]) -> Done:
         if isinstance(effect, fx.CompleteTurn):
             is_open = False
             continue  # the history and the words heard are not modelled
-        gateway.hands.carry_out(effect)
+        with mock.patch.object(interpreter, "earcon", return_value=_SAMPLE):
+            gateway.hands.carry_out(effect)
         is_open = isinstance(effect, fx.StartGeneration) or (is_open and not isinstance(effect, fx.RetractUserTurn))
         is_cut = isinstance(effect, fx.CancelTts) or (is_cut and not isinstance(effect, fx.StartGeneration))
         if isinstance(effect, fx.StartGeneration):
