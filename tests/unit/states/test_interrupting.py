@@ -103,3 +103,10 @@ def test_the_reply_is_made_on_while_it_is_paused(did):
     assert did("interrupting", '4200 SentenceReady epoch=1 index=1 text="x"') == ['SpeakText epoch=1 index=1 text="x"']
     assert did("interrupting", "4200 PlayoutAdvanced epoch=1 heard_ms=720 left_ms=900") == []
     assert did("interrupting", "4200 ClientCancelled epoch=9") == []
+
+
+def test_a_backchannel_that_is_only_a_partial_resumes_playout(did):
+    """Otherwise the client stays paused while the machine speaks on."""
+    over = "4200 EvidenceChanged evidence.voiced_ms=220\n4300 SpeechEnded last_voiced_ms=4290 evidence.voiced_ms=220"
+    told = did("interrupting", f'{over}\n4310 PartialHeard text="okay"')
+    assert 'ResumePlayout epoch=1 why="backchannel: 220 ms voiced"' in told

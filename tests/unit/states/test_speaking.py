@@ -208,3 +208,9 @@ def test_the_model_has_its_time_again_after_a_tool(did):
     """Otherwise a model that is quick after a slow tool is blamed for the tool."""
     facts = f'{TOOL}4100 PlayoutAdvanced epoch=1 heard_ms=800 left_ms=0\n9000 ToolAnswered epoch=1 call_id="c" output="x"'
     assert did("speaking", facts)[-1] == "until 14000 PLAYOUT"
+
+
+def test_the_model_has_its_time_anew_after_a_tool(did):
+    """Otherwise the time that a tool took is taken for playout that stands still."""
+    called = '4000 ToolsCalled epoch=1 calls=[{"id":"c","name":"n","arguments":"{}"}]'
+    assert did("speaking", f'{called}\n6000 ToolAnswered epoch=1 call_id="c" output="x"')[-1] == "until 11000 PLAYOUT"
