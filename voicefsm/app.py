@@ -50,6 +50,8 @@ _EMBEDDED_ADDRESSES = {
 """How the child's lines begin that tell where it listens, and the setting each is for."""
 _EMBEDDED_SEGMENT_CHARS = "200"
 """The embedded voices drop a cancelled text at once, and pause after each: short texts would only cost joins."""
+_EMBEDDED_PATIENCE = {"asr": {"stall_ms": "5000"}}
+"""A recogniser on a busy CPU is slow now and then; taking it for dead would make it hear everything again."""
 _EMBEDDED_START_S_MAX = 60.0
 _EMBEDDED_STOP_S_MAX = 5.0
 
@@ -393,7 +395,7 @@ async def _addresses_when_ready(child: asyncio.subprocess.Process) -> Source:
             if line.startswith(sign):
                 found[section] = {name: line.removeprefix(sign)}
         if line == _EMBEDDED_READY:
-            return Source("the embedded backends", found)
+            return Source("the embedded backends", found | _EMBEDDED_PATIENCE)
     code = await child.wait()
     raise SettingsError(
         f"The embedded backends ended with exit code {code} before they were ready.",

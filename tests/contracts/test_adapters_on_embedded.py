@@ -68,7 +68,8 @@ async def test_own_voice_is_recognised_and_finalised_on_demand(embedded: Embedde
     """Otherwise the local ears do not hear the local voice, or our endpointing waits for theirs."""
     said = "Please tell me what you can do."
     speech = np.concatenate([s.samples for s in await spoken_by(embedded, said)])
-    asr = RivaRecognizer(RivaAsrSettings(), RivaChannelSettings(target=embedded.target))
+    # A whole sentence at once is no audio that flows in real time: a busy machine takes longer over it than a stalled server may.
+    asr = RivaRecognizer(RivaAsrSettings(stall_ms=20_000), RivaChannelSettings(target=embedded.target))
     async with aclosing(asr), asr.open(RecognitionRequest("en-US", silence_ms=3000)) as stream:
         heard = aiter(stream)
         for _ in range(2):

@@ -65,6 +65,7 @@ def _gateway_environment(riva: str, llm: str, journals: Path) -> dict[str, str]:
         "VOICEFSM_LLM__BASE_URL": llm,
         "VOICEFSM_TTS__SEGMENT_CHARS_MAX": "200",  # they drop a cancelled text at once, and pause after each
         "VOICEFSM_JOURNAL__DIR": str(journals),
+        "VOICEFSM_ASR__STALL_MS": "5000",  # the embedded recogniser shares two cores with everything else here
     }
 
 
