@@ -60,7 +60,8 @@ class EchoSystem:
         far = reference.rendered(None if late is None else max(0, self._captured - late))
         self._captured += FRAME_SAMPLES
         reference.tell(self._canceller)
-        reference.heard(near)
+        if late != self._lead:  # else it is read later than in a session, and the echo would be heard where it does not belong
+            reference.heard(near)
         out = self._canceller.process(near, far)
         self._judgement.judge(self._canceller.powers, self._canceller.speech)
         self.near_end = not self._judgement.echo_only
