@@ -211,6 +211,7 @@ async def test_the_gateway_uses_the_backends_where_they_listen(
             "riva": {"target": "127.0.0.1:1"},
             "llm": {"base_url": "http://127.0.0.1:2/v1"},
             "tts": {"segment_chars_max": "200"},  # as they like it best
+            "asr": {"stall_ms": "5000"},
         }
     ]
 
