@@ -48,10 +48,9 @@ _EMBEDDED_ADDRESSES = {
     "voicefsm embedded: LLM on ": ("llm", "base_url"),
 }
 """How the child's lines begin that tell where it listens, and the setting each is for."""
-_EMBEDDED_SEGMENT_CHARS = "200"
-"""The embedded voices drop a cancelled text at once, and pause after each: short texts would only cost joins."""
-_EMBEDDED_PATIENCE = {"asr": {"stall_ms": "5000"}}
-"""A recogniser on a busy CPU is slow now and then; taking it for dead would make it hear everything again."""
+_EMBEDDED_LIKES = {"tts": {"segment_chars_max": "200"}, "asr": {"stall_ms": "5000"}}
+"""Settings that suit the embedded backends. The voices drop a cancelled text at once, and pause after each: short texts would only
+cost joins. The recogniser is slow now and then on a busy CPU; taking it for dead would make it hear everything again."""
 _EMBEDDED_START_S_MAX = 60.0
 _EMBEDDED_STOP_S_MAX = 5.0
 
@@ -387,7 +386,7 @@ async def _addresses_in_time(child: asyncio.subprocess.Process) -> Source:
 async def _addresses_when_ready(child: asyncio.subprocess.Process) -> Source:
     """Pass the child's lines on until it says that it is ready; it prints none after that."""
     assert child.stdout is not None
-    found: dict[str, dict[str, str]] = {"tts": {"segment_chars_max": _EMBEDDED_SEGMENT_CHARS}}
+    found: dict[str, dict[str, str]] = dict(_EMBEDDED_LIKES)
     async for raw in child.stdout:
         line = raw.decode(errors="replace").rstrip()
         print(line, flush=True)  # noqa: T201
@@ -395,7 +394,7 @@ async def _addresses_when_ready(child: asyncio.subprocess.Process) -> Source:
             if line.startswith(sign):
                 found[section] = {name: line.removeprefix(sign)}
         if line == _EMBEDDED_READY:
-            return Source("the embedded backends", found | _EMBEDDED_PATIENCE)
+            return Source("the embedded backends", found)
     code = await child.wait()
     raise SettingsError(
         f"The embedded backends ended with exit code {code} before they were ready.",

@@ -5,22 +5,4 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
-
-EXHAUSTIVE = "exhaustive"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker."""
-    config.addinivalue_line("markers", f"{EXHAUSTIVE}: takes a minute or more; only when asked for with -m")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long searches to `tox -e model`."""
-    if EXHAUSTIVE in config.option.markexpr:
-        return
-    for item in items:
-        if item.get_closest_marker(EXHAUSTIVE):
-            item.add_marker(pytest.mark.skip(reason="tox -e model"))
