@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import dataclasses
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import numpy as np
 
 from tests.faults.lane import Lane, now_ms
 from tests.faults.servers import ANSWER
-from tests.faults.tones import RATE_HZ, Samples, named, spoken
 from voicefsm.client import (
     AssistantText,
     ClientSettings,
@@ -27,16 +26,17 @@ from voicefsm.client import (
     Transcript,
     TurnCompleted,
 )
+from voicefsm.scripted.spelling import RATE_HZ, Samples, spell
 
 FRAME = RATE_HZ // 50
 WAIT_S_MAX = 60
 """How long anything may take at all, on a machine that has other things to do."""
 OUTAGE_MS = 300
-SENTENCE = tuple(range(1, 13))
+SENTENCE = "some will walk from here down past that tall blue mill home"
 """What the user says: 3.6 s."""
 INTO_IT_MS = 1300
 """In mid-sentence."""
-PROBE = (20, 21)
+PROBE = "back then"
 """What the user says when the recogniser is back."""
 
 
@@ -68,9 +68,9 @@ class User:
         self._to_say: deque[Samples] = deque()
         self._rest: Samples = np.zeros(0, np.int16)
 
-    def say(self, words: Sequence[int]) -> None:
+    def say(self, text: str) -> None:
         """Begin to say this."""
-        self._to_say.append(spoken(words))
+        self._to_say.append(spell(text, RATE_HZ))
 
     async def microphone(self) -> None:
         """Send what is said, or silence, and hear the loudspeaker, in real time."""
@@ -120,7 +120,7 @@ class User:
             await asyncio.sleep(0.2)
         if state is State.INTERRUPTING:
             await asyncio.sleep(0.5)
-            self.say((3, 4))
+            self.say("past that")
             await self.until(lambda: self.has_been(state))
 
     # --- is it back? ---
@@ -150,7 +150,7 @@ class User:
     async def is_heard(self) -> float:
         """Speak until there is a transcript of it; how long that took."""
         asked_ms = now_ms()
-        wanted = named(PROBE[0])
+        wanted = PROBE.split(maxsplit=1)[0]
         async with asyncio.timeout(WAIT_S_MAX):
             while not any(isinstance(event, Transcript) and wanted in event.text.split() for event in self.since(asked_ms)):
                 self.say(PROBE)
@@ -217,4 +217,4 @@ async def _sentence(somebody: User) -> bool:
     """The sentence in which the recogniser failed comes to its end: was every word heard once?"""
     await somebody.until(lambda: any(isinstance(event, TurnCompleted | AssistantText) for _, event in somebody.events))
     await somebody.conversation.cancel()
-    return somebody.transcript() == " ".join(map(named, SENTENCE))
+    return somebody.transcript() == SENTENCE

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from tests.faults.tones import ToneAsr
-from voicefsm.scripted import HttpError, ScriptedLlm, ScriptedRiva, TtsScript
+from voicefsm.scripted import AsrScript, HttpError, ScriptedLlm, ScriptedRiva, TtsScript
+from voicefsm.scripted.spelling import SpellingAsr
 
 ANSWER = "It is a quarter past noon, and the sun is out there. Go for a walk in the park before it rains."
 FIRST_TOKEN_MS, TOKEN_MS, CHAR_MS = 300, 10, 40
@@ -48,7 +48,7 @@ def main(kind: str, port: int, slow_ms: int = 0) -> None:
     """Serve until killed."""
     match kind:
         case "asr":
-            asyncio.run(serve_riva(ScriptedRiva(asr=ToneAsr(), port=port), slow_ms))
+            asyncio.run(serve_riva(ScriptedRiva(asr=SpellingAsr(AsrScript()), port=port), slow_ms))
         case "tts":
             asyncio.run(serve_riva(ScriptedRiva(tts=TtsScript(char_ms=CHAR_MS), port=port), slow_ms))
         case _:
