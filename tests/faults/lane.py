@@ -6,6 +6,8 @@ Only processes started here are ever signalled, by their id.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -27,11 +29,17 @@ def now_ms() -> float:
     return asyncio.get_running_loop().time() * 1000
 
 
+_PORTS = itertools.count(20_000 + os.getpid() % 10_000)
+"""Below those that the kernel gives to outgoing connections: one of these may take the port of a server that is down."""
+
+
 def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody has now, and nobody is given twice."""
+    for port in _PORTS:
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always another")
 
 
 class Process:
