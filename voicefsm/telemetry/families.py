@@ -128,7 +128,9 @@ STALE_FACTS = _counter("voicefsm_stale_facts_total", "Facts dropped because thei
 ASR_FIRST_PARTIAL = _histogram(
     "voicefsm_asr_first_partial_seconds", "From an onset to the recogniser's first words of it.", "language"
 )
-ASR_LAG = _histogram("voicefsm_asr_lag_seconds", "From the user's last sample to the final that comes after it.", "language")
+ASR_LAG = _histogram(
+    "voicefsm_asr_lag_seconds", "From the user's last sample to the final, or the first pass, that comes after it.", "language"
+)
 ASR_REOPENINGS = _counter("voicefsm_asr_reopenings_total", "ASR streams opened again after they broke.")
 ASR_LOST = _counter("voicefsm_asr_lost_seconds_total", "Audio that the recogniser never got: it was away for too long.")
 

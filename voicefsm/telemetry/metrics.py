@@ -121,6 +121,10 @@ class _Seen:
     """Of near-end speech the recogniser has said nothing about."""
     final_ms: int = _NEVER
     """Of the last final that no reply answers yet."""
+    is_unread: bool = False
+    """The user spoke, and the words that the recogniser settles on after that have not come."""
+    settled_ms: int = _NEVER
+    """When they came, if that was before the voice detector's hangover ran out."""
     voiced_ms: int = _NEVER
     """The user's last sample before the reply in progress."""
     asked_ms: int = _NEVER
@@ -205,7 +209,7 @@ class MetricsObserver(Observer):
         metrics.observe(fam.STATE_SECONDS, (at_ms - seen.entered_ms) / 1000, step.before.value)
         seen.entered_ms = at_ms
         if step.after is State.IDLE:
-            seen.utterance_ms = seen.onset_ms = seen.final_ms = _NEVER
+            seen.utterance_ms = seen.onset_ms = seen.final_ms = seen.settled_ms = _NEVER
             if seen.is_wordless:
                 metrics.count(fam.FALSE_BARGE_INS)
             seen.is_wordless = False
@@ -219,19 +223,36 @@ class MetricsObserver(Observer):
 
     def _speech_started(self, seen: _Seen, fact: ev.SpeechStarted, _: Context) -> None:
         seen.onset_ms = fact.onset_ms
+        seen.is_unread, seen.settled_ms = True, _NEVER
         if seen.utterance_ms == _NEVER:
             seen.utterance_ms = fact.onset_ms
 
-    def _partial_heard(self, seen: _Seen, fact: ev.PartialHeard, _: Context) -> None:
+    def _speech_ended(self, seen: _Seen, fact: ev.SpeechEnded, _: Context) -> None:
+        if fact.last_voiced_ms <= seen.settled_ms:
+            self._read(seen, fact.last_voiced_ms, seen.settled_ms)
+
+    def _settled(self, seen: _Seen, at_ms: int, context: Context) -> None:
+        """The recogniser has made up its mind, by a final or by a first pass."""
+        if context.near_end is NearEnd.SPEECH:
+            seen.settled_ms = at_ms
+        elif seen.is_unread:
+            self._read(seen, context.last_voiced_ms, at_ms)
+
+    def _read(self, seen: _Seen, voiced_ms: int, at_ms: int) -> None:
+        self._since(fam.ASR_LAG, voiced_ms, at_ms, seen.language)
+        seen.is_unread = False
+
+    def _partial_heard(self, seen: _Seen, fact: ev.PartialHeard, context: Context) -> None:
         self._since(fam.ASR_FIRST_PARTIAL, seen.onset_ms, fact.at_ms, seen.language)
         seen.onset_ms = _NEVER
+        if fact.stability >= 1.0:
+            self._settled(seen, fact.at_ms, context)
 
     def _final_heard(self, seen: _Seen, fact: ev.FinalHeard, context: Context) -> None:
         is_speaking = context.near_end is NearEnd.SPEECH
         if fact.text:
             self._since(fam.ASR_LATENCY, seen.utterance_ms, fact.at_ms, seen.language)
-            if not is_speaking and seen.utterance_ms != _NEVER:
-                self._since(fam.ASR_LAG, context.last_voiced_ms, fact.at_ms, seen.language)
+            self._settled(seen, fact.at_ms, context)
             seen.final_ms = fact.at_ms
         seen.utterance_ms = fact.at_ms if is_speaking else _NEVER
 
@@ -354,6 +375,7 @@ _COUNTS = {fam.STALE_FACTS: "stale_dropped", fam.UNDERRUNS: "underruns"}
 # ruff: noqa: SLF001 (the tables name the methods of the class above)
 _FACTS: Mapping[type[Fact], Callable[[MetricsObserver, _Seen, Any, Context], None]] = {
     ev.SpeechStarted: MetricsObserver._speech_started,
+    ev.SpeechEnded: MetricsObserver._speech_ended,
     ev.PartialHeard: MetricsObserver._partial_heard,
     ev.FinalHeard: MetricsObserver._final_heard,
     ev.RecognitionFailed: MetricsObserver._recognition_failed,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import grpc
 import grpc.aio
 import numpy as np
@@ -54,9 +57,20 @@ def configured(**fields: object) -> rasr.StreamingRecognizeRequest:
     )
 
 
-async def recognize(script: AsrScript, *messages: bytes | str) -> list[rasr.StreamingRecognitionResult]:
-    """Results of audio; a text instead of audio is a `runtime_config` key on a chunk of silence."""
+async def recognize(script: AsrScript, *messages: bytes | str, stays: bool = False) -> list[rasr.StreamingRecognitionResult]:
+    """Results of audio; a text instead of audio is a `runtime_config` key on a chunk of silence.
+
+    With `stays` the client does not end the stream: one that writes to a call that just died may see INTERNAL instead of its end.
+    """
     requests = [configured()]
+    ended = asyncio.Event()
+
+    async def speak() -> AsyncIterator[rasr.StreamingRecognizeRequest]:
+        for request in requests:
+            yield request
+        if stays:
+            await ended.wait()
+
     for message in messages:
         if isinstance(message, str):
             requests.append(rasr.StreamingRecognizeRequest(audio_content=silence(80), runtime_config={message: "true"}))
@@ -64,8 +78,11 @@ async def recognize(script: AsrScript, *messages: bytes | str) -> list[rasr.Stre
             pieces = (message[at : at + 2560] for at in range(0, len(message), 2560))
             requests += [rasr.StreamingRecognizeRequest(audio_content=piece) for piece in pieces]
     async with ScriptedRiva(asr=SpellingAsr(script)) as riva, grpc.aio.insecure_channel(riva.target) as channel:
-        call = rasr_grpc.RivaSpeechRecognitionStub(channel).StreamingRecognize(iter(requests))
-        return [result async for response in call for result in response.results]
+        call = rasr_grpc.RivaSpeechRecognitionStub(channel).StreamingRecognize(speak())
+        try:
+            return [result async for response in call for result in response.results]
+        finally:
+            ended.set()
 
 
 def finals(results: list[rasr.StreamingRecognitionResult]) -> list[str]:
@@ -119,7 +136,7 @@ async def test_it_dies_where_it_is_told_to():
     """Otherwise a kill in mid-word has to wait for luck."""
     script = AsrScript([(At(300), Fail(grpc.StatusCode.UNKNOWN, "Error: Triton model failed during inference."))])
     with pytest.raises(grpc.aio.AioRpcError, match="Triton"):
-        await recognize(script, said(TEXT))
+        await recognize(script, said("the qu"), stays=True)
 
 
 @pytest.mark.parametrize("chunk_ms", [80, 160, 960, 1120])

@@ -192,6 +192,27 @@ def test_the_recogniser(bench: Bench) -> None:
     assert bench.seen(fam.ASR_LATENCY, "en-US") == (1, 1.4), "nothing was said since"
 
 
+def test_a_recogniser_that_is_faster_than_the_voice_detector(bench: Bench) -> None:
+    """Otherwise the lag of a quick recogniser, whose final comes within the hangover, is never counted."""
+    speaking: dict[str, Any] = {"near_end": NearEnd.SPEECH}
+    bench.step(ev.SpeechStarted(1080, 1000), **speaking)
+    bench.step(ev.FinalHeard(2200, "tell me"), **speaking)
+    bench.step(ev.SpeechEnded(2300, 2050))
+    assert bench.seen(fam.ASR_LAG, "en-US") == (1, 0.15)
+    bench.step(ev.FinalHeard(2500, "", ()))
+    bench.step(ev.SpeechStarted(3080, 3000), **speaking)
+    bench.step(ev.FinalHeard(4000, "about the"), **speaking)
+    bench.step(ev.SpeechEnded(5000, 4700))
+    assert bench.seen(fam.ASR_LAG, "en-US") == (1, 0.15), "the user went on: that final came before the last sample"
+    bench.step(ev.FinalHeard(5100, "weather"), near_end=NearEnd.QUIET, last_voiced_ms=4700)
+    assert bench.seen(fam.ASR_LAG, "en-US") == pytest.approx((2, 0.55))
+    bench.step(ev.SpeechStarted(6080, 6000), **speaking)
+    bench.step(ev.SpeechEnded(7300, 7000))
+    bench.step(ev.PartialHeard(7350, "is", 1.0), near_end=NearEnd.QUIET, last_voiced_ms=7000)
+    bench.step(ev.FinalHeard(7800, "is"), near_end=NearEnd.QUIET, last_voiced_ms=7000)
+    assert bench.seen(fam.ASR_LAG, "en-US") == pytest.approx((3, 0.9)), "its first pass is what the machine waits for"
+
+
 def test_a_recogniser_that_comes_and_goes(bench: Bench) -> None:
     """Otherwise an ASR server that restarts all day goes unnoticed."""
     bench.step(ev.RecognitionFailed(5, "Gone.", retryable=True))
