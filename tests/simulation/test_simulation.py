@@ -63,6 +63,20 @@ def test_a_calm_conversation_goes_as_it_should(tmp_path):
     assert played.seen >= {"SPEAKING", "INTERRUPTING", "ResumePlayout", "CancelTts", "CompleteTurn"}
 
 
+@pytest.mark.parametrize(("seed", "untimed_ms"), [("2", 2300), ("3", 1600), ("3", 3600)])
+def test_a_voice_that_tells_the_times_of_some_words(seed, untimed_ms, tmp_path):
+    """Otherwise words are forgotten whose times were not told, or a sentence counts as heard with the last one that was."""
+    acts = (
+        Act(1000, Kind.SAY, text="count to ten please", number=200),
+        Act(untimed_ms, Kind.TTS_UNTIMED, for_ms=2000),
+        Act(7000, Kind.SAY, text="and then what did she say", number=150),
+        Act(12_000, Kind.HANG_UP),
+    )
+    played = play_into(tmp_path / "untimed.jsonl", Script(seed=seed, latency_ms=10, acts=acts), "untimed")
+    assert "CancelTts" in played.seen
+    assert played.violation is None
+
+
 def asked(path):
     """When the model was asked and what, without what was taken back: [(at_ms, words)]."""
     questions = []

@@ -23,6 +23,7 @@ from collections import deque
 import numpy as np
 
 from voicefsm.ports import Samples, SpokenAudio, SpokenWord
+from voicefsm.runtime.heard import Rendered, heard_words
 from voicefsm.runtime.messages import AudioOutput
 from voicefsm.values import NO_EPOCH, Epoch, SampleIndex, setting
 
@@ -62,8 +63,6 @@ class _Segment:
     """Offset of its first sample in the reply."""
     samples: int = 0
     words: list[SpokenWord] = dataclasses.field(default_factory=list)
-    is_timed: bool = True
-    """No: the times of its first words never came, those of later ones did."""
     is_predicted: bool = False
     """Whether the voice only planned those times."""
 
@@ -171,8 +170,6 @@ class Playout:
         segment = self._segments.setdefault(audio.index, _Segment(""))
         if not segment.samples:
             segment.first = self._made
-        if audio.words and not segment.words and self._ms(segment.samples) > _FIRST_WORD_MS_MAX:
-            segment.is_timed = False
         segment.samples += len(samples)
         segment.words.extend(audio.words)
         segment.is_predicted |= audio.is_predicted
@@ -338,31 +335,10 @@ class Playout:
         is_whole = later or (self._is_made and not self._is_cut)
         if is_whole and heard >= segment.samples:
             return segment.text, "all"
-        tokens = segment.text.split()
-        if segment.words and segment.is_timed:
-            known = len(segment.words) if is_whole else max(len(segment.words), len(tokens))  # words may come with their audio
-            share = sum(word.end_ms <= self._ms(heard) for word in segment.words) / known
-            source = "durations" if segment.is_predicted else "words"
-            return " ".join(tokens[: int(share * len(tokens) + 1e-9)]), source
-        expected = segment.samples if is_whole else max(segment.samples, self._samples(len(segment.text) * _MS_PER_CHARACTER))
-        return _cut_text(tokens, heard / expected * len(segment.text)), "proportional"
+        so_far = Rendered(self._ms(heard), self._ms(segment.samples), is_whole)
+        text, is_timed = heard_words(segment.text, segment.words, so_far)
+        return text, ("durations" if segment.is_predicted else "words") if is_timed else "proportional"
 
 
 _CHECK_MS = 10
 """How soon to look again whether the client has come to the end."""
-
-_FIRST_WORD_MS_MAX = 1000
-"""A voice that times words as it speaks has timed one by then."""
-
-_MS_PER_CHARACTER = 65
-"""Speaking rate assumed for a segment whose end has not been synthesised yet: 15 characters a second."""
-
-
-def _cut_text(tokens: list[str], characters: float) -> str:
-    """As many whole words as fit."""
-    kept: list[str] = []
-    for token in tokens:
-        if len(" ".join([*kept, token])) > characters:
-            break
-        kept.append(token)
-    return " ".join(kept)

@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from typing import NamedTuple
 
 from voicefsm.errors import BackendError
 from voicefsm.events import Word
@@ -251,6 +252,16 @@ async def _stall(script: Script, kind: Kind, now_ms: Callable[[], int], backend:
 CHAR_MS, CHUNK_MS = 60, 100
 
 
+class SaidWord(NamedTuple):
+    """A word of a reply."""
+
+    text: str
+    end: int
+    """After how many samples of the reply it is over."""
+    is_told: bool
+    """Its time was told."""
+
+
 class FaultySynthesisStream:
     """The voice of one reply."""
 
@@ -259,8 +270,8 @@ class FaultySynthesisStream:
         self._segments: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue(_HEARD_MAX)
         self.delivered = 0
         """Samples."""
-        self.words: list[tuple[str, int]] = []
-        """What was spoken, and after how many samples each word is over."""
+        self.words: list[SaidWord] = []
+        """What was spoken."""
 
     def speak(self, index: int, text: str) -> None:
         """See `ports.SynthesisStream`."""
@@ -292,8 +303,9 @@ class FaultySynthesisStream:
             count = start + self._samples(end_ms) - self.delivered
             samples = ramp(self.delivered, count)
             self.delivered += count
-            self.words += [(word.text, start + self._samples(word.end_ms)) for word in known]
-            yield SpokenAudio(index, samples, () if self._script.on(Kind.TTS_UNTIMED, self._now_ms()) else tuple(known))
+            is_told = not self._script.on(Kind.TTS_UNTIMED, self._now_ms())
+            self.words += [SaidWord(word.text, start + self._samples(word.end_ms), is_told) for word in known]
+            yield SpokenAudio(index, samples, tuple(known) if is_told else ())
 
     async def _make(self, *, is_first: bool) -> None:
         """As long as it takes to synthesise one piece."""

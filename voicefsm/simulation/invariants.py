@@ -23,12 +23,14 @@ from voicefsm.ports import GenerationRequest, Journal, Message, Opening, Silence
 from voicefsm.runtime import messages
 from voicefsm.runtime.plan import SessionPlan
 from voicefsm.simulation.caller import Caller
-from voicefsm.simulation.faulty import Backends
+from voicefsm.simulation.faulty import Backends, SaidWord
 from voicefsm.simulation.script import NETWORK, Kind, Script
 from voicefsm.values import NO_EPOCH, Epoch
 
 SLACK_MS = 60
 """What rounding and one frame may add to any limit."""
+UNTOLD_MS_MAX = 1000
+"""For so long a voice that has told the times of its words is believed to have finished none since."""
 UNSETTLED_MS = 3000
 """How long after a fault of the network nobody is sure where the ear is."""
 
@@ -190,12 +192,13 @@ class Checker:
         rendered = max(0, end - self._first[epoch]) if epoch in self._first and end > self._first[epoch] else 0
         slack = (2 * self._script.latency_ms + 2 * self._script.frame_ms + SLACK_MS) * rate // 1000
         gap = self._plan.playout.report_gap_ms_max * rate // 1000
-        if count > sum(after <= rendered + slack + gap for _, after in words):
+        if count > sum(word.end <= rendered + slack + gap for word in words):
             self.broken("history is what was heard", f"{count} words of reply {epoch} count as heard; {rendered} samples were")
-        if count < sum(after <= rendered - slack for _, after in words):
+        untold = UNTOLD_MS_MAX * rate // 1000
+        if count < sum(word.end <= rendered - slack - (0 if word.is_told else untold) for word in words):
             self.broken("history is what was heard", f"only {count} words of reply {epoch} count as heard of {rendered} samples")
 
-    def _words(self, epoch: Epoch) -> list[tuple[str, int]]:
+    def _words(self, epoch: Epoch) -> list[SaidWord]:
         """What the voice of this reply said."""
         streams, first = self._backends.synthesizer.streams, self._streams_before.get(epoch, 0)
         last = self._streams_before.get(Epoch(epoch + 1), len(streams))

@@ -384,7 +384,7 @@ def test_by_words_that_come_with_their_audio() -> None:
     assert heard_at(far_end, 450) == HeardText("one two", "words")
 
 
-def test_words_whose_times_begin_too_late_tell_nothing() -> None:
+def test_words_whose_times_begin_late_tell_nothing_of_those_before() -> None:
     """Otherwise a voice that times the later words of a sentence only makes the model forget (found by the simulator)."""
     far_end = playout()
     far_end.expect(0, TEXT)
