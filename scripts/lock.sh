@@ -11,7 +11,7 @@ trap 'rm -rf "$tmp"' EXIT
 "$python" -m venv "$tmp/venv"
 "$tmp/venv/bin/pip" install --quiet --disable-pip-version-check 'uv>=0.9'
 "$tmp/venv/bin/uv" pip compile pyproject.toml scripts/build.in \
-  --extra embedded --extra talk --extra timeline --extra bench --extra otel --extra dev \
+  --extra embedded --extra talk --extra timeline --extra bench --extra otel --extra auth --extra redis --extra dev \
   --override scripts/overrides.in \
   --universal --python-version 3.11 --only-binary :all: \
   --generate-hashes --no-config --default-index https://pypi.org/simple --no-emit-index-url \
@@ -25,8 +25,8 @@ derived() { # derived FILE ARGUMENTS...: packages that are also in requirements.
     --custom-compile-command "make lock" --quiet --output-file "$file"
 }
 derived deploy/requirements.lock deploy/requirements.in                                           # what checks deploy/
-derived deploy/image/runtime.lock pyproject.toml --extra otel --override scripts/overrides.in     # what is in the image
-derived deploy/image/embedded.lock pyproject.toml --extra otel --extra embedded --extra timeline --override scripts/overrides.in # … with engines and demo
+derived deploy/image/runtime.lock pyproject.toml --extra otel --extra auth --extra redis --override scripts/overrides.in     # what is in the image
+derived deploy/image/embedded.lock pyproject.toml --extra otel --extra auth --extra redis --extra embedded --extra timeline --override scripts/overrides.in # … with engines and demo
 derived deploy/image/build.lock scripts/build.in                                                  # what builds the wheel in it
 if grep -nE 'file://|--(extra-)?index-url|--find-links|@ ' requirements.lock; then
   echo "a lock file names a place only this machine knows" >&2

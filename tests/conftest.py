@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+pytest_plugins = ["tests.certificates"]
+
 LEFT_TO = {"exhaustive": "tox -e model", "all_faults": "tox -e faults"}
 """Markers of tests that take minutes, and what runs them; here they run only when asked for with -m."""
 

@@ -15,6 +15,7 @@ import structlog
 
 from voicefsm.adapters.channels import RivaChannelSettings
 from voicefsm.adapters.echo import Choice, choose_canceller
+from voicefsm.adapters.followed import watch
 from voicefsm.adapters.nim import LlmSettings, NimLanguageModel
 from voicefsm.adapters.riva_asr import RivaRecognizer
 from voicefsm.adapters.riva_tts import RivaSynthesizer
@@ -30,6 +31,7 @@ from voicefsm.runtime.messages import AudioFormat, Encoding
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.timers import LoopClock
 from voicefsm.server.admission import Admission, Remembered
+from voicefsm.server.callers import Gate, gate_of
 from voicefsm.server.gateway import Gateway
 from voicefsm.server.health import Watch, Watched
 from voicefsm.server.servicer import ConversationServicer
@@ -169,12 +171,14 @@ async def _holding(
         make_canceller=canceller.make,
         make_detector=WebRtcVoiceDetector,
     )
-    servicer = _servicer(settings, senses, clock, watchers)
-    gateway = Gateway(settings.server, servicer, is_ready=False)
-    watch = Watch(_watched(backends), settings.health, clock, partial(_follow, gateway))
+    told = watchers.observer.reloaded
+    gate = gate_of(settings.server.host, settings.tls, settings.auth, settings.jwt, clock, told)
+    servicer = _servicer(settings, senses, clock, watchers, gate)
+    gateway = Gateway(settings.server, servicer, is_ready=False, certificates=gate.certificates)
+    health = Watch(_watched(backends), settings.health, clock, partial(_follow, gateway))
     port = await gateway.start()
     warm_up = (_warm_up(server.port, wanted=settings.llm.warm_up) for server in backends.models.all)
-    beside = [asyncio.create_task(work) for work in (*warm_up, watch.run())]
+    beside = [asyncio.create_task(work) for work in (*warm_up, health.run(), watch(gate.followed, settings.auth.reload_ms))]
     sources = Sources(
         sessions=servicer.vitals,
         sessions_max=settings.server.sessions_max,
@@ -275,7 +279,7 @@ def _canceller(settings: Settings) -> Choice:
     return choice
 
 
-def _servicer(settings: Settings, senses: Senses, clock: Clock, watchers: _Watchers) -> ConversationServicer:
+def _servicer(settings: Settings, senses: Senses, clock: Clock, watchers: _Watchers, gate: Gate) -> ConversationServicer:
     admission = Admission(
         settings.server.sessions_max,
         Remembered(senses.recognizer.languages, clock, settings.server.offers_ms_max),
@@ -290,6 +294,7 @@ def _servicer(settings: Settings, senses: Senses, clock: Clock, watchers: _Watch
         traceparent=watchers.traceparent,
         open_journal=journal_opener(settings.journal),
         config_ms_max=settings.server.config_ms_max,
+        callers=gate.callers,
     )
 
 

@@ -32,6 +32,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from voicefsm.adapters.channels import RivaChannelSettings
+from voicefsm.adapters.identities import AuthSettings
+from voicefsm.adapters.jwt_settings import JwtSettings
 from voicefsm.adapters.nim import LlmSettings
 from voicefsm.adapters.riva_asr import RivaAsrSettings
 from voicefsm.adapters.riva_tts import RivaTtsSettings
@@ -47,6 +49,7 @@ from voicefsm.runtime.plan import SessionSettings
 from voicefsm.runtime.playout import PlayoutSettings
 from voicefsm.server.admission import ServerSettings
 from voicefsm.server.health import HealthSettings
+from voicefsm.server.tls import TlsSettings
 from voicefsm.telemetry.exposition import MetricsSettings
 from voicefsm.telemetry.log import Transcripts
 from voicefsm.vad.settings import VadSettings
@@ -83,6 +86,9 @@ class Settings:
     """Every setting of the gateway. A new section is one line here."""
 
     server: ServerSettings = ServerSettings()
+    tls: TlsSettings = TlsSettings()
+    auth: AuthSettings = AuthSettings()
+    jwt: JwtSettings = JwtSettings()
     session: SessionSettings = SessionSettings()
     turns: TurnSettings = TurnSettings()
     audio: AudioSettings = AudioSettings()

@@ -5,6 +5,8 @@
     ├── RemoteProtocolError           the client's. Ends the session.
     │   ├── InvalidMessage            INVALID_ARGUMENT: malformed, or a value out of range
     │   ├── OutOfOrder                FAILED_PRECONDITION: right message, wrong moment
+    │   ├── NotIdentified             UNAUTHENTICATED: it shows no credentials, or they are wrong or over
+    │   ├── NotPermitted              PERMISSION_DENIED: we know who it is, and it may not
     │   ├── NotOffered                NOT_FOUND: a language or voice no backend has
     │   ├── Unsupported               UNIMPLEMENTED: declared in the protocol, not offered by this server
     │   └── TooMuch                   RESOURCE_EXHAUSTED: faster, larger or more than allowed
@@ -48,6 +50,14 @@ class InvalidMessage(RemoteProtocolError):
 
 class OutOfOrder(RemoteProtocolError):
     """A valid message at a moment that does not allow it."""
+
+
+class NotIdentified(RemoteProtocolError):
+    """The caller shows no credentials, or they are wrong or over."""
+
+
+class NotPermitted(RemoteProtocolError):
+    """We know who the caller is, and it may not do this."""
 
 
 class NotOffered(RemoteProtocolError):

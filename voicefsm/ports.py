@@ -291,6 +291,10 @@ class Opening:
     """Empty when the client named none."""
     traceparent: str
     """The client's trace context (W3C); empty when it sent none."""
+    identity: str = "anonymous"
+    """Who holds it."""
+    is_known: bool = False
+    """Whether the operator has named this identity: then it may be a label of a metric."""
 
 
 Traceparent = Callable[[str, Epoch, Backend, int], str]
@@ -360,8 +364,62 @@ class Observer(Protocol):
         defect); `message` says what happened, where there is more to say.
         """
 
-    def refused(self, error: VoiceFsmError) -> None:
-        """A call was turned away before it became a session."""
+    def refused(self, error: VoiceFsmError, identity: str = "") -> None:
+        """A call was turned away before it became a session; `identity` is whose it was, once that is known."""
 
     def crashed(self, session_id: str, error: Exception) -> None:
         """A defect of ours ended a call; `session_id` is what its client was told to report."""
+
+    def reloaded(self, what: str, problem: str) -> None:
+        """A file that we follow has changed: it counts from now on; or it has a `problem`, and what it said before still counts."""
+
+
+# --- who calls ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a caller shows. Nothing in it has been checked but the certificate, which TLS has."""
+
+    key: str = ""
+    """An API key."""
+    token: str = ""
+    """A bearer token: a JWT, or an API key."""
+    certificate_names: tuple[str, ...] = ()
+    """Whom its certificate names, the most telling first; empty without mTLS."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Allowance:
+    """What an identity may use at most."""
+
+    sessions_max: int
+    """At once, in this process."""
+    sessions_per_minute_max: int
+    """Begun in a minute, in this process."""
+    session_ms_max: int
+    """The longest."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """Who calls."""
+
+    name: str
+    allowance: Allowance
+    is_known: bool = False
+    """The operator has named it: there are only so many of these."""
+    may_administer: bool = False
+
+
+class Authenticator(Protocol):
+    """Knows callers by what they show."""
+
+    async def identify(self, credentials: Credentials) -> Identity | None:
+        """Who this is; None when it shows nothing of the kind that this one knows.
+
+        Raises:
+            NotIdentified: what it shows is wrong, or over.
+            NotPermitted: it is known, and shut out.
+
+        """

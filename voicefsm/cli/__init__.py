@@ -19,6 +19,7 @@ from voicefsm.cli import (
     demo,
     doctor,
     embedded,
+    key,
     load,
     metrics,
     replay,
@@ -53,6 +54,7 @@ for command in (
     load.load,
     timeline.timeline,
     settings.settings,
+    key.key,
     metrics.metrics,
 ):
     app.command(cls=demo.DemoCommand if command is demo.demo else None)(command)

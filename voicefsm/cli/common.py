@@ -25,6 +25,16 @@ def chosen(options: Mapping[str, object], overrides: list[str] | None) -> list[s
     return [f"{path}={value}" for path, value in options.items() if value is not None] + (overrides or [])
 
 
+def secret(said: str) -> str:
+    """A secret of the command line: itself, or what stands in the file that `@FILE` names. Raises `SettingsError`."""
+    if not said.startswith("@"):
+        return said
+    try:
+        return Path(said[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as unreadable:
+        raise SettingsError(f"{said[1:]} cannot be read: {unreadable}.", remedy="Check the file after the @.") from unreadable
+
+
 @contextmanager
 def needs(command: str, extra: str) -> Iterator[None]:
     """Around the imports of a command: a package that is not installed is an error that says how to get it."""

@@ -9,6 +9,7 @@ Everything a client needs is importable from here.
 """
 
 from voicefsm.audio.samples import Samples
+from voicefsm.client.access import Access
 from voicefsm.client.alignment import Alignment
 from voicefsm.client.conversation import Conversation
 from voicefsm.client.errors import (
@@ -52,6 +53,7 @@ from voicefsm.client.player import Player, PlayerSettings, Span
 from voicefsm.client.tools import Tool, ToolFailed, tool
 
 __all__ = [
+    "Access",
     "Alignment",
     "AssistantText",
     "AudioFormat",

@@ -26,6 +26,7 @@ import grpc
 
 from voicefsm.audio.samples import Samples
 from voicefsm.client import codec, events
+from voicefsm.client.access import Access
 from voicefsm.client.errors import ConversationEnded, ConversationFailed, ServerDefect, ServerUnavailable, defect_of, failure_of
 from voicefsm.client.options import ClientSettings, SessionOptions
 from voicefsm.client.player import Player
@@ -73,16 +74,25 @@ class Conversation:
         options: SessionOptions | None = None,
         *,
         settings: ClientSettings | None = None,
+        access: Access | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Metadata = (),
     ) -> AsyncIterator[Conversation]:
         """Open a conversation with the server at `target` ("host:port") and wait until its session is ready.
 
-        `credentials` of None means plain text. Leaving hangs up, and waits `close_ms_max` at most for the server to take that in.
-        Raises `ConversationFailed` when the server refuses, `ServerUnavailable` when it cannot be reached in `connect_ms_max`,
-        `TypeError` or `ValueError` for options that cannot be sent; on leaving, whatever ended the call if nobody saw it yet.
+        `access` says what to show and how to encrypt; `credentials` and `metadata` are for what it does not cover. Leaving hangs
+        up, and waits `close_ms_max` at most for the server to take that in.
+
+        Raises:
+            ConversationFailed: the server refuses, or ended the call and nobody saw it until now.
+            ServerUnavailable: it cannot be reached in `connect_ms_max`.
+            SettingsError: `access` cannot be shown.
+            TypeError, ValueError: the options cannot be sent.
+
         """
-        settings = settings or ClientSettings()
+        settings, access = settings or ClientSettings(), access or Access()
+        credentials = credentials or access.credentials()
+        metadata = (*metadata, *access.metadata(target))
         async with _channel(target, credentials, settings) as channel:
             call = ConversationServiceStub(channel).Converse(  # type: ignore[no-untyped-call]
                 metadata=tuple(metadata)

@@ -159,6 +159,10 @@ class SessionPlan:
     """What the model may have the client do."""
     traceparent: str = ""
     """The client's trace context (W3C); empty when it sent none."""
+    identity: str = "anonymous"
+    """Who holds it."""
+    is_known: bool = False
+    """Whether the operator has named them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

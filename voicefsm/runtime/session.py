@@ -236,7 +236,7 @@ class Session:
     def _open(self) -> None:
         plan = self.plan
         self._journal.write("session", 0, self._journal_head())
-        self._observer.session_opened(self.session_id, Opening(plan.language_code, plan.model, plan.traceparent))
+        self._observer.session_opened(self.session_id, _opening(plan))
         self.outbox.put(messages.SessionReady(self.session_id, self.echo_canceller, plan.language_code, plan.voice_name))
         self._tell(SessionOpened(self._clock.now_ms()))
 
@@ -510,6 +510,10 @@ class Session:
                 await self._wake_pump.wait()
         except TimeoutError:
             return
+
+
+def _opening(plan: SessionPlan) -> Opening:
+    return Opening(plan.language_code, plan.model, plan.traceparent, plan.identity, plan.is_known)
 
 
 def _traceparent(ask: Traceparent, session_id: str, clock: SessionClock, epoch: Epoch, backend: Backend) -> str:

@@ -37,6 +37,14 @@ class ServerSettings:
     drain_ms_max: int = setting(
         5000, unit="ms", ge=0, le=3600000, doc="How long sessions may go on after the process was told to stop."
     )
+    health: bool = setting(True, unit="", doc="Whether the port answers grpc.health.v1.")
+    health_port: int = setting(
+        0,
+        unit="",
+        ge=0,
+        le=65535,
+        doc="A port of its own for grpc.health.v1 alone, never encrypted: probes of Kubernetes speak no TLS; 0: none.",
+    )
     reflection: bool = setting(True, unit="", doc="Whether the server describes its protocol to tools such as grpcurl.")
 
 
@@ -89,11 +97,15 @@ class Admission:
 
     def enter(self) -> None:
         """Take a place. Raises `TooMuch` when there is none."""
+        self.check_room()
+        self.sessions += 1
+
+    def check_room(self) -> None:
+        """Is there a place? Raises `TooMuch` when there is none."""
         if self.sessions >= self._sessions_max:
             raise TooMuch(
                 f"This server holds {self._sessions_max} sessions already.", remedy="Try another replica, or again in a while."
             )
-        self.sessions += 1
 
     def leave(self) -> None:
         """Give the place back."""

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from voicefsm.errors import SettingsError
 from voicefsm.server.admission import ServerSettings
 from voicefsm.server.servicer import ConversationServicer
+from voicefsm.server.tls import Certificates
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.v1 import conversation_pb2_grpc as pb_grpc
 
@@ -29,30 +30,38 @@ _POLL_MS = 50
 class Gateway:
     """The server of one process."""
 
-    def __init__(self, settings: ServerSettings, servicer: ConversationServicer, *, is_ready: bool = True) -> None:
-        """`is_ready`: whether it is before anybody calls `set_ready`."""
+    def __init__(
+        self,
+        settings: ServerSettings,
+        servicer: ConversationServicer,
+        *,
+        is_ready: bool = True,
+        certificates: Certificates | None = None,
+    ) -> None:
+        """`is_ready`: whether it is before anybody calls `set_ready`. Without `certificates` nothing is encrypted."""
         self._settings, self._servicer = settings, servicer
         self._is_ready, self._is_stopping = is_ready, False
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
         pb_grpc.add_ConversationServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call] # generated
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if settings.health:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._certificates = certificates
+        self._probed = self._for_probes()
         if settings.reflection:
-            reflection.enable_server_reflection((SERVICE, reflection.SERVICE_NAME, "grpc.health.v1.Health"), self._server)
+            named = (SERVICE, reflection.SERVICE_NAME, *(["grpc.health.v1.Health"] if settings.health else []))
+            reflection.enable_server_reflection(named, self._server)
 
     async def start(self) -> int:
         """Open the port. Returns its number. Raises `SettingsError` when it cannot be opened."""
-        address = f"{self._settings.host}:{self._settings.port}"
-        try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise SettingsError(
-                f"Cannot listen on {address}: {error}.", remedy="Is another server running there? Set server.port."
-            ) from error
+        port = _listen(self._server, self._settings.host, self._settings.port, "server.port", self._certificates)
+        if self._probed is not None:
+            _listen(self._probed, self._settings.host, self._settings.health_port, "server.health_port")
+            await self._probed.start()
         await self._server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         await self.set_ready(is_ready=self._is_ready)
-        return int(port)
+        return port
 
     @property
     def is_ready(self) -> bool:
@@ -74,12 +83,35 @@ class Gateway:
         self._servicer.shut_down()
         await self._wait_for_sessions(_CLOSE_MS)
         await self._server.stop(grace=_CLOSE_MS / 1000)
+        if self._probed is not None:
+            await self._probed.stop(grace=0)
+
+    def _for_probes(self) -> grpc.aio.Server | None:
+        """A server for health alone, if it is wanted."""
+        if not self._settings.health_port:
+            return None
+        server = grpc.aio.server(options=_options(self._settings))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return server
 
     async def _wait_for_sessions(self, wait_ms: int) -> None:
         for _ in range(wait_ms // _POLL_MS):
             if not self._servicer.sessions:
                 return
             await asyncio.sleep(_POLL_MS / 1000)
+
+
+def _listen(server: grpc.aio.Server, host: str, port: int, setting: str, certificates: Certificates | None = None) -> int:
+    """Open a port. Returns its number. Raises `SettingsError`."""
+    address = f"{host}:{port}"
+    try:
+        if certificates is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, certificates.credentials()))
+    except RuntimeError as error:
+        raise SettingsError(
+            f"Cannot listen on {address}: {error}.", remedy=f"Is another server running there? Set {setting}."
+        ) from error
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:

@@ -13,8 +13,8 @@ import asyncio
 import dataclasses
 import re
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -25,19 +25,22 @@ from voicefsm.errors import (
     BackendError,
     Draining,
     InvalidMessage,
+    NotIdentified,
     NotOffered,
+    NotPermitted,
     OutOfOrder,
     TooMuch,
     Unsupported,
     VoiceFsmError,
 )
-from voicefsm.ports import Clock, Journal, Observer, Traceparent, Vitals, untraced
+from voicefsm.ports import Clock, Identity, Journal, Observer, Traceparent, Vitals, untraced
 from voicefsm.runtime import messages
 from voicefsm.runtime.groups import first_error, raised
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.session import Session
 from voicefsm.server import codec
 from voicefsm.server.admission import Admission
+from voicefsm.server.callers import Callers
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.v1 import conversation_pb2_grpc as pb_grpc
 from voicefsm.values import EndReason
@@ -47,6 +50,8 @@ Call: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _STATUS: dict[type[VoiceFsmError], grpc.StatusCode] = {
     InvalidMessage: grpc.StatusCode.INVALID_ARGUMENT,
     OutOfOrder: grpc.StatusCode.FAILED_PRECONDITION,
+    NotIdentified: grpc.StatusCode.UNAUTHENTICATED,
+    NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
     NotOffered: grpc.StatusCode.NOT_FOUND,
     Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     TooMuch: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -77,11 +82,16 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         open_journal: Callable[[str], Journal],
         config_ms_max: int,
         traceparent: Traceparent = untraced,
+        callers: Callers | None = None,
     ) -> None:
-        """`plan` holds the server's settings; the formats in it are replaced by each client's."""
+        """Without `callers` everybody is let in.
+
+        `plan` holds the server's settings; the formats in it are replaced by each client's.
+        """
         self._plan, self._senses, self._admission = plan, senses, admission
         self._clock, self._observer, self._open_journal = clock, observer, open_journal
         self._config_ms_max, self._traceparent = config_ms_max, traceparent
+        self._callers = callers or Callers.open(clock)
         self._sessions: set[Session] = set()
         self._is_draining = False
 
@@ -129,28 +139,41 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
 
     async def _converse(self, session_id: str, requests: AsyncGenerator[pb.ConverseRequest], call: Call) -> SessionEnded:
         """One call, from the first message to the last."""
-        try:
+        with self._telling():
             self._refuse_if_draining()
-            self._admission.enter()
-        except VoiceFsmError as error:
-            self._observer.refused(error)
-            raise
+            self._admission.check_room()  # nobody is asked who they are in vain
+            identity = await self._callers.identify(call)
+        with self._telling(identity.name):
+            self._callers.enter(identity)
         try:
-            plan = dataclasses.replace(await self._admit(requests), traceparent=_traceparent_in(call))
-            return await self._hold(session_id, plan, requests, call)
+            with self._telling(identity.name):
+                self._admission.enter()
+            try:
+                with self._telling(identity.name):
+                    plan = await self._admit(requests, identity)
+                return await self._hold(session_id, dataclasses.replace(plan, traceparent=_traceparent_in(call)), requests, call)
+            finally:
+                self._admission.leave()
         finally:
-            self._admission.leave()
+            self._callers.leave(identity)
 
-    async def _admit(self, requests: AsyncGenerator[pb.ConverseRequest]) -> SessionPlan:
-        """What the client wants, if it can be had."""
+    @contextmanager
+    def _telling(self, identity: str = "") -> Iterator[None]:
+        """Around what turns a caller away: it is told."""
         try:
-            plan = codec.plan_of(await self._first(requests), self._plan)
-            await self._admission.check(plan.language_code, plan.voice_name)
-            self._refuse_if_draining()
+            yield
         except VoiceFsmError as error:
-            self._observer.refused(error)
+            self._observer.refused(error, identity)
             raise
-        return plan
+
+    async def _admit(self, requests: AsyncGenerator[pb.ConverseRequest], identity: Identity) -> SessionPlan:
+        """What the client wants, if it can be had."""
+        plan = codec.plan_of(await self._first(requests), self._plan)
+        await self._admission.check(plan.language_code, plan.voice_name)
+        self._refuse_if_draining()
+        session_ms_max = min(plan.turns.session_ms_max, identity.allowance.session_ms_max)
+        turns = dataclasses.replace(plan.turns, session_ms_max=session_ms_max)
+        return dataclasses.replace(plan, turns=turns, identity=identity.name, is_known=identity.is_known)
 
     def _refuse_if_draining(self) -> None:
         if self._is_draining:

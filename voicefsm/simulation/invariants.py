@@ -110,8 +110,11 @@ class Checker:
         """See `ports.Observer`."""
         self._state = State.CLOSED
 
-    def refused(self, error: Exception) -> None:
+    def refused(self, error: Exception, identity: str = "") -> None:
         """See `ports.Observer`: the simulator has no server."""
+
+    def reloaded(self, what: str, problem: str) -> None:
+        """See `ports.Observer`: nor any files."""
 
     def crashed(self, session_id: str, error: Exception) -> None:
         """See `ports.Observer`."""

@@ -126,8 +126,11 @@ class Witness:
         self.closed.append((session_id, reason))
         self.last_words.append(message)
 
-    def refused(self, error: VoiceFsmError) -> None:
+    def refused(self, error: VoiceFsmError, identity: str = "") -> None:
         """See `ports.Observer`: a session on the stage was never refused."""
+
+    def reloaded(self, what: str, problem: str) -> None:
+        """See `ports.Observer`: nothing is on the stage that could be."""
 
     def crashed(self, session_id: str, error: Exception) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""

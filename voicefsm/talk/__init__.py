@@ -55,7 +55,7 @@ async def _with_files(settings: TalkSettings, console: Console) -> str:
     assert settings.wav_in is not None
     recording = files.read(settings.wav_in)
     options = _options(settings)
-    async with Conversation.connect(settings.target, options) as conversation:
+    async with Conversation.connect(settings.target, options, access=settings.access) as conversation:
         watching = asyncio.create_task(_watch(conversation, console))
         heard = await files.play(conversation, recording, settings.wav_tail_ms)
         await conversation.end()
@@ -68,7 +68,7 @@ async def _with_files(settings: TalkSettings, console: Console) -> str:
 async def _with_devices(settings: TalkSettings, console: Console) -> str:
     sounddevice = device.load()
     microphone, loudspeaker = device.check(sounddevice, settings.input_device, settings.output_device)
-    async with Conversation.connect(settings.target, _options(settings)) as conversation:
+    async with Conversation.connect(settings.target, _options(settings), access=settings.access) as conversation:
         duplex = device.Duplex(conversation.player)
         console.print(f"[dim]microphone {escape(microphone)}, loudspeaker {escape(loudspeaker)}; Ctrl-C hangs up[/dim]")
         with duplex.open(sounddevice, settings.input_device, settings.output_device):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from voicefsm.client.access import Access
 from voicefsm.values import setting
 
 
@@ -18,6 +19,8 @@ class TalkSettings:
     headset: bool = setting(False, unit="", doc="The microphone cannot hear the loudspeaker: the server need not cancel any echo.")
     input_device: str = setting("", unit="", doc="The microphone, by number or part of its name; empty: the system's default.")
     output_device: str = setting("", unit="", doc="The loudspeaker, by number or part of its name; empty: the system's default.")
+    access: Access = Access()
+    """What is shown to the gateway, and how the connection is encrypted."""
     wav_in: Path | None = None
     """A recording (16-bit mono WAV at 16 kHz) that stands for the microphone; for machines without devices."""
     wav_out: Path | None = None

@@ -36,6 +36,9 @@ LABELS: Mapping[str, str] = {
     "backend": "`asr`, `llm`, `tts`",
     "server": "its address in the settings",
     "queue": "`inbox` (facts), `outbox` (messages), `ears` (ms of audio)",
+    "identity": "who holds it: `anonymous`, a name of `auth.identities_file`, or `other`",
+    "what": "`certificate`, `identities`, `jwks`",
+    "taken": "`taken`: it counts from now on; `kept`: it is bad, and what it said before counts",
     "draining": "`true` once the process was told to stop",
 }
 """What each label may be."""
@@ -160,6 +163,9 @@ UNDERRUNS = _counter("voicefsm_playout_underruns_total", "Times a client ran out
 # --- the process -------------------------------------------------------------------------------------------------------------
 
 REFUSED = _counter("voicefsm_refused_total", "Calls turned away before they became sessions.", "kind")
+IDENTITY_SESSIONS = _counter("voicefsm_identity_sessions_total", "Sessions begun.", "identity")
+IDENTITY_ACTIVE = _gauge("voicefsm_identity_active_sessions", "Conversations being held.", "identity")
+RELOADS = _counter("voicefsm_reloads_total", "Changes of files that we follow.", "what", "taken")
 BROKEN = _counter("voicefsm_invariant_violations_total", "Sessions ended because a promise did not hold.", "rule")
 CRASHES = _counter("voicefsm_crashes_total", "Calls ended by a defect of ours, the above included.")
 SESSIONS = _gauge("voicefsm_sessions", "Sessions, by the state they are in.", "state", "draining")
@@ -196,7 +202,8 @@ def page() -> str:
         "|---|---|",
         *(f"| `{name}` | {values} |" for name, values in LABELS.items()),
         "",
-        "Languages and models that clients name are kept apart up to 32 of each; what comes after is `other`.",
+        "Languages and models that clients name are kept apart up to 32 of each; what comes after is `other`;",
+        "of the identities that the operator has named, up to 100.",
         "",
         f"{len(FAMILIES)} metrics.",
     ]

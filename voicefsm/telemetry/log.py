@@ -92,7 +92,7 @@ class LogObserver(Observer):
     def session_opened(self, session_id: str, opening: Opening) -> None:
         """See `ports.Observer`."""
         self._turns[session_id] = 0
-        self._of(session_id, 0).info("session opened", language=opening.language_code)
+        self._of(session_id, 0).info("session opened", language=opening.language_code, identity=opening.identity)
 
     def stepped(self, step: Step, context: Context) -> None:
         """See `ports.Observer`."""
@@ -129,9 +129,17 @@ class LogObserver(Observer):
         log = self._of(session_id, self._turns.pop(session_id, 0))
         (log.info if reason in _NORMAL_ENDS else log.warning)("session closed", reason=reason, message=message)
 
-    def refused(self, error: VoiceFsmError) -> None:
+    def refused(self, error: VoiceFsmError, identity: str = "") -> None:
         """See `ports.Observer`."""
-        self._log.warning("session refused", kind=type(error).__name__, problem=error.message, remedy=error.remedy)
+        log = self._log.bind(identity=identity) if identity else self._log
+        log.warning("session refused", kind=type(error).__name__, problem=error.message, remedy=error.remedy)
+
+    def reloaded(self, what: str, problem: str) -> None:
+        """See `ports.Observer`."""
+        if problem:
+            self._log.error("not reloaded", what=what, problem=problem, remedy="What was said before still counts; mend the file.")
+        else:
+            self._log.info("reloaded", what=what)
 
     def crashed(self, session_id: str, error: Exception) -> None:
         """See `ports.Observer`."""

@@ -26,6 +26,8 @@ from voicefsm.values import Backend, CancelReason, EndReason
 
 LABEL_VALUES_MAX = 32
 """How many languages, or models, are kept apart."""
+IDENTITIES_MAX = 100
+"""How many identities that the operator has named are."""
 _NEVER = -1
 
 _STATUS: Mapping[str, str] = {
@@ -47,7 +49,18 @@ _CLOSED: Mapping[Family, Sequence[str]] = {
     fam.LLM_ERRORS: _ERROR_TYPES,
     fam.TTS_ERRORS: _ERROR_TYPES,
     fam.BROKEN: fam.RULES,
-    fam.REFUSED: ("InvalidMessage", "OutOfOrder", "NotOffered", "Unsupported", "TooMuch", "Draining", "BackendError"),
+    fam.IDENTITY_SESSIONS: ("anonymous", "other"),
+    fam.REFUSED: (
+        "InvalidMessage",
+        "OutOfOrder",
+        "NotIdentified",
+        "NotPermitted",
+        "NotOffered",
+        "Unsupported",
+        "TooMuch",
+        "Draining",
+        "BackendError",
+    ),
 }
 """Counters that begin at 0: Prometheus takes no series that begins at 1 for a rise."""
 _ERRORS = {Backend.ASR: fam.ASR_ERRORS, Backend.LLM: fam.LLM_ERRORS, Backend.TTS: fam.TTS_ERRORS}
@@ -109,6 +122,7 @@ class _Seen:
 
     language: str
     model: str
+    identity: str
     vitals: Vitals | None = None
     """At the end of the exchange before."""
     characters: int = 0
@@ -155,7 +169,7 @@ class MetricsObserver(Observer):
         """`model` and `language_code` are those of the settings."""
         self._metrics = metrics
         self._model = model or "default"
-        self._models, self._languages = Bounded(), Bounded()
+        self._models, self._languages, self._identities = Bounded(), Bounded(), Bounded(IDENTITIES_MAX)
         self._seen: dict[str, _Seen] = {}
         for family, values in _CLOSED.items():
             for value in values:
@@ -167,25 +181,43 @@ class MetricsObserver(Observer):
     def session_opened(self, session_id: str, opening: Opening) -> None:
         """See `ports.Observer`."""
         language, model = self._languages.of(opening.language_code), self._models.of(opening.model or self._model)
-        self._seen[session_id] = _Seen(language, model)
+        identity = (
+            self._identities.of(opening.identity)
+            if opening.is_known
+            else "anonymous"
+            if opening.identity == "anonymous"
+            else "other"
+        )
+        self._seen[session_id] = _Seen(language, model, identity)
         self._metrics.set(fam.ACTIVE_STREAMS, len(self._seen))
+        self._metrics.count(fam.IDENTITY_SESSIONS, identity)
+        self._count_of(identity)
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""
-        self._seen.pop(session_id, None)
+        seen = self._seen.pop(session_id, None)
         self._metrics.set(fam.ACTIVE_STREAMS, len(self._seen))
+        if seen is not None:
+            self._count_of(seen.identity)
         self._metrics.count(fam.REQUESTS, _STATUS[reason])
 
-    def refused(self, error: VoiceFsmError) -> None:
+    def refused(self, error: VoiceFsmError, identity: str = "") -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""
         self._metrics.count(fam.REFUSED, type(error).__name__)
         self._metrics.count(fam.REQUESTS, "refused")
+
+    def reloaded(self, what: str, problem: str) -> None:
+        """See `ports.Observer`."""
+        self._metrics.count(fam.RELOADS, what, "kept" if problem else "taken")
 
     def crashed(self, session_id: str, error: Exception) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""
         self._metrics.count(fam.CRASHES)
         if isinstance(error, LocalProtocolError) and error.rule:
             self._metrics.count(fam.BROKEN, error.rule)
+
+    def _count_of(self, identity: str) -> None:
+        self._metrics.set(fam.IDENTITY_ACTIVE, sum(seen.identity == identity for seen in self._seen.values()), identity)
 
     # --- steps ---------------------------------------------------------------------------------------------------------------
 

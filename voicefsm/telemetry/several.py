@@ -38,12 +38,17 @@ class Several(Observer):
         for observer in self._observers:
             observer.session_closed(session_id, reason, message)
 
-    def refused(self, error: VoiceFsmError) -> None:
+    def refused(self, error: VoiceFsmError, identity: str = "") -> None:
         """See `ports.Observer`."""
         for observer in self._observers:
-            observer.refused(error)
+            observer.refused(error, identity)
 
     def crashed(self, session_id: str, error: Exception) -> None:
         """See `ports.Observer`."""
         for observer in self._observers:
             observer.crashed(session_id, error)
+
+    def reloaded(self, what: str, problem: str) -> None:
+        """See `ports.Observer`."""
+        for observer in self._observers:
+            observer.reloaded(what, problem)

@@ -141,7 +141,11 @@ class TraceObserver(Observer):
     def session_opened(self, session_id: str, opening: Opening) -> None:
         """See `ports.Observer`."""
         parent = TraceContextTextMapPropagator().extract({"traceparent": opening.traceparent}, TraceContext())
-        attributes = {"voicefsm.session": session_id, "voicefsm.language": opening.language_code}
+        attributes = {
+            "voicefsm.session": session_id,
+            "voicefsm.language": opening.language_code,
+            "voicefsm.identity": opening.identity,
+        }
         self._sessions[session_id] = _Session(attributes, opening.model, parent, self._now_ns())
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:  # noqa: ARG002 (the port has it)
@@ -162,8 +166,11 @@ class TraceObserver(Observer):
     def fell_silent(self, session_id: str, silence: Silence) -> None:
         """See `ports.Observer`: the turn is over by then."""
 
-    def refused(self, error: VoiceFsmError) -> None:
+    def refused(self, error: VoiceFsmError, identity: str = "") -> None:
         """See `ports.Observer`: nothing was begun."""
+
+    def reloaded(self, what: str, problem: str) -> None:
+        """See `ports.Observer`: it belongs to no session."""
 
     def crashed(self, session_id: str, error: Exception) -> None:
         """See `ports.Observer`: its session is told to be closed as well."""

@@ -202,3 +202,18 @@ def test_without_traces_no_line_has_an_empty_one() -> None:
     with capture_logs() as lines:
         LogObserver().session_opened("s-1", Opening("en-US", "", ""))
     assert "trace_id" not in lines[0]
+
+
+def test_the_log_says_who_calls_and_what_was_reloaded() -> None:
+    """Otherwise nobody can tell whose session a line is of, or that a file with a mistake was ignored."""
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        observer = LogObserver()
+        observer.session_opened("s-1", Opening("en-US", "", "", "kiosk-7"))
+        observer.refused(TooMuch("Full."), "kiosk-7")
+        observer.refused(TooMuch("Full."))
+        observer.reloaded("identities", "")
+        observer.reloaded("identities", "line 3")
+    assert [line.get("identity") for line in lines] == ["kiosk-7", "kiosk-7", None, None, None]
+    assert [(line["event"], line["log_level"]) for line in lines[3:]] == [("reloaded", "info"), ("not reloaded", "error")]
+    assert lines[4]["problem"] == "line 3"

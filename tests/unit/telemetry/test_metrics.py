@@ -362,6 +362,21 @@ def test_clients_cannot_make_series_without_end() -> None:
     assert len({sample.labels["language"] for sample in family.samples}) == 33
 
 
+def test_strangers_make_no_series() -> None:
+    """Otherwise each name in a token is a series for ever; or an operator cannot tell customers apart."""
+    bench = Bench()
+    for k in range(200):
+        bench.observer.session_opened(f"s-{k}", Opening("en-US", "", "", f"stranger-{k}"))
+        bench.observer.session_opened(f"t-{k}", Opening("en-US", "", "", f"known-{k}", is_known=True))
+    bench.observer.session_opened("u", Opening("en-US", "", ""))
+    (family,) = (metric for metric in bench.registry.collect() if metric.name == fam.IDENTITY_ACTIVE.name)
+    found = {sample.labels["identity"]: sample.value for sample in family.samples}
+    assert found == {f"known-{k}": 1 for k in range(100)} | {"other": 300, "anonymous": 1}
+    bench.observer.session_closed("t-3", "client", "")
+    assert bench.value(fam.IDENTITY_ACTIVE, "known-3") == 0
+    assert bench.value(fam.IDENTITY_SESSIONS, "known-3") == 1
+
+
 @pytest.mark.looptime
 async def test_a_whole_session_agrees_with_its_journal() -> None:
     """Otherwise the numbers on the dashboard are of another conversation."""

@@ -1,4 +1,4 @@
-"""Certificates for servers and clients on loopback, made by openssl as they are needed."""
+"""Certificates for servers and clients on loopback, made by openssl as they are needed. A plugin of all tests."""
 
 from __future__ import annotations
 
