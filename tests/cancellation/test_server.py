@@ -17,9 +17,13 @@ import pytest
 
 from tests.cancellation.awaits import Place, Watch, assert_all_were_visited, describe, sources, within
 from tests.cancellation.lingering import LINGER_S, LingeringLanguageModel, LingeringRecognizer, LingeringSynthesizer
+from voicefsm.adapters.identities import UNLIMITED, AuthSettings, Chain
 from voicefsm.errors import BackendError
+from voicefsm.ports import Credentials, Identity
 from voicefsm.runtime.timers import LoopClock
 from voicefsm.server.admission import Admission, Remembered
+from voicefsm.server.callers import Callers
+from voicefsm.server.quotas import Quotas
 from voicefsm.server.servicer import ConversationServicer
 from voicefsm.simulation import virtual
 from voicefsm.simulation.fakes import FakeVoice
@@ -27,7 +31,7 @@ from voicefsm.simulation.stage import PLAN, MemoryJournal, Stage
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.values import Backend
 
-SOURCES = sources("server/servicer.py", "server/admission.py")
+SOURCES = sources("server/servicer.py", "server/admission.py", "server/callers.py")
 EXCUSED = {"server/admission.py get: exit self._lock": "a lock is given back without waiting"}
 """Points at which nobody can be cancelled, since nobody ever waits there."""
 
@@ -57,6 +61,10 @@ class Call:
         """As `ServicerContext.invocation_metadata`: this client sends none."""
         return ()
 
+    def auth_context(self) -> dict[str, Any]:
+        """As `ServicerContext.auth_context`: nor a certificate."""
+        return {}
+
     async def write(self, _response: pb.ConverseResponse) -> None:
         """As `ServicerContext.write`."""
         await asyncio.sleep(LINGER_S if self._written < self._hangs else END_S_MAX)
@@ -68,6 +76,15 @@ class Call:
         """As `ServicerContext.abort`."""
         await asyncio.sleep(LINGER_S)
         raise Aborted
+
+
+class Doorkeeper:
+    """Takes a moment to know anybody."""
+
+    async def identify(self, _credentials: Credentials) -> Identity:
+        """See `ports.Authenticator`."""
+        await asyncio.sleep(LINGER_S)
+        return Identity("somebody", UNLIMITED)
 
 
 class Client:
@@ -105,6 +122,7 @@ class Scene:
         self._is_away = backend_is_away
         clock = LoopClock()
         self.admission = Admission(10, Remembered(self._languages, clock, 0), Remembered(self._voices, clock, 0))
+        self.quotas = Quotas(clock)
         self.servicer = ConversationServicer(
             PLAN,
             self.stage.senses(),
@@ -113,6 +131,7 @@ class Scene:
             observer=self.stage.witness,
             open_journal=self._open_journal,
             config_ms_max=1000,
+            callers=Callers(Chain([Doorkeeper()], AuthSettings()), self.quotas),
         )
 
     def _open_journal(self, _session_id: str) -> MemoryJournal:
@@ -148,6 +167,7 @@ class Scene:
         """What the calls left behind. Nothing, if all is well."""
         left = self.stage.remains()
         left += ["a session"] * self.servicer.sessions + ["a place"] * self.admission.sessions
+        left += [f"a session of {name}" for name, use in self.quotas._uses.items() if use.sessions]
         left += ["a journal" for journal in self.journals if not journal.closed]
         left += ["requests" for client, _ in self.calls if client.has_begun and not client.is_closed]
         return left
