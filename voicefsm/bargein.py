@@ -36,8 +36,8 @@ the usual speech confirm.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
+from typing import NamedTuple
 
 from voicefsm.context import SAID_CHARS_MAX, Context, NearEnd, State, TurnSettings
 from voicefsm.events import UNKNOWN_DB, UNKNOWN_SWING_DB, Evidence, Fact, FinalHeard, PartialHeard, Timer, TimerFired
@@ -52,8 +52,7 @@ class Verdict(enum.Enum):
     WAIT = "wait"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A verdict and why it fell."""
 
     verdict: Verdict
@@ -71,8 +70,7 @@ class Standing(enum.Enum):
     """Our own echo, a steady sound, or speech from far away."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(NamedTuple):
     """What sounds, and how we know."""
 
     standing: Standing
@@ -115,8 +113,7 @@ def sound_in(context: Context) -> Sound:
     return sound_of(context.evidence, context.usual_db, context.settings, is_doubted=context.is_doubted)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """Everything a decision may depend on."""
 
     voiced_ms: int
@@ -181,7 +178,10 @@ _OWN_SHARE = 4
 
 def decide(candidate: Candidate, settings: TurnSettings) -> Decision:
     """The one rule. The first line that applies is the reason."""
-    return _confirmed(candidate, settings) or _rejected(candidate, settings) or Decision(Verdict.WAIT, "not clear yet")
+    return _confirmed(candidate, settings) or _rejected(candidate, settings) or _WAIT
+
+
+_WAIT = Decision(Verdict.WAIT, "not clear yet")
 
 
 def _confirmed(candidate: Candidate, settings: TurnSettings) -> Decision | None:

@@ -15,12 +15,13 @@ English has been tried with synthetic speech through a recogniser, the others as
 from __future__ import annotations
 
 import dataclasses
-import functools
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cached_property
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Lexicon:
     """What short utterances mean in one language. Phrases are lower case, without punctuation."""
 
@@ -30,44 +31,37 @@ class Lexicon:
     """The user wants silence."""
 
     def content_words(self, text: str, *, is_open: bool = False) -> int:
-        """The number of words that belong to no backchannel. Longer phrases are looked for first.
+        """The number of words that belong to no backchannel.
 
         `is_open`: the text may go on, so that words at its end which begin a backchannel ("I" of "I see") do not count yet.
         """
-        rest = _spaced(self._without_beginning(text) if is_open else text)
-        for phrase in _phrases(self.backchannels):
-            rest = rest.replace(phrase, " ")
-        return sum(word not in self.backchannels for word in rest.split())
-
-    def _without_beginning(self, text: str) -> str:
-        """The text without the beginning of a backchannel at its end."""
-        for phrase in _beginnings(self.backchannels):
-            if f" {text}".endswith(phrase):
-                return text.removesuffix(phrase.strip())
-        return text
+        rest = self._begun.sub("", text) if is_open else text
+        return len([word for word in self._phrases.sub("", rest).split() if word not in self.backchannels])
 
     def has_stop(self, text: str) -> bool:
         """Whether a stop phrase stands in the text at word boundaries."""
-        return any(f" {stop} " in f" {text} " for stop in self.stops)
+        return self._stops.search(text) is not None
+
+    @cached_property
+    def _phrases(self) -> re.Pattern[str]:
+        """A backchannel of more than one word."""
+        return _one_of({phrase for phrase in self.backchannels if " " in phrase})
+
+    @cached_property
+    def _begun(self) -> re.Pattern[str]:
+        """What a backchannel of several words begins with, at the end of a text."""
+        words = [phrase.split() for phrase in self.backchannels]
+        return _one_of({" ".join(phrase[:count]) for phrase in words for count in range(1, len(phrase))}, then=r"\Z")
+
+    @cached_property
+    def _stops(self) -> re.Pattern[str]:
+        return _one_of(self.stops)
 
 
-@functools.cache
-def _phrases(backchannels: frozenset[str]) -> tuple[str, ...]:
-    """Those of more than one word, ready to be cut out, longest first. One result per lexicon."""
-    return tuple(_spaced(phrase) for phrase in sorted(backchannels, key=lambda phrase: (-len(phrase), phrase)) if " " in phrase)
-
-
-@functools.cache
-def _beginnings(backchannels: frozenset[str]) -> tuple[str, ...]:
-    """Everything that a backchannel of several words can begin with, after a space, longest first."""
-    words = [phrase.split() for phrase in backchannels]
-    begun = {" " + " ".join(phrase[:count]) for phrase in words for count in range(1, len(phrase))}
-    return tuple(sorted(begun, key=lambda beginning: (-len(beginning), beginning)))
-
-
-def _spaced(text: str) -> str:
-    """Each word between spaces of its own, so that neighbours can be cut out one by one."""
-    return "".join(f" {word} " for word in text.split())
+def _one_of(phrases: Collection[str], then: str = "") -> re.Pattern[str]:
+    """Any of these at word boundaries; where several begin, the longest."""
+    longest_first = sorted(phrases, key=len, reverse=True)
+    return re.compile(rf"(?<!\S)(?:{'|'.join(map(re.escape, longest_first))})(?!\S){then}")
 
 
 ENGLISH = Lexicon(
@@ -130,14 +124,10 @@ def lexicon_of(language_code: str) -> Lexicon:
 def normal(text: str) -> str:
     """Lower case, no punctuation but inner hyphens and apostrophes, single spaces."""
     composed = unicodedata.normalize("NFC", text.lower()).translate(_PLAIN)
-    kept = "".join(c if c.isalnum() or c in "-'" or c.isspace() or _is_mark(c) else " " for c in composed)
-    return " ".join(filter(None, (word.strip("-'") for word in kept.split())))
+    return " ".join(_WORD.findall(composed))
 
 
 _PLAIN = {ord("\N{RIGHT SINGLE QUOTATION MARK}"): "'", ord("\N{NON-BREAKING HYPHEN}"): "-"}
 """Typography, as one is used to write it by hand."""
-
-
-def _is_mark(char: str) -> bool:
-    """Devanagari vowel signs, virama and nukta are combining marks: neither letters nor punctuation."""
-    return "\u0900" <= char <= "\u0963"
+_WORD = re.compile(r"(?:[^\W_]|[\u0900-\u0963])(?:[-']*(?:[^\W_]|[\u0900-\u0963])+)*")
+"""Devanagari vowel signs, virama and nukta are combining marks: neither letters nor punctuation."""
