@@ -11,6 +11,7 @@
     │   ├── Unsupported               UNIMPLEMENTED: declared in the protocol, not offered by this server
     │   └── TooMuch                   RESOURCE_EXHAUSTED: faster, larger or more than allowed
     ├── BackendError                  a backend's. `retryable` says whether trying again can help.
+    │   ├── Crowded                   nothing is known against it: the gateway has as many calls to it as it may.
     │   ├── Stalled                   it takes what it is given and answers nothing: another stream may do.
     │   └── ContextOverflow           the model's: the conversation is longer than it can read. A shorter one may do.
     ├── Draining                      nobody's: the process stops. UNAVAILABLE, try another replica.
@@ -83,6 +84,10 @@ class BackendError(VoiceFsmError):
         self.backend = backend
         self.retryable = retryable
         self.retry_after_ms = retry_after_ms
+
+
+class Crowded(BackendError):
+    """The gateway's own limit of calls or connections to a backend is reached. That tells nothing about the backend."""
 
 
 class Stalled(BackendError):

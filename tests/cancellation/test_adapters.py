@@ -14,11 +14,13 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
 
 from tests.cancellation.awaits import Place, Watch, assert_all_were_visited, describe, sources, within
+from tests.faults.blackhole import Proxy
 from voicefsm.adapters.channels import RivaChannelSettings
 from voicefsm.adapters.nim import LlmSettings, NimLanguageModel
 from voicefsm.adapters.riva_asr import RivaAsrSettings, RivaRecognizer
@@ -30,6 +32,7 @@ from voicefsm.scripted import (
     At,
     Close,
     Fail,
+    Hang,
     HttpError,
     ScriptedLlm,
     ScriptedRiva,
@@ -85,6 +88,20 @@ async def model(*replies: Answer) -> AsyncGenerator[World]:
 
 
 @asynccontextmanager
+async def model_and_network() -> AsyncGenerator[World]:
+    """A model that thinks, and the network before it. What the network swallows the server never hears the end of."""
+    async with ScriptedLlm([[Hang()]]) as llm:
+        proxy = Proxy(urlsplit(llm.base_url).port or 0)
+        await proxy.start()
+        settings = LlmSettings(base_url=f"http://127.0.0.1:{proxy.port}/v1", health_ms_max=100)
+        try:
+            async with aclosing(NimLanguageModel(settings)) as adapter:
+                yield (adapter, proxy), lambda: 0
+        finally:
+            await proxy.close()
+
+
+@asynccontextmanager
 async def recognizer(*lines: Line, **settings: Any) -> AsyncGenerator[World]:
     async with ScriptedRiva(asr=AsrScript(lines)) as riva:
         adapter = RivaRecognizer(RivaAsrSettings(**settings), RivaChannelSettings(target=riva.target))
@@ -129,6 +146,25 @@ async def get_ready(adapter: NimLanguageModel) -> None:
         await adapter.ready()
     await adapter.warm_up()
     await adapter.aclose()
+
+
+async def lose_a_connection(both: tuple[NimLanguageModel, Proxy]) -> None:
+    """Have a reply written on a connection that dies, and find out; then nobody answers at all."""
+    adapter, proxy = both
+    await adapter.check_health()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write(adapter))
+        await adapter.models()
+        proxy.swallow()
+        proxy.heal()
+        await adapter.check_health()
+    proxy.swallow()
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(write(adapter))
+        with contextlib.suppress(BackendError):
+            await adapter.check_health()
+        await adapter.aclose()
+        writing.cancel()
 
 
 async def listen(adapter: RivaRecognizer) -> None:
@@ -202,6 +238,7 @@ SCENES: dict[str, tuple[Callable[[], AbstractAsyncContextManager[World]], Callab
     "a model that refuses": (lambda: model(HttpError(500, "No.")), write),
     "a model that refuses at length": (lambda: model(HttpError(500, "No. " * 100_000)), write),
     "a model at start": (lambda: model("Ready."), get_ready),
+    "a model behind a network that loses connections": (model_and_network, lose_a_connection),
     "words": (lambda: recognizer((At(100), partial("hello"))), listen),
     "ears that refuse": (lambda: recognizer((At(0), AWAY)), listen),
     "ears that catch up": (recognizer, catch_up),

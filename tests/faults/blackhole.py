@@ -30,8 +30,9 @@ class Proxy:
         self._is_hole.set()
 
     def heal(self) -> None:
-        """New connections pass."""
-        self._is_hole = asyncio.Event()
+        """New connections pass. Harmless twice: connections that pass share the hole to come."""
+        if self._is_hole.is_set():
+            self._is_hole = asyncio.Event()
 
     async def close(self) -> None:
         """The end."""

@@ -30,7 +30,7 @@ from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from voicefsm.adapters.secrets import LOOPBACK, current
-from voicefsm.errors import BackendError
+from voicefsm.errors import BackendError, Crowded
 from voicefsm.values import Backend, Shape, setting
 
 ResponseT = TypeVar("ResponseT")
@@ -191,7 +191,7 @@ class RivaChannel:
         if emptiest is not None and emptiest.calls < self.settings.calls_per_connection_max:
             return emptiest
         if len(self._connections) >= self.settings.connections_max:
-            raise BackendError(self.backend, f"All connections of the gateway to {self._name} are full.", remedy=_FULL)
+            raise Crowded(self.backend, f"All connections of the gateway to {self._name} are full.", remedy=_FULL)
         self._connections.append(Connection(self._open(), self._credentials))
         return self._connections[-1]
 

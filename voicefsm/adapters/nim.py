@@ -8,7 +8,8 @@ from the setting or learned in the warm-up, whose prompt is ours: were it learne
 for the closing tag would silence all the others.
 
 A stream is whole when a choice carried a finish reason or `[DONE]` came; an error may come inside an HTTP 200, and a connection
-that just ends has lost the rest. Closing the stream closes the connection, and the server drops the generation.
+that just ends has lost the rest. Closing the stream closes the connection, and the server drops the generation. Which connections
+are alive is the business of `http.py`.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ import enum
 import json
 import math
 import re
-import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import httpx
 
+from voicefsm.adapters.http import Connections, Exchange, Lost, Tls, liveness, tls_context
 from voicefsm.adapters.secrets import LOOPBACK, current
-from voicefsm.errors import BackendError, ContextOverflow, SettingsError
+from voicefsm.errors import BackendError, ContextOverflow, Crowded, SettingsError
 from voicefsm.ports import GenerationRequest, Message, Tool, WantedCall
 from voicefsm.values import Backend, Shape, setting
 
@@ -52,6 +54,8 @@ RETRY_AFTER_MS_MAX = 3_600_000
 """The longest time a server may ask to be left alone; what is longer counts as this."""
 TAIL_MS_MAX = 50
 """How long to wait for the end of the body after it."""
+IDLE_S_MAX = 5.0
+"""How long an idle connection is kept. The servers that are known close theirs after this, so it is not worth more."""
 WARM_UP_TOKENS_MAX = 512
 """Length of the reply nobody hears; a model that reasons needs some."""
 
@@ -101,6 +105,20 @@ class LlmSettings:
     first_token_ms_max: int = setting(10000, unit="ms", ge=100, le=120000, doc="How long the first event of a reply may take.")
     token_ms_max: int = setting(5000, unit="ms", ge=100, le=60000, doc="How long each later event of a reply may take.")
     list_ms_max: int = setting(5000, unit="ms", ge=50, le=60000, doc="How long the server may take to list its models.")
+    health_ms_max: int = setting(
+        1000,
+        unit="ms",
+        ge=50,
+        le=60000,
+        doc="How long the server may take to say that it is well; after half of it, it is asked again over a new connection.",
+    )
+    unacknowledged_ms_max: int = setting(
+        3000,
+        unit="ms",
+        ge=1000,
+        le=60000,
+        doc="How long its host may acknowledge nothing, not even a probe, before a connection counts as dead (by the kernel).",
+    )
     connections_max: int = setting(1000, unit="connections", ge=1, le=100000, doc="Most connections at a time; one for each reply.")
 
     def __post_init__(self) -> None:
@@ -121,13 +139,8 @@ class LlmSettings:
 _HEADER = re.compile(r"([\w-]+)=([\x20-\x7e]+)")
 
 
-def http_client(settings: LlmSettings) -> httpx.AsyncClient:
-    """A client with the server's base URL, our certificates, and the key as its file says it at each request.
-
-    Raises:
-        SettingsError: a certificate cannot be used.
-
-    """
+def http_client(settings: LlmSettings, tls: Tls) -> httpx.AsyncClient:
+    """A client with the server's base URL, and the key as its file says it at each request."""
 
     def authorize(request: httpx.Request) -> httpx.Request:
         if key := current(settings.api_key):
@@ -138,22 +151,26 @@ def http_client(settings: LlmSettings) -> httpx.AsyncClient:
         base_url=settings.base_url.rstrip("/") + "/",
         headers=dict(header.split("=", 1) for header in settings.headers),
         auth=authorize,
-        verify=_tls(settings) if settings.base_url.startswith("https") else False,
+        transport=httpx.AsyncHTTPTransport(
+            verify=tls or False,
+            limits=httpx.Limits(max_connections=settings.connections_max, keepalive_expiry=IDLE_S_MAX),
+            socket_options=liveness(settings.unacknowledged_ms_max),
+            trust_env=False,  # settings come from config.py alone
+        ),
         timeout=httpx.Timeout(None, connect=settings.connect_ms_max / 1000, pool=settings.connect_ms_max / 1000),
-        limits=httpx.Limits(max_connections=settings.connections_max),
-        trust_env=False,  # settings come from config.py alone
+        trust_env=False,
     )
 
 
-def _tls(settings: LlmSettings) -> ssl.SSLContext:
+def tls_of(settings: LlmSettings) -> Tls:
+    """How the server is talked to. Raises `SettingsError` when a certificate cannot be used."""
+    if not settings.base_url.startswith("https"):
+        return None
     try:
-        context = ssl.create_default_context(cafile=settings.tls_ca_file or None)
-        if settings.tls_certificate_file:
-            context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file)
+        return tls_context(settings.tls_ca_file, settings.tls_certificate_file, settings.tls_key_file)
     except OSError as unreadable:  # ssl.SSLError is one
         what = f"The certificates for {settings.base_url} cannot be used: {unreadable}."
         raise SettingsError(what, remedy="Check llm.tls_ca_file, llm.tls_certificate_file and llm.tls_key_file.") from unreadable
-    return context
 
 
 # --- the adapter -------------------------------------------------------------------------------------------------------------
@@ -167,11 +184,13 @@ class NimLanguageModel:
         self._model = settings.model
         self.begins_with_reasoning = settings.reasoning is Reasoning.UNOPENED
         """Whether each reply is taken to begin with reasoning; by the settings, or since the warm-up showed it."""
-        self._client = http_client(settings)
+        files = (settings.tls_ca_file, settings.tls_certificate_file, settings.tls_key_file)
+        make, tls = partial(http_client, settings), partial(tls_of, settings)
+        self._connections = Connections(make, tls, [file for file in files if file])
 
     async def aclose(self) -> None:
         """Close every connection. Harmless twice."""
-        await self._client.aclose()
+        await self._connections.aclose()
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | WantedCall]:
         """See `ports.LanguageModel`."""
@@ -213,21 +232,30 @@ class NimLanguageModel:
 
     async def models(self) -> tuple[str, ...]:
         """The models the server lists, in its order. Raises `BackendError`."""
-        response = await self._get("models")
-        if response.status_code != httpx.codes.OK:
-            raise self._refused(response, response.content)
+        with self._connections.exchange() as exchange:
+            return await self._models(exchange, _Deadline(self._settings.list_ms_max))
+
+    async def check_health(self) -> None:
+        """Return when the server says that it is well, or at least answers. Raises `BackendError`.
+
+        Replies that wait on a connection that turns out to be dead fail now, and not at their deadline.
+        """
+        ms_max = self._settings.health_ms_max
         try:
-            return tuple(str(model["id"]) for model in response.json()["data"])
-        except (ValueError, KeyError, TypeError) as error:
-            remedy = "The base URL should end with the API's version, such as /v1."
-            raise self._error("answered its list of models with something else.", remedy, retryable=False) from error
+            health = await self._connections.ask(lambda client: client.get("health/ready"), ms_max)
+        except TimeoutError:
+            raise self._error(f"did not answer within {ms_max} ms.", _RUNNING, retryable=True) from None
+        except httpx.HTTPError as error:
+            raise self._broken(error) from error
+        if health.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            raise self._error("is still loading its model.", "Wait for it.", retryable=True)
+        if health.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:  # servers other than NIM have no such page: that says nothing
+            raise self._refused(health, health.content)
 
     async def ready(self) -> None:
         """Return when the server would answer now. Raises `BackendError` saying why it would not."""
-        health = await self._get("health/ready")
-        if health.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-            raise self._error("is still loading its model.", "Wait for it.", retryable=True)
-        models = await self.models()  # servers other than NIM have no health page; and a ready one may have no model
+        await self.check_health()
+        models = await self.models()  # a server that is well may have no model
         if not models:
             raise self._error("has no model.", "Load one there.", retryable=True)
         if self._settings.model not in {"", *models}:
@@ -237,24 +265,27 @@ class NimLanguageModel:
 
     async def _events(self, request: GenerationRequest) -> AsyncGenerator[str]:
         """The data of each event of the reply, each within its time."""
-        deadline = _Deadline(self._settings.first_token_ms_max)
-        response = await self._within(deadline, self._post(request))
-        if response.status_code == httpx.codes.NOT_FOUND and not (request.model or self._settings.model):
-            self._model = ""  # found in the server's list, which may have changed since: ask once more
-            await response.aclose()
-            response = await self._within(deadline, self._post(request))
-        try:
-            if response.status_code != httpx.codes.OK:
-                raise self._refused(response, await self._within(deadline, _head(response)))
-            parser = EventParser()
-            async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as body:
-                while (data := await self._within(deadline, anext(body, None))) is not None:
-                    for event in self._parsed(parser, data):
-                        yield event
-                        # The body's end follows at once, and a body read to its end leaves the connection to the next reply.
-                        deadline = _Deadline(TAIL_MS_MAX if event == DONE else self._settings.token_ms_max)
-        finally:
-            await response.aclose()
+        with self._connections.exchange() as exchange:
+            deadline = _Deadline(self._settings.first_token_ms_max)
+            response = await self._post(exchange, deadline, request)
+            if response.status_code == httpx.codes.NOT_FOUND and not (request.model or self._settings.model):
+                self._model = ""  # found in the server's list, which may have changed since: ask once more
+                await response.aclose()
+                response = await self._post(exchange, deadline, request)
+            try:
+                if response.status_code != httpx.codes.OK:
+                    raise self._refused(response, await self._within(exchange, deadline, _head(response)))
+                parser = EventParser()
+                async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as body:
+                    while (data := await self._within(exchange, deadline, anext(body, None))) is not None:
+                        for event in self._parsed(parser, data):
+                            yield event
+                            if event == DONE:
+                                await _read_to_end(body)
+                                return
+                            deadline = _Deadline(self._settings.token_ms_max)
+            finally:
+                await response.aclose()
 
     def _parsed(self, parser: EventParser, data: bytes) -> Iterator[str]:
         try:
@@ -262,16 +293,15 @@ class NimLanguageModel:
         except ValueError as error:
             raise self._error(f"sent something that is no event stream: {error}.", _IS_IT_ONE, retryable=False) from error
 
-    async def _post(self, request: GenerationRequest) -> httpx.Response:
-        body = await self._body(request)
+    async def _post(self, exchange: Exchange, deadline: _Deadline, request: GenerationRequest) -> httpx.Response:
+        body = self._body(request, request.model or await self._model_name(exchange, deadline))
         headers = {"accept": "text/event-stream"} | ({"traceparent": request.traceparent} if request.traceparent else {})
-        return await self._client.send(
-            self._client.build_request("POST", "chat/completions", json=body, headers=headers), stream=True
-        )
+        post = exchange.client.build_request("POST", "chat/completions", json=body, headers=headers)
+        return await self._within(exchange, deadline, exchange.client.send(post, stream=True))
 
-    async def _body(self, request: GenerationRequest) -> dict[str, Any]:
+    def _body(self, request: GenerationRequest, model: str) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "model": request.model or await self._model_name(),
+            "model": model,
             "messages": [_message_of(message) for message in request.messages],
             "temperature": request.temperature,
             "max_tokens": request.tokens_max,
@@ -284,28 +314,47 @@ class NimLanguageModel:
             body["chat_template_kwargs"] = {"enable_thinking": False}
         return body
 
-    async def _model_name(self) -> str:
+    async def _model_name(self, exchange: Exchange, deadline: _Deadline) -> str:
         if not self._model:
-            models = await self.models()
+            models = await self._models(exchange, deadline)
             if not models:
                 raise self._error("has no model.", "Load one there.", retryable=True)
             self._model = models[0]
         return self._model
 
-    async def _get(self, path: str) -> httpx.Response:
-        return await self._within(_Deadline(self._settings.list_ms_max), self._client.get(path))
-
-    async def _within(self, deadline: _Deadline, wait: Awaitable[T]) -> T:
-        """Await `wait` until `deadline`; whatever goes wrong is a `BackendError`."""
+    async def _models(self, exchange: Exchange, deadline: _Deadline) -> tuple[str, ...]:
+        response = await self._within(exchange, deadline, exchange.client.get("models"))
+        if response.status_code != httpx.codes.OK:
+            raise self._refused(response, response.content)
         try:
-            async with asyncio.timeout_at(deadline.at):
-                return await wait
+            return tuple(str(model["id"]) for model in response.json()["data"])
+        except (ValueError, KeyError, TypeError) as error:
+            remedy = "The base URL should end with the API's version, such as /v1."
+            raise self._error("answered its list of models with something else.", remedy, retryable=False) from error
+
+    async def _within(self, exchange: Exchange, deadline: _Deadline, wait: Awaitable[T]) -> T:
+        """Await `wait` until `deadline`; whatever goes wrong is a `BackendError`, and casts doubt on the connection."""
+        try:
+            return await exchange.within(deadline.at, wait)
         except TimeoutError:
+            exchange.doubt()
             raise self._error(f"sent nothing for {deadline.ms} ms.", _RUNNING, retryable=True) from None
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise self._error(f"cannot be reached: {error}.", _RUNNING, retryable=True) from error
+        except Lost:
+            what = "answers on a new connection, and no more on the one that the reply was to come over."
+            raise self._error(what, "Look for what cuts connections between here and there.", retryable=True) from None
         except httpx.HTTPError as error:
-            raise self._error(f"broke the connection: {error or type(error).__name__}.", _RUNNING, retryable=True) from error
+            if not isinstance(error, httpx.PoolTimeout):
+                exchange.doubt()
+            raise self._broken(error) from error
+
+    def _broken(self, error: httpx.HTTPError) -> BackendError:
+        told = str(error) or type(error).__name__
+        if isinstance(error, httpx.PoolTimeout):
+            message = f"All {self._settings.connections_max} connections of the gateway to {self._settings.base_url} are in use."
+            return Crowded(Backend.LLM, message, remedy="Raise llm.connections_max, or admit fewer sessions.")
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return self._error(f"cannot be reached: {told}.", _RUNNING, retryable=True)
+        return self._error(f"broke the connection: {told}.", _RUNNING, retryable=True)
 
     # --- errors ---
 
@@ -356,6 +405,14 @@ class _Deadline:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "at", asyncio.get_running_loop().time() + self.ms / 1000)
+
+
+async def _read_to_end(body: AsyncGenerator[bytes]) -> None:
+    """What follows [DONE]: a body that was read to its end leaves the connection to the next reply."""
+    with contextlib.suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(TAIL_MS_MAX / 1000):
+            async for _ in body:
+                pass
 
 
 async def _head(response: httpx.Response) -> bytes:

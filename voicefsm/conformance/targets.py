@@ -11,7 +11,7 @@ import riva.client.proto.riva_tts_pb2_grpc as rtts_grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from voicefsm.adapters.channels import Connection, FunctionSettings, RivaChannel, RivaChannelSettings
-from voicefsm.adapters.nim import LlmSettings, NimLanguageModel, http_client
+from voicefsm.adapters.nim import LlmSettings, NimLanguageModel, http_client, tls_of
 from voicefsm.adapters.riva_asr import RivaAsrSettings
 from voicefsm.adapters.riva_tts import RivaSynthesizer, RivaTtsSettings
 from voicefsm.ports import SynthesisRequest
@@ -88,7 +88,7 @@ class Llm:
         self.settings = settings
         self.model = NimLanguageModel(settings)
         """The gateway's own adapter."""
-        self.client = http_client(settings)
+        self.client = http_client(settings, tls_of(settings))
         """The wire itself. Its base URL is the server's (…/v1/)."""
 
     async def aclose(self) -> None:

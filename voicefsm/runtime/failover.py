@@ -6,7 +6,8 @@ session's machine decides what its user experiences. Nothing is repeated here: t
 another server because the breaker of the first has opened. When the first is well again (a probe, or the health check, says so)
 the next call goes to it; calls that run stay where they are.
 
-Only what tells of the server counts against it: a request it refuses for good (`BackendError.retryable` is false) does not.
+Only what tells of the server counts against it: a request it refuses for good (`BackendError.retryable` is false) does not, nor
+does one that our own limits kept from it (`Crowded`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
-from voicefsm.errors import BackendError
+from voicefsm.errors import BackendError, Crowded
 from voicefsm.ports import (
     GenerationRequest,
     LanguageModel,
@@ -74,7 +75,7 @@ class Attempt:
 
     def failed(self, error: BackendError) -> None:
         """It has not."""
-        if error.retryable:
+        if error.retryable and not isinstance(error, Crowded):
             self._breaker.failed(self._now_ms(), is_probe=self._is_probe, retry_after_ms=error.retry_after_ms)
             self._is_probe = False
 

@@ -27,7 +27,7 @@ async def test_key_that_is_exchanged_is_the_next_request_s(tmp_path: Path):
     async with ScriptedLlm() as llm:
         settings = LlmSettings(base_url=llm.base_url, api_key=Secret("one", file), headers=("x-team=voice", "x-note=a=b"))
         async with aclosing(NimLanguageModel(settings)) as model:
-            model._client.event_hooks["request"] = [note := Notes()]
+            model._connections._current.client.event_hooks["request"] = [note := Notes()]
             await ask(model)
             file.write_text("two")
             await ask(model)

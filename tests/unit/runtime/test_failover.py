@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from voicefsm.errors import BackendError
+from voicefsm.errors import BackendError, Crowded
 from voicefsm.ports import GenerationRequest, LanguageModel, Message, RecognitionRequest, SynthesisRequest
-from voicefsm.runtime.breaker import BreakerSettings
+from voicefsm.runtime.breaker import BreakerSettings, BreakerState
 from voicefsm.runtime.failover import FailoverLanguageModel, FailoverRecognizer, FailoverSynthesizer, Servers
 from voicefsm.simulation.fakes import FakeLanguageModel, FakeRecognizer, FakeSynthesizer
 from voicefsm.values import Backend
@@ -44,6 +44,13 @@ async def test_the_first_is_asked_while_it_is_well() -> None:
     world = World({"a": FakeLanguageModel(["A."]), "b": FakeLanguageModel(["B."])})
     assert [await world.ask() for _ in range(3)] == ["A."] * 3
     assert world.asked() == {"a": 3, "b": 0}
+
+
+async def test_our_own_limit_is_nothing_against_a_server() -> None:
+    """Otherwise too many sessions at a time make the server look broken, and everybody is refused for a while."""
+    world = World({"a": FakeLanguageModel([[Crowded(Backend.LLM, "Full.")]] * 5)})
+    assert [await world.ask() for _ in range(5)] == ["Full. 0"] * 5
+    assert world.servers.all[0].breaker.state(0) is BreakerState.CLOSED
 
 
 async def test_the_next_call_goes_to_the_second_and_back_when_the_first_is_well() -> None:
