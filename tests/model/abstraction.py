@@ -141,6 +141,7 @@ def freeze(context: Context) -> Frozen:
         return _closed(context)
     asked, ends = _asked(context)
     settings, is_replying = context.settings, state in _REPLYING
+    has_filler = context.generation in _WRITING and context.has_filler and settings.filler_ms > 0
     return (
         state,
         context.near_end,
@@ -158,7 +159,7 @@ def freeze(context: Context) -> Frozen:
         ends,
         _floor(voiced_ms(settings), context.evidence.voiced_ms) if is_replying else 0,
         context.is_transcribed,
-        min(context.sentences, 1) if is_replying else 0,
+        min(context.sentences, 1 + has_filler) if is_replying else 0,  # is the filler all?
         _floor((0, settings.guard_ms), context.heard_ms) if is_replying else 0,
         context.reopen_attempts,
         context.is_released and settings.push_to_talk,
@@ -174,7 +175,7 @@ def freeze(context: Context) -> Frozen:
         is_replying and context.is_dry,
         len(context.open_calls),
         context.rounds if context.generation in _WRITING else 0,
-        context.generation in _WRITING and context.has_filler and settings.filler_ms > 0,
+        has_filler,
     )
 
 

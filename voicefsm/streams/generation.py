@@ -51,6 +51,18 @@ def can_be_heard(context: Context, _event: GenerationFinished) -> bool:
     return context.has_something_to_hear
 
 
+def is_filler_all(context: Context, _event: GenerationFinished) -> bool:
+    """Was the user told to wait, and is told nothing more?"""
+    return context.has_filler and context.sentences == 1
+
+
+def blame_silence(context: Context, event: GenerationFinished) -> None:
+    """Whoever was told to wait waits for something: an answer that does not come has failed."""
+    remedy = "Ask again, or check the system prompt and the token limit."
+    message = "The model wrote nothing that can be spoken."
+    context.raised.append(BackendFailed(event.at_ms, event.epoch, Backend.LLM, message, remedy, retryable=False))
+
+
 def is_dry(context: Context, _event: TimerFired) -> bool:
     """Is it for want of audio that playout stands still?"""
     return context.is_dry
@@ -189,6 +201,7 @@ _ASKS: tuple[Row[Generation], ...] = (
 _UNASKED: Row[Generation] = Row(ToolAnswered, do=(refuse_answer,), because="Answered before, too late, or never asked for.")
 _OVER: Row[Generation] = Row(ReplyEnded, to=Generation.NONE)
 _ENDS: tuple[Row[Generation], ...] = (
+    Row(GenerationFinished, when=(is_filler_all,), do=(blame_silence,)),
     Row(GenerationFinished, when=(can_be_heard,), to=Generation.DONE, do=(finish,)),
     Row(GenerationFinished, to=Generation.FAILED, because="It wrote nothing for the ear."),
     Row(BackendFailed, when=(is_model,), to=Generation.FAILED),

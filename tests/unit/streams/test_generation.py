@@ -301,6 +301,44 @@ def test_the_user_is_told_to_wait_after_a_silence_and_once():
     assert context.is_armed(Timer.TOOLS)
 
 
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_whoever_was_told_to_wait_is_told_when_nothing_comes(is_heard):
+    """Otherwise "one moment, please" is the whole answer, and the user waits for ever."""
+    context = asked()
+    step(context, wants(1))
+    step(context, TimerFired(1600, Timer.FILLER))
+    if is_heard:
+        step(context, PlayoutStarted(2000, ONE))
+    step(context, answered(1, at_ms=2100))
+    effects = step(context, GenerationFinished(2200, ONE))
+    assert [type(effect) for effect in effects] == [ReportFailure, SpeakText, FinishSpeech]
+    assert effects[0] == ReportFailure(
+        Backend.LLM,
+        ONE,
+        "The model wrote nothing that can be spoken.",
+        "Ask again, or check the system prompt and the token limit.",
+    )
+    assert (context.generation, context.excuse) == (Generation.FAILED, Excuse.WORDS)
+
+
+@pytest.mark.parametrize("is_before", [False, True])
+def test_an_answer_beside_the_wait_is_enough(is_before):
+    """Otherwise a model that says all it has to say before its tools is apologised for."""
+    context = asked()
+    if is_before:
+        step(context, SentenceReady(50, ONE, 0, "I set it."))
+        step(context, PlayoutStarted(100, ONE))
+        step(context, PlayoutAdvanced(900, ONE, 700, 0))
+    step(context, wants(1))
+    step(context, TimerFired(9000, Timer.FILLER))
+    assert context.has_filler
+    step(context, answered(1, at_ms=9100))
+    if not is_before:
+        step(context, SentenceReady(9150, ONE, 0, "It is set."))
+    assert step(context, GenerationFinished(9200, ONE)) == (FinishSpeech(ONE),)
+    assert context.generation is Generation.DONE
+
+
 @pytest.mark.parametrize(("left_ms", "near_end", "is_told"), [(199, False, True), (200, False, False), (0, True, False)])
 def test_nobody_is_told_to_wait_who_hears_something_or_speaks(left_ms, near_end, is_told):
     """Otherwise the assistant says "one moment" into its own sentence, or into the user's."""
