@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from voicefsm.adapters.channels import RivaChannelSettings
 from voicefsm.adapters.echo import Choice, choose_canceller
 from voicefsm.adapters.followed import watch
-from voicefsm.adapters.nim import LlmSettings, NimLanguageModel
+from voicefsm.adapters.nim import NimLanguageModel
 from voicefsm.adapters.riva_asr import RivaRecognizer
 from voicefsm.adapters.riva_tts import RivaSynthesizer
 from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
-from voicefsm.config import Settings, Source, wants_traces
+from voicefsm.config import Settings, Source, places_of, wants_traces
 from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
 from voicefsm.loop import settle_memory
 from voicefsm.ports import Clock, Journal, Observer, Traceparent, untraced
@@ -57,7 +56,6 @@ _EMBEDDED_START_S_MAX = 60.0
 _EMBEDDED_STOP_S_MAX = 5.0
 
 T = TypeVar("T")
-ServerT = TypeVar("ServerT", RivaChannelSettings, LlmSettings)
 
 
 async def serve(settings: Settings) -> None:
@@ -215,12 +213,10 @@ class _Backends:
 @asynccontextmanager
 async def _backends(settings: Settings, clock: Clock) -> AsyncGenerator[_Backends]:
     """Every server of every backend; their channels are closed on leaving."""
-    places, rest = settings.failover, (settings.breaker, clock.now_ms)
-    riva = {target: _at(settings.riva, target=target) for target in (*places.asr_targets, *places.tts_targets)}
-    riva[settings.riva.target] = settings.riva
-    asr = {target: RivaRecognizer(settings.asr, riva[target]) for target in places.asr_targets or (settings.riva.target,)}
-    tts = {target: RivaSynthesizer(settings.tts, riva[target]) for target in places.tts_targets or (settings.riva.target,)}
-    llm = {url: NimLanguageModel(_at(settings.llm, base_url=url)) for url in places.llm_base_urls or (settings.llm.base_url,)}
+    places, rest = places_of(settings), (settings.breaker, clock.now_ms)
+    asr = {target: RivaRecognizer(settings.asr, channel) for target, channel in places.asr.items()}
+    tts = {target: RivaSynthesizer(settings.tts, channel) for target, channel in places.tts.items()}
+    llm = {url: NimLanguageModel(server) for url, server in places.llm.items()}
     try:
         yield _Backends(Servers(Backend.ASR, asr, *rest), Servers(Backend.LLM, llm, *rest), Servers(Backend.TTS, tts, *rest))
     finally:
@@ -232,21 +228,15 @@ async def _backends(settings: Settings, clock: Clock) -> AsyncGenerator[_Backend
             await model.aclose()
 
 
-def _at(server: ServerT, **place: Any) -> ServerT:
-    """The same kind of server at another place. Raises `SettingsError` when its other settings do not go with that place."""
-    try:
-        return dataclasses.replace(server, **place)
-    except ValueError as contrary:
-        raise SettingsError(f"failover: {contrary}") from contrary
-
-
 def _watched(backends: _Backends) -> dict[Backend, list[Watched]]:
     """How each server is checked."""
     return {
         Backend.ASR: [
             Watched(server.name, server.port.ready, server.port.check_health, server.breaker) for server in backends.recognizers.all
         ],
-        Backend.LLM: [Watched(server.name, server.port.ready, server.port.ready, server.breaker) for server in backends.models.all],
+        Backend.LLM: [
+            Watched(server.name, server.port.ready, server.port.check_health, server.breaker) for server in backends.models.all
+        ],
         Backend.TTS: [
             Watched(server.name, server.port.ready, server.port.check_health, server.breaker)
             for server in backends.synthesizers.all

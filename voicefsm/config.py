@@ -25,7 +25,7 @@ from collections.abc import Set as AbstractSet
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 from pydantic_core import ErrorDetails
@@ -108,6 +108,35 @@ class Settings:
 
 
 SECTIONS: Mapping[str, type] = typing.get_type_hints(Settings)
+
+ServerT = TypeVar("ServerT", RivaChannelSettings, LlmSettings)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Places:
+    """How to reach the servers of each backend, by where they are, in order of preference."""
+
+    asr: Mapping[str, RivaChannelSettings]
+    tts: Mapping[str, RivaChannelSettings]
+    llm: Mapping[str, LlmSettings]
+
+
+def places_of(settings: Settings) -> Places:
+    """The servers that the settings name. Raises `SettingsError` when what is said of one does not go with its place."""
+    riva, llm, failover = settings.riva, settings.llm, settings.failover
+    return Places(
+        asr={target: _at(riva, target=target) for target in failover.asr_targets or (riva.target,)},
+        tts={target: _at(riva, target=target) for target in failover.tts_targets or (riva.target,)},
+        llm={url: _at(llm, base_url=url) for url in failover.llm_base_urls or (llm.base_url,)},
+    )
+
+
+def _at(server: ServerT, **place: Any) -> ServerT:
+    """The same kind of server at another place."""
+    try:
+        return dataclasses.replace(server, **place)
+    except ValueError as contrary:
+        raise SettingsError(f"failover: {contrary}") from contrary
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

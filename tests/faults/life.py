@@ -36,6 +36,10 @@ SENTENCE = "some will walk from here down past that tall blue mill home"
 """What the user says: 3.6 s."""
 INTO_IT_MS = 1300
 """In mid-sentence."""
+LATE_MS = 5000
+"""How long the last words of the sentence may take after the answer to it, on a busy machine."""
+TWICE_MS = 300
+"""How long to wait for what might come twice."""
 PROBE = "back then"
 """What the user says when the recogniser is back."""
 
@@ -55,7 +59,7 @@ class Lived:
     pace: float = 1.0
     """How much slower than usual the machine was."""
     story: str = ""
-    """What went wrong."""
+    """What went wrong; or the transcript, if it is another one."""
 
 
 class User:
@@ -196,7 +200,7 @@ async def without_a_fault(lane: Lane) -> dict[str, float]:
 
 async def live(lane: Lane, backend: str, fault: str, state: State, usual_ms: dict[str, float]) -> Lived:
     """One session."""
-    recovered_ms, is_word_for_word = None, None
+    recovered_ms, transcript = None, None
     try:
         async with user(lane) as somebody:
             await somebody.get_to(state)
@@ -204,17 +208,23 @@ async def live(lane: Lane, backend: str, fault: str, state: State, usual_ms: dic
                 await asyncio.sleep(OUTAGE_MS / 1000)
                 await bring_back()
                 if backend == "asr" and state is State.LISTENING:
-                    is_word_for_word = await _sentence(somebody)
+                    transcript = await _sentence(somebody)
                 took_ms = await (somebody.is_heard() if backend == "asr" else somebody.is_answered())
                 recovered_ms = max(0.0, took_ms - usual_ms[backend])
     except (ConversationFailed, TimeoutError, AssertionError) as error:
         told = "; ".join(f"{type(event).__name__} {getattr(event, 'after', '')}" for _, event in somebody.events[-8:])
-        return Lived(backend, fault, state.value, False, recovered_ms, is_word_for_word, lane.pace, f"{error!r}; before it {told}")
-    return Lived(backend, fault, state.value, True, recovered_ms, is_word_for_word, lane.pace)
+        return Lived(backend, fault, state.value, False, recovered_ms, None, lane.pace, f"{error!r}; before it {told}")
+    if transcript is None:
+        return Lived(backend, fault, state.value, True, recovered_ms, None, lane.pace)
+    return Lived(backend, fault, state.value, True, recovered_ms, transcript == SENTENCE, lane.pace, transcript)
 
 
-async def _sentence(somebody: User) -> bool:
-    """The sentence in which the recogniser failed comes to its end: was every word heard once?"""
+async def _sentence(somebody: User) -> str:
+    """The transcript of the sentence in which the recogniser failed, once there is an answer and whatever may still come late."""
     await somebody.until(lambda: any(isinstance(event, TurnCompleted | AssistantText) for _, event in somebody.events))
     await somebody.conversation.cancel()
-    return somebody.transcript() == SENTENCE
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LATE_MS / 1000):
+            await somebody.until(lambda: len(somebody.transcript().split()) >= len(SENTENCE.split()))
+    await asyncio.sleep(TWICE_MS / 1000)
+    return somebody.transcript()

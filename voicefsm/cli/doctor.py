@@ -12,18 +12,20 @@ from voicefsm.cli.common import ConfigFile, Overrides
 def doctor(config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Check the settings, the backends and this machine, and say what to do about every problem."""
     from voicefsm import doctor as tool  # noqa: PLC0415  # a quick --help
-    from voicefsm.config import load  # noqa: PLC0415  # a quick --help
+    from voicefsm.config import load, places_of  # noqa: PLC0415  # a quick --help
 
     settings = load(file=config, overrides=overrides or [])
+    places = places_of(settings)
     patient = tool.Patient(
         host=settings.server.host,
         port=settings.server.port,
         language_code=settings.session.language_code,
         voice_name=settings.session.voice_name,
-        riva=settings.riva,
+        recognizers=places.asr,
+        synthesizers=places.tts,
+        models=places.llm,
         asr=settings.asr,
         tts=settings.tts,
-        llm=settings.llm,
         aec=settings.aec,
     )
     findings = asyncio.run(tool.examine(patient))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +22,8 @@ from voicefsm.doctor import backends, machine
 from voicefsm.doctor.finding import Finding, Verdict, broken, note, ok
 from voicefsm.errors import SettingsError
 
+T = TypeVar("T")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Patient:
@@ -29,21 +33,23 @@ class Patient:
     port: int
     language_code: str
     voice_name: str
-    riva: RivaChannelSettings
+    recognizers: Mapping[str, RivaChannelSettings]
+    """By where they are, in order of preference; so are the others."""
+    synthesizers: Mapping[str, RivaChannelSettings]
+    models: Mapping[str, LlmSettings]
     asr: RivaAsrSettings
     tts: RivaTtsSettings
-    llm: LlmSettings
     aec: AecSettings
 
 
 async def examine(patient: Patient) -> list[Finding]:
     """Look at everything; the servers at the same time."""
-    riva, model = await asyncio.gather(_examine_riva(patient), _examine_model(patient))
+    riva, models = await asyncio.gather(_examine_riva(patient), _examine_models(patient))
     return [
         machine.examine_python(),
         *machine.examine_packages(),
         *riva,
-        model,
+        *models,
         examine_canceller(patient.aec),
         machine.examine_port(patient.host, patient.port),
         machine.examine_audio(),
@@ -51,26 +57,64 @@ async def examine(patient: Patient) -> list[Finding]:
 
 
 async def _examine_riva(patient: Patient) -> list[Finding]:
-    """The server first; what it offers only when it is there."""
-    server = await backends.examine_riva(patient.riva)
-    if server.is_fatal:
-        return [server]
-    recognizer, synthesizer = RivaRecognizer(patient.asr, patient.riva), RivaSynthesizer(patient.tts, patient.riva)
+    """Each server first; what it offers only when it is there."""
+    channels = {**patient.recognizers, **patient.synthesizers}
+    servers = await _each(backends.examine_riva, channels)
+    there = {at for at, server in servers.items() if not server.is_fatal}
+    hear = await _each(partial(_examine_recognizer, patient), _only(patient.recognizers, there))
+    speak = await _each(partial(_examine_synthesizer, patient), _only(patient.synthesizers, there))
+    ears = one_is_enough({at: hear.get(at, servers[at]) for at in patient.recognizers})
+    voices = one_is_enough({at: speak.get(at, servers[at]) for at in patient.synthesizers})
+    told: list[Finding] = []
+    for at in servers:
+        found = [kind[at] for kind in (ears, voices) if at in kind]
+        told += [servers[at], *found] if at in there else [min(found, key=lambda finding: not finding.is_fatal)]
+    return told
+
+
+async def _each(examine_one: Callable[[T], Awaitable[Finding]], servers: Mapping[str, T]) -> dict[str, Finding]:
+    """All of them, at the same time."""
+    return dict(zip(servers, await asyncio.gather(*map(examine_one, servers.values())), strict=True))
+
+
+def _only(servers: Mapping[str, T], there: Collection[str]) -> dict[str, T]:
+    return {at: server for at, server in servers.items() if at in there}
+
+
+def one_is_enough(findings: Mapping[str, Finding]) -> dict[str, Finding]:
+    """Of several servers of a kind: each is named, and what one lacks is worth a note while another works."""
+    if len(findings) == 1:
+        return dict(findings)
+    named = {at: dataclasses.replace(finding, name=f"{finding.name} {at}") for at, finding in findings.items()}
+    if all(finding.is_fatal for finding in findings.values()):
+        return named
+    return {at: note(found.name, found.detail, found.remedy) if found.is_fatal else found for at, found in named.items()}
+
+
+async def _examine_recognizer(patient: Patient, channel: RivaChannelSettings) -> Finding:
+    recognizer = RivaRecognizer(patient.asr, channel)
     try:
-        offers = await asyncio.gather(
-            backends.examine_recognizer(recognizer.models, patient.language_code, patient.asr.model),
-            backends.examine_synthesizer(synthesizer.voices, patient.language_code, patient.voice_name),
-        )
+        return await backends.examine_recognizer(recognizer.models, patient.language_code, patient.asr.model)
     finally:
         await recognizer.aclose()
-        await synthesizer.aclose()
-    return [server, *offers]
 
 
-async def _examine_model(patient: Patient) -> Finding:
-    model = NimLanguageModel(patient.llm)
+async def _examine_synthesizer(patient: Patient, channel: RivaChannelSettings) -> Finding:
+    synthesizer = RivaSynthesizer(patient.tts, channel)
     try:
-        return await backends.examine_model(model.models, patient.llm.base_url, patient.llm.model)
+        return await backends.examine_synthesizer(synthesizer.voices, patient.language_code, patient.voice_name)
+    finally:
+        await synthesizer.aclose()
+
+
+async def _examine_models(patient: Patient) -> list[Finding]:
+    return [*one_is_enough(await _each(_examine_model, patient.models)).values()]
+
+
+async def _examine_model(settings: LlmSettings) -> Finding:
+    model = NimLanguageModel(settings)
+    try:
+        return await backends.examine_model(model.models, settings.base_url, settings.model)
     finally:
         await model.aclose()
 
