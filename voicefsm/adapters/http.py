@@ -16,13 +16,12 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
 
-from voicefsm.errors import SettingsError
+from voicefsm.adapters.followed import Followed
 
 T = TypeVar("T")
 
@@ -75,8 +74,9 @@ class Exchange:
 class _Generation:
     """Connections of one age."""
 
-    def __init__(self, make: Callable[[], httpx.AsyncClient]) -> None:
-        self.client, self.pulse = make(), make()
+    def __init__(self, make: Callable[[Tls], httpx.AsyncClient], tls: Tls) -> None:
+        self.tls = tls
+        self.client, self.pulse = make(tls), make(tls)
         """For exchanges; and for questions, which must not find out about a connection that was opened for them."""
         self.exchanges: set[Exchange] = set()
         self.check: asyncio.Task[Any] | None = None
@@ -107,10 +107,9 @@ class _Generation:
 class Connections:
     """All connections to one server; they open themselves on first use, on the loop of the requests."""
 
-    def __init__(self, make: Callable[[Tls], httpx.AsyncClient], tls: Callable[[], Tls], files: Sequence[str]) -> None:
-        """`make` a client with what `tls` makes of the certificates in `files`. Raises what `tls` does."""
-        self._make, self._read_tls, self._files = make, tls, files
-        self._certificates, self._tls = self._read(), tls()
+    def __init__(self, make: Callable[[Tls], httpx.AsyncClient], tls: Followed[Tls]) -> None:
+        """`make` a client that encrypts so."""
+        self._make, self._tls = make, tls
         self._current = self._next()
         self._retired: set[_Generation] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -193,22 +192,11 @@ class Connections:
 
     # --- one generation after the other ---
 
-    def _read(self) -> tuple[bytes | None, ...]:
-        """What the files say. One that cannot be read is for `tls` to complain of."""
-        found: list[bytes | None] = []
-        for file in self._files:
-            found.append(None)
-            with suppress(OSError):
-                found[-1] = Path(file).read_bytes()
-        return tuple(found)
-
     def _follow_certificates(self) -> None:
         """New exchanges show, and check by, what the files say now."""
-        found = self._read()
-        if found != self._certificates and None not in found:
-            with suppress(SettingsError):  # they may just be exchanged, one after the other
-                self._tls, self._certificates = self._read_tls(), found
-                self._retire(self._current)
+        self._tls.look()
+        if self._current.tls is not self._tls.now:
+            self._retire(self._current)
 
     def _retire(self, generation: _Generation) -> None:
         """What comes next goes over new connections."""
@@ -218,7 +206,7 @@ class Connections:
             self._tidy()
 
     def _next(self) -> _Generation:
-        return _Generation(lambda: self._make(self._tls))
+        return _Generation(self._make, self._tls.now)
 
     def _tidy(self) -> None:
         """Let go of the retired ones that nobody uses any more."""

@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from voicefsm.adapters.followed import Followed
 from voicefsm.adapters.http import Connections, Exchange, Lost, Tls, liveness, tls_context
 from voicefsm.adapters.secrets import LOOPBACK, current
 from voicefsm.errors import BackendError, ContextOverflow, Crowded, SettingsError
@@ -185,8 +186,8 @@ class NimLanguageModel:
         self.begins_with_reasoning = settings.reasoning is Reasoning.UNOPENED
         """Whether each reply is taken to begin with reasoning; by the settings, or since the warm-up showed it."""
         files = (settings.tls_ca_file, settings.tls_certificate_file, settings.tls_key_file)
-        make, tls = partial(http_client, settings), partial(tls_of, settings)
-        self._connections = Connections(make, tls, [file for file in files if file])
+        tls = Followed(f"the certificates for {settings.base_url}", [file for file in files if file], partial(tls_of, settings))
+        self._connections = Connections(partial(http_client, settings), tls)
 
     async def aclose(self) -> None:
         """Close every connection. Harmless twice."""

@@ -7,14 +7,12 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.faults.blackhole import Proxy
-from voicefsm.adapters.http import Connections, liveness
+from voicefsm.adapters.http import liveness
 from voicefsm.adapters.nim import LlmSettings, NimLanguageModel
 from voicefsm.errors import BackendError, Crowded
 from voicefsm.ports import GenerationRequest, Message
@@ -190,23 +188,3 @@ async def test_limit_of_our_own_is_told_as_such() -> None:
         assert "llm.connections_max" in caught.value.remedy
         reply.cancel()
         await asyncio.wait([reply])
-
-
-async def test_certificates_that_vanish_leave_the_connections_as_they_are(tmp_path: Path) -> None:
-    """Otherwise the moment in which a file is exchanged fails a reply."""
-    file = tmp_path / "ca.pem"
-    file.write_text("one")
-    read: list[str] = []
-
-    def tls() -> None:
-        read.append(file.read_text())
-
-    async with aclosing(Connections(lambda _: httpx.AsyncClient(), tls, [str(file)])) as connections:
-        file.unlink()
-        with connections.exchange():
-            pass
-        file.write_text("two")
-        for _ in range(2):
-            with connections.exchange():
-                pass
-    assert read == ["one", "two"]
