@@ -101,7 +101,7 @@ class TurnMachine(Machine):
 
 def build() -> TurnMachine:
     """The turn machine, from the rows of the state files. Called once per process."""
-    machine = TurnMachine(model=None, states=State, initial=State.IDLE, auto_transitions=False, send_event=True, queued=False)
+    machine = TurnMachine(model=None, states=State, initial=State.IDLE, auto_transitions=False, queued=False)
     for state, rows in ROWS.items():
         for row in rows:
             machine.add_transition(trigger=name_of(row.on), source=state, dest=row.to, row=row)

@@ -1,7 +1,7 @@
 """Every deliberate fault there is, and which layer of the tests catches it: what docs/planted-bugs.md says.
 
 A layer is only as good as what it can find. So each has faults of its own, planted into the engine while its tests run: the model
-checker (tests/model/faults.py), the simulator (tests/simulation/test_planted.py), and here the properties, a regression, the
+checker (tests/model/faults.py), the simulator (tests/simulation/test_planted.py), and here the properties, the regressions, the
 checks at run time, the cancellation suite and the account of garbage.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ from tests.cancellation.awaits import Watch
 from tests.cancellation.conversation import LAST_MS, SPEECH
 from tests.model import faults
 from tests.properties.test_experience import Conversation
+from tests.regressions import test_transcripts as complaints
 from tests.simulation import test_planted as simulated
+from voicefsm import machine
 from voicefsm.bench.step import litter
 from voicefsm.cli.bench import _converse
-from voicefsm.context import Context
+from voicefsm.context import Context, Generation
 from voicefsm.effects import CancelTts
 from voicefsm.errors import LocalProtocolError
 from voicefsm.runtime import interpreter
@@ -32,10 +35,13 @@ from voicefsm.runtime.messages import AudioOutput
 from voicefsm.runtime.session import Session
 from voicefsm.simulation import virtual
 from voicefsm.simulation.stage import Stage
-from voicefsm.states import common
+from voicefsm.states import common, interrupting
+from voicefsm.streams import generation
+from voicefsm.table import cells
 from voicefsm.values import SampleIndex
 
 Plant = Callable[[pytest.MonkeyPatch], None]
+CALLING = Generation.CALLING
 EXAMPLES = 300
 """Conversations in which a property has to see its fault."""
 
@@ -62,6 +68,19 @@ def by_properties(_bug: Bug) -> bool:
     with pytest.raises((AssertionError, LocalProtocolError, ExceptionGroup)):
         run_state_machine_as_test(Conversation, settings=how)
     return True
+
+
+def by_regressions(_bug: Bug) -> bool:
+    """Is one of the complaints about other engines true of ours?"""
+    return any(is_complained_of(path) for path in complaints.FILES)
+
+
+def is_complained_of(path: Path) -> bool:
+    try:
+        complaints.SYMPTOMS[path.stem](complaints.Lived(path.read_text(encoding="utf-8")))
+    except (AssertionError, ValueError):  # ValueError: there are more or fewer orders than a symptom unpacks
+        return True
+    return False
 
 
 def at_run_time(_bug: Bug) -> bool:
@@ -118,6 +137,22 @@ def drop_late_words(patch: pytest.MonkeyPatch) -> None:
     faults.instead(common.retract, forgetful)(patch)
 
 
+def leave_tools_at_work(patch: pytest.MonkeyPatch) -> None:
+    """The client is not told that a reply is over for which it carries out a call."""
+    rows = tuple(dataclasses.replace(row, do=()) if row.do == (generation.drop_calls,) else row for row in generation.ROWS[CALLING])
+    table = cells({**generation.ROWS, CALLING: rows})
+    listeners = {
+        key: tuple((field, table if field == "generation" else other) for field, other in listening)
+        for key, listening in machine._LISTENERS.items()
+    }
+    patch.setattr(machine, "_LISTENERS", listeners)
+
+
+def keep_the_pause(patch: pytest.MonkeyPatch) -> None:
+    """What was paused for a cough stays paused."""
+    faults.instead(interrupting.resume)(patch)
+
+
 def send_a_last_piece_after_the_cut(patch: pytest.MonkeyPatch) -> None:
     """One piece of a cancelled reply leaves after its CancelTts."""
     true = interpreter._METHODS[CancelTts]
@@ -151,6 +186,8 @@ OTHERS = (
     Bug("properties", "a barge-in does not pause", never_pause, by_properties),
     Bug("properties", "backchannels count as words", backchannels_are_words, by_properties),
     Bug("properties", "words of a reply that is taken back are lost", drop_late_words, by_properties),
+    Bug("properties", "tools work for a reply that is over", leave_tools_at_work, by_properties),
+    Bug("regressions", "what was paused for a cough stays paused", keep_the_pause, by_regressions),
     Bug("run time", "a piece of audio leaves after CancelTts", send_a_last_piece_after_the_cut, at_run_time),
     Bug("run time", "the decision has no deadline", simulated.forget_the_decision_deadline, at_run_time),
     Bug("cancellation", "a cancelled session is not closed", skip_the_close, by_cancellation),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.planted.catalogue import OTHERS, Bug, by_cancellation, by_garbage, listed
+from tests.planted.catalogue import OTHERS, Bug, by_cancellation, by_garbage, by_regressions, listed
 
 PAGE = "docs/planted-bugs.md"
 BUGS_MIN = 12
@@ -33,6 +33,7 @@ def test_without_a_bug_nothing_is_found() -> None:
     healthy = Bug("", "", lambda _: None, lambda _: True)
     assert not by_cancellation(healthy)
     assert not by_garbage(healthy)
+    assert not by_regressions(healthy)
 
 
 def test_the_page_lists_them(pytestconfig: pytest.Config) -> None:

@@ -43,6 +43,7 @@ class Reply:
 
     epoch: Epoch
     begun_ms: int
+    """When it was asked for, or its model was last let go on."""
     asked: list[str]
     to_say_ms: int = 0
     """Length of the sentences the voice was asked for."""
@@ -120,6 +121,11 @@ class World:
         """The recogniser's stream: asked for, open. What is said meanwhile waits for it; nothing is heard of one that died."""
         self.is_flickering = False
         """The recogniser guesses at a word that nobody said: with enough speech it may count, by itself it may not."""
+        self.calls = 0
+        self.at_work: dict[str, Epoch] = {}
+        """Calls of tools that the client carries out, and for which reply."""
+        self.unanswered: set[str] = set()
+        """Calls whose result the model does not know."""
         self.free_ms = 0
         """When the last reply ended."""
         self.fell_silent_ms = -1
@@ -141,6 +147,8 @@ class World:
             self.obey(order, fact, kinds[:place])
         if self.stretch.is_detected and self.may_interrupt and self.reply is not None:
             self.check_silence_into_speech(self.reply)
+        if orphans := [call for call, epoch in self.at_work.items() if self.reply is None or epoch != self.reply.epoch]:
+            self.complaints[5].append(f"tools work for a reply that is over: {orphans}")
         if self.ended is None and next_deadline(self.context) is None:
             self.complaints[3].append(f"nothing would ever end {self.context.state.name}")
 
@@ -159,6 +167,9 @@ class World:
     def obey(self, order: fx.Effect, fact: ev.Fact, before: list[type[fx.Effect]]) -> None:
         """What an order means to the user."""
         epoch = getattr(order, "epoch", NO_EPOCH)
+        if isinstance(order, fx.CancelTools):
+            self.drop(order)
+            return
         if epoch in self.cut and not isinstance(order, AFTERMATH):
             self.complaints[1].append(f"{order} after the cut")
         if isinstance(order, fx.StartGeneration):
@@ -213,6 +224,8 @@ class World:
                 reply.is_written = True
             case fx.RetryGeneration() | fx.CancelGeneration():
                 reply.model_is_done = isinstance(order, fx.CancelGeneration)
+            case fx.CallTools() | fx.KeepToolResult() | fx.ContinueGeneration():
+                self.use_tools(order, reply)
             case fx.RetrySpeech():
                 reply.voice_failed = False
             case fx.SoundEarcon():
@@ -226,6 +239,29 @@ class World:
                 if reply.paused_ms is None:
                     self.complaints[1].append("resumed without a pause")
                 reply.paused_ms, reply.is_held, reply.moved_ms = None, False, self.now_ms
+
+    def use_tools(self, order: fx.CallTools | fx.KeepToolResult | fx.ContinueGeneration, reply: Reply) -> None:
+        """Each call is answered once, and then the model goes on."""
+        match order:
+            case fx.CallTools(calls=calls):
+                self.unanswered |= {call.id for call in calls}
+                self.at_work |= {call.id: reply.epoch for call in calls if not call.problem}
+            case fx.KeepToolResult(call_id=call_id):
+                if call_id not in self.unanswered:
+                    self.complaints[6].append(f"{order}, which has its result")
+                self.unanswered.discard(call_id)
+            case fx.ContinueGeneration():
+                if self.unanswered or self.at_work:
+                    self.complaints[6].append(f"the model goes on without {self.unanswered}, while {self.at_work} is at work")
+                reply.model_is_done = False
+        reply.begun_ms = reply.moved_ms = self.now_ms
+
+    def drop(self, order: fx.CancelTools) -> None:
+        """Nobody waits for these calls any more."""
+        for call in order.call_ids:
+            if self.at_work.pop(call, None) != order.epoch:
+                self.complaints[5].append(f"{order}, and nobody is at work on {call}")
+        self.unanswered -= set(order.call_ids)
 
     def complete(self, order: fx.CompleteTurn, reply: Reply, before: list[type[fx.Effect]]) -> None:
         is_whole = reply.is_played_out
@@ -354,7 +390,7 @@ class World:
         if reply is not None:
             limits = (
                 ("undecided", reply.paused_ms, turns.decision_ms_max),
-                ("made", None if reply.sentences or reply.is_dumb else reply.begun_ms, turns.first_sentence_ms_max),
+                ("made", None if reply.sentences or reply.is_dumb else reply.begun_ms, self.patience_ms + turns.first_sentence_ms_max),
                 ("still", None if reply.paused_ms is not None else reply.moved_ms, self.stall_ms_max(reply)),
             )
             for what, since_ms, limit_ms in limits:
@@ -368,8 +404,14 @@ class World:
 
     def stall_ms_max(self, reply: Reply) -> int:
         if reply.is_audible:
-            return self.turns.playout_stall_ms_max
-        return self.turns.first_sentence_ms_max + 2 * self.turns.first_heard_ms_max  # of the answer, and of the tone
+            return self.patience_ms + self.turns.playout_stall_ms_max
+        of_answer_and_tone_ms = 2 * self.turns.first_heard_ms_max
+        return self.patience_ms + self.turns.first_sentence_ms_max + of_answer_and_tone_ms
+
+    @property
+    def patience_ms(self) -> int:
+        """How long the model may wait for tools."""
+        return self.turns.tool_ms_max if self.at_work else 0
 
     def unasked(self) -> set[str]:
         return set(self.owed) - {word for _, asked in self.history for word in asked}
@@ -389,6 +431,22 @@ class World:
         if self.reply is not None:
             self.reply.model_is_done = True
             self.tell(ev.GenerationFinished(self.now_ms, self.reply.epoch))
+
+    def call_tools(self, problems: list[bool]) -> None:
+        """The model stops writing; it goes on when it is let."""
+        if self.reply is not None:
+            numbers = range(self.calls, self.calls + len(problems))
+            self.calls += len(problems)
+            calls = [ev.ToolCall(f"c{n}", "tool", "{}", "No such tool." * bad) for n, bad in zip(numbers, problems, strict=True)]
+            self.reply.model_is_done = True
+            self.tell(ev.ToolsCalled(self.now_ms, self.reply.epoch, tuple(calls)))
+
+    def answer_call(self, *, fails: bool) -> None:
+        call = next(iter(self.at_work))
+        epoch = self.at_work.pop(call)
+        self.tell(ev.ToolAnswered(self.now_ms, epoch, call, error="It rains." if fails else "", output="" if fails else "Sun."))
+        if call in self.unanswered:
+            self.complaints[6].append(f"the result of {call} is lost")
 
     # --- the user and the recogniser -----------------------------------------------------------------------------------------
 
@@ -552,6 +610,16 @@ class Conversation(RuleBasedStateMachine):
         if is_all:
             self.world.end_writing()
 
+    @precondition(lambda self: self.world.is_being_written)
+    @rule(problems=st.lists(st.sampled_from([False, False, False, True]), min_size=1, max_size=2))
+    def model_calls_tools(self, problems: list[bool]) -> None:
+        self.world.call_tools(problems)
+
+    @precondition(lambda self: self.world.at_work)
+    @rule(fails=st.booleans())
+    def client_answers_a_call(self, fails: bool) -> None:
+        self.world.answer_call(fails=fails)
+
     # --- shortcuts to where it becomes interesting ---------------------------------------------------------------------------
 
     @precondition(lambda self: self.world.is_listening and self.world.reply is None and self.can_begin_to_speak())
@@ -585,6 +653,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(
         what=st.sampled_from(
             ["types", "stop", "stop live", "stop first", "release", "deaf", "dumb", "hoarse", "dumb for good", "hoarse for good"]
+            + ["answers what nobody asked"]
         )
     )
     def something_else_happens(self, what: str) -> None:
@@ -596,6 +665,8 @@ class Conversation(RuleBasedStateMachine):
                 world.tell(ev.TextReceived(at, word))
             case "stop" | "stop live" | "stop first":
                 world.tell(ev.ClientCancelled(at, {"stop": NO_EPOCH, "stop live": live, "stop first": Epoch(1)}[what]))
+            case "answers what nobody asked" if reply is not None:
+                world.tell(ev.ToolAnswered(at, live, "nobody's", "Sun."))
             case "release":
                 world.tell(ev.SpeechFinished(at))
             case "deaf" if world.is_listening:
@@ -608,7 +679,7 @@ class Conversation(RuleBasedStateMachine):
                 world.tell(ev.BackendFailed(at, live, Backend.TTS, "It failed.", retryable=what == "hoarse"))
 
     @precondition(lambda self: self.world.context.last_epoch > self.world.context.epoch or self.world.context.last_epoch > 1)
-    @rule(kind=st.integers(0, 6), back=st.integers(1, 3))
+    @rule(kind=st.integers(0, 8), back=st.integers(1, 3))
     def something_comes_late(self, kind: int, back: int) -> None:
         """Of a reply that is over."""
         world, at = self.world, self.world.now_ms
@@ -622,6 +693,8 @@ class Conversation(RuleBasedStateMachine):
             ev.PlayoutAdvanced(at, epoch, 400, 0),
             ev.PlayoutFinished(at, epoch),
             ev.BackendFailed(at, epoch, Backend.TTS, "Cancelled."),
+            ev.ToolsCalled(at, epoch, (ev.ToolCall("late", "tool", "{}"),)),
+            ev.ToolAnswered(at, epoch, "c0", "Sun."),
         )
         world.tell(late[kind])
 

@@ -149,6 +149,12 @@ def test_the_library_holds_exactly_the_rows():
 def test_a_context_is_never_registered():
     """Otherwise a session would cost 12 kB, and two equal contexts would be one."""
     assert machine.build().models == []
+    assert machine.registered_models() == 0
+
+
+def test_nothing_waits_in_the_library():
+    """Otherwise an error in one session would empty the queue of all, and a step that moved nothing would pass for one that did."""
+    assert not machine.build().has_queue
 
 
 # --- step --------------------------------------------------------------------------------------------------------------------
