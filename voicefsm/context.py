@@ -440,7 +440,7 @@ class Context:
     @property
     def is_dry(self) -> bool:
         """Whether playout, if it stands still, does so for want of audio."""
-        return self.left_ms < AUDIBLE_MS_MIN
+        return self.left_ms < AUDIBLE_MS_MIN and not self.is_made
 
     def apology(self) -> str:
         """What is said when the model has failed; empty in a language that has none."""

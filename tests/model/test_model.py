@@ -67,8 +67,8 @@ def share_of(speech: Speech) -> Speech:
 @functools.cache
 def exhausted(name: str) -> tuple[Report, Core, frozenset[RowName]]:
     """One kind of session, searched to the end, and the rows that fired."""
-    core = core_of(name)
     with fired() as rows:
+        core = core_of(name)
         return search_core(name, core), core, frozenset(rows)
 
 

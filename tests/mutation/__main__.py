@@ -33,7 +33,7 @@ from tests.mutation.mutants import FILES, ROOT, Mutant, mutants_of
 SURVIVORS = Path(__file__).with_name("survivors.txt")
 KILLED_PERCENT_MIN = 95
 SECONDS_MAX = (60, 300)
-"""Of processor time for one mutant in each stage, several times what the true sources take; what takes longer hangs, and is killed."""
+"""Of processor time for one mutant in each stage, several times what the true sources take; what takes longer hangs."""
 TRANSCRIPTS = "tests/scenarios"
 Stages = Sequence[Sequence[str]]
 STAGES: Stages = (

@@ -127,12 +127,17 @@ def test_the_reply_is_being_made_on(did):
 
 
 @pytest.mark.parametrize(
-    ("before", "left_ms", "culprit"),
-    [("", 200, "null"), ("", 199, '"llm"'), ("3950 GenerationFinished epoch=1\n", 199, '"tts"')],
+    ("before", "left", "culprit"),
+    [
+        ("", "200", "null"),
+        ("", "199", '"llm"'),
+        ("3950 GenerationFinished epoch=1\n", "199", '"tts"'),
+        ("3950 GenerationFinished epoch=1\n", "199 is_made=true", "null"),
+    ],
 )
-def test_who_is_to_blame_for_a_reply_that_stands_still(did, before, left_ms, culprit):
+def test_who_is_to_blame_for_a_reply_that_stands_still(did, before, left, culprit):
     """Otherwise a client that hangs would be told to look at the server, or a server that hangs would be called a client."""
-    facts = f"{before}4000 PlayoutAdvanced epoch=1 heard_ms=700 left_ms={left_ms}\n9000 Timer PLAYOUT"
+    facts = f"{before}4000 PlayoutAdvanced epoch=1 heard_ms=700 left_ms={left}\n9000 Timer PLAYOUT"
     assert any(line.startswith(f"ReportFailure backend={culprit}") for line in did("speaking", facts))
 
 
