@@ -233,6 +233,10 @@ class GatedCanceller(EchoCanceller, Protocol):
     def powers(self) -> tuple[float, float, float, float]:
         """Mean squares of the last frame: near end, what is left of it, what was taken away, reference."""
 
+    @property
+    def fit(self) -> tuple[float, float]:
+        """Of the last frame: mean square of the echo that was expected, and mean of its product with the near end."""
+
     def moved(self) -> None:
         """The echo's delay had jumped, and the reference has followed."""
 

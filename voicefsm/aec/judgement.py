@@ -1,16 +1,29 @@
 """Is somebody speaking? What follows from the word of the gate, frame by frame.
 
-Theory of operation. The canceller's network says how likely near-end speech is, and mostly that is all it takes: a threshold. Where
-what is left is hardly louder than what residual echo alone could leave (`echo_db`), the network has to be sure. How loud residual
-echo is follows from what was taken away, fading no faster than a room does, and from the ERLE of frames that are echo for sure.
+Theory of operation. The canceller's network says how likely near-end speech is, and mostly that is all it takes: a threshold. Three
+things overrule it. They are about echo that is not cancelled, which a network that looks at spectra takes for a talker:
+
+- Where what is left is hardly louder than what residual echo alone could leave (`echo_db`), the network has to be sure. How loud
+  residual echo is follows from what was taken away, fading no faster than a room does, and from the ERLE of frames that are echo
+  for sure.
+- The echo that the filter expects must be in the microphone, whoever speaks over it. Where it is not (`_Refutation`), the delay has
+  jumped, and what sounds like a talker is the echo at another place. For a while: a talker must not be ignored for long.
+- Our own voice at another place than expected (`Elsewhere`) is nobody who begins to speak.
+
 Sessions and the simulator's subject (`aec.sim`) judge by this one rule.
 """
 
 from __future__ import annotations
 
+import math
+from collections import deque
+
+from voicefsm.aec.elsewhere import EARLIER_MS, LATER_MS, WINDOW_MS, Elsewhere
 from voicefsm.aec.gate import FarEnd
 from voicefsm.aec.metrics import SILENCE_DB, Erle, level_db
+from voicefsm.aec.reference import Reference
 from voicefsm.aec.settings import AecSettings
+from voicefsm.audio.samples import Samples
 
 _SURELY_ECHO = 0.2
 """Below this probability of near-end speech a frame teaches what the canceller achieves."""
@@ -20,6 +33,45 @@ _ABOVE_ECHO_DB = 3
 """... which is up to this much above the level expected of it."""
 _FADE = 10 ** (-0.7 / 10)
 """How fast an echo estimate fades per frame, as a power: slower than in any room that is fit for talking (an RT60 of 1.7 s)."""
+_REFUTED_FRAMES = 3
+"""The microphone is compared with the echo expected over so many frames ..."""
+_INDEPENDENT = 25
+"""... whose samples are worth so many independent ones, speech being what it is."""
+_REFUTED_SIGMA = 1.5
+_EXPECTED_POWER_MIN = 1e3
+"""Mean square of an expected echo that can be missed."""
+_REFUSALS_MAX, _REGAINED = 20, 0.2
+"""So many frames of a talker are refused because of a missing echo; each frame in which none is missing earns so much of one."""
+_ONSET_FRAMES = 4
+"""So many frames of a talker are compared with all that may be in the air ..."""
+_REFUSED_FRAMES_MAX = 15
+"""... and so many of one stretch refused."""
+
+
+class _Refutation:
+    """Is the echo that the filter expects missing from the microphone?
+
+    Whatever else is in the microphone, its product with the expected echo is that echo's power, give or take what chance makes of
+    so few samples.
+    """
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[float, float, float]] = deque(maxlen=_REFUTED_FRAMES)
+        self._credit = float(_REFUSALS_MAX)
+
+    def take(self, near: float, expected: float, product: float) -> bool:
+        """Mean squares of the microphone and of the echo expected, and the mean of their product."""
+        self._recent.append((near, expected, product))
+        near, expected, product = (sum(column) for column in zip(*self._recent, strict=True))
+        sigma = math.sqrt(near * expected / _INDEPENDENT)
+        is_missing = expected > _EXPECTED_POWER_MIN * _REFUTED_FRAMES and expected - product > _REFUTED_SIGMA * sigma
+        if not is_missing:
+            self._credit = min(self._credit + _REGAINED, _REFUSALS_MAX)
+        return is_missing and self._credit > 0
+
+    def spend(self) -> None:
+        """A frame was refused that would have been speech."""
+        self._credit -= 1
 
 
 class Judgement:
@@ -40,6 +92,9 @@ class Judgement:
         self._threshold, self._onset_threshold = settings.gate_pct_min / 100, settings.gate_onset_pct_min / 100
         self._far = FarEnd(settings)
         self._erle = Erle()
+        self._refutation, self._elsewhere = _Refutation(), Elsewhere()
+        self._heard_frames = self._refused_frames = 0
+        """Of this stretch that sounds like a talker."""
         self._echo_power = 0.0
 
     @property
@@ -62,14 +117,44 @@ class Judgement:
         """The level of residual echo to be expected; silence while no far end is audible."""
         return max(SILENCE_DB, level_db(self._echo_power) - self._erle.db) if self.far_active else SILENCE_DB
 
-    def judge(self, powers: tuple[float, float, float, float], speech: float) -> None:
-        """Take one frame: mean squares of near end, what is left, what was taken away and reference; and the gate's word."""
+    def judge(
+        self,
+        near: Samples,
+        reference: Reference,
+        powers: tuple[float, float, float, float],
+        fit: tuple[float, float],
+        speech: float,
+    ) -> None:
+        """Take one frame of the microphone, shape (320,), and what the canceller reports of it.
+
+        `reference` has rendered its far end last. `powers`, `fit` and `speech` are those of `ports.GatedCanceller`.
+        """
         mic_power, self.near_power, echo_power, far_power = powers
         self._far.note(level_db(far_power))
         self.near_db, self.speech = level_db(self.near_power), speech
         self._echo_power = max(echo_power, self._echo_power * _FADE)
         drowned = self.far_active and self.near_db < self.echo_db + _ABOVE_ECHO_DB
-        self.echo_only = speech < (max(self._threshold, _SURELY_SPEECH) if drowned else self._threshold)
-        self.may_be_onset = not self.echo_only or (self.far_active and not drowned and speech >= self._onset_threshold)
+        sounds = speech >= (max(self._threshold, _SURELY_SPEECH) if drowned else self._threshold)
+        may_begin = sounds or (self.far_active and not drowned and speech >= self._onset_threshold)
+        self._elsewhere.hear(near)
+        is_missing = self.far_active and self._refutation.take(mic_power, *fit)
+        is_ours = self.far_active and self._is_ours(reference, may_begin=may_begin, is_missing=is_missing)
+        self.echo_only, self.may_be_onset = is_ours or not sounds, may_begin and not is_ours
         if speech < _SURELY_ECHO and self.far_active:
             self._erle.update(mic_power, self.near_power)
+
+    def _is_ours(self, reference: Reference, *, may_begin: bool, is_missing: bool) -> bool:
+        """Does this frame sound like a talker, and is our own voice from another place? `is_missing`: the echo expected is."""
+        if not may_begin:
+            self._heard_frames = self._refused_frames = 0
+            return False
+        if is_missing:
+            self._refutation.spend()
+            self._heard_frames = 0
+            return True
+        if self._heard_frames >= _ONSET_FRAMES or self._refused_frames >= _REFUSED_FRAMES_MAX:
+            return False
+        is_elsewhere = self._elsewhere.explains(reference.around(LATER_MS + WINDOW_MS, EARLIER_MS))
+        self._heard_frames = 0 if is_elsewhere else self._heard_frames + 1
+        self._refused_frames += is_elsewhere
+        return is_elsewhere

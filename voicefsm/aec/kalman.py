@@ -24,8 +24,10 @@ HOP_SAMPLES = 160
 REMEDY = "Install a C compiler and install voicefsm again, or use a wheel for this platform."
 _ALIGNMENT = 64
 _WEIGHTS = "gate.npz"
-_POWERS = 4
-"""A report begins with the mean squares of near end, what is left, what was taken away and reference; then the probability."""
+_POWERS, _FEATURES, _FIT = 4, 160, 2
+_REPORT = _POWERS + 1 + _FEATURES + _FIT
+"""A report: the mean squares of near end, what is left, what was taken away and reference; the probability; what the gate saw; the
+mean square of the echo that the filter expected, and the mean of its product with the near end."""
 ASK_THE_GATE = -1.0
 
 
@@ -48,6 +50,8 @@ def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.ear_process.argtypes = [pointer, pointer, pointer, pointer, ctypes.c_int, pointer, ctypes.c_float]
     lib.ear_process.restype = None
     trained = np.ascontiguousarray(weights())
+    if lib.ear_report_size() != 4 * _REPORT:
+        raise AttributeError("The library is of another version.")
     if 4 * len(trained) != lib.ear_weights_size():
         raise SettingsError(f"The weights {_WEIGHTS} do not fit the compiled echo canceller.", remedy=REMEDY)
     lib.ear_init(trained.ctypes.data)
@@ -93,9 +97,18 @@ class KalmanCanceller:
         return float(self._report[_POWERS])
 
     @property
+    def fit(self) -> tuple[float, float]:
+        """Of the last call: mean square of the echo that the filter expected, and mean of its product with the near end.
+
+        They are about the same where the near end holds that echo, whatever else it holds; the latter is about 0 where it does not.
+        """
+        expected, product = self._report[-_FIT:].tolist()
+        return expected, product
+
+    @property
     def features(self) -> NDArray[np.float32]:
         """What the gate saw of the last hop. For training."""
-        return self._report[_POWERS + 1 :]
+        return self._report[_POWERS + 1 : -_FIT]
 
     def process(self, near: Samples, far: Samples, *, speech: float = ASK_THE_GATE) -> Samples:
         """`near` without its echo of `far`; both of shape (160,) or (320,).

@@ -194,6 +194,13 @@ class Reference:
             self._reports, self._estimator = True, None
         return self._reported(far_end_sample) if self._reports else self._paced()
 
+    def around(self, before_ms: int, after_ms: int) -> Samples:
+        """The far end around what the loudspeaker rendered as the last frame ended, 16 kHz; what nobody knows is silence."""
+        pacing = self._pacing
+        ring = self._ring if self._reports else pacing.paced
+        at = self._playhead.position + self._resampler.delay_samples if self._reports else pacing.position + FRAME_SAMPLES
+        return ring.read(math.floor(at) - before_ms * SAMPLES_PER_MS, (before_ms + after_ms) * SAMPLES_PER_MS)
+
     def tell(self, canceller: Corrigible) -> None:
         """Tell a canceller, before it processes the frame that `rendered` returned last, what it was told wrong before."""
         if self.misplaced:

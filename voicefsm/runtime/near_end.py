@@ -85,8 +85,9 @@ class GatedNearEnd(Judgement):
     def take(self, frame: AudioFrame) -> Samples:
         """Take one frame; return it without echo."""
         far = SILENT_FRAME if self._trusted else self._far_end(frame)
-        near = self._canceller.process(frame.samples, far)
-        self.judge(self._canceller.powers, self._canceller.speech)
+        canceller = self._canceller
+        near = canceller.process(frame.samples, far)
+        self.judge(frame.samples, self._reference, canceller.powers, canceller.fit, canceller.speech)
         return near
 
     def _far_end(self, frame: AudioFrame) -> Samples:

@@ -14,7 +14,8 @@ from voicefsm.audio.samples import Samples
 from voicefsm.runtime.near_end import GatedNearEnd, LevelledNearEnd, near_end
 
 SETTINGS = AecSettings(gate_pct_min=60)
-LOUD = np.full(320, 3000, np.int16)
+LOUD = (3000 * np.random.default_rng(1).choice([-1, 1], 320)).astype(np.int16)
+FAR = (3000 * np.random.default_rng(2).choice([-1, 1], 32000)).astype(np.int16)
 QUIET = np.full(320, 30, np.int16)
 
 
@@ -25,7 +26,7 @@ class FakeGate(NullCanceller):
 
     def __init__(self) -> None:
         self.speech, self.divisor = 0.0, 10
-        self.powers = (0.0, 0.0, 0.0, 0.0)
+        self.powers, self.fit = (0.0, 0.0, 0.0, 0.0), (0.0, 0.0)
         self.moves = self.forgotten = 0
         self.misses: list[Samples] = []
         self.fars: list[Samples] = []
@@ -35,6 +36,7 @@ class FakeGate(NullCanceller):
         self.fars.append(far)
         of_near, of_left, of_echo, of_far = (float(np.mean(np.square(x.astype(float)))) for x in (near, left, near - left, far))
         self.powers = of_near, of_left, of_echo, of_far
+        self.fit = of_echo, of_echo
         return left
 
     def moved(self):
@@ -59,7 +61,7 @@ def gate() -> FakeGate:
 @pytest.fixture
 def reference() -> Reference:
     reference = Reference(16000, SETTINGS)
-    reference.append(0, np.tile(LOUD, 100))
+    reference.append(0, FAR)
     return reference
 
 

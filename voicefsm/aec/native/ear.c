@@ -45,6 +45,7 @@ typedef struct {
   float near_power, left_power, echo_power, far_power; /* mean squares */
   float speech;                                        /* probability of near-end speech in the last hop */
   float features[FEATURES];                            /* of the last hop */
+  float expected_power, fit_power;                     /* mean square of the echo the filter expected; mean of its product with the near end */
 } Report;
 
 static Weights weights;
@@ -108,11 +109,13 @@ static float caution(Ear *ear, float speech) {
   return BOLD + speech * ((ear->care > 0 ? CAREFUL : CARELESS) - BOLD);
 }
 
-FAST static float mean_square(const float *x) {
+FAST static float mean_product(const float *x, const float *y) {
   float sum = 0;
-  for (int i = 0; i < HOP; i++) sum += x[i] * x[i];
+  for (int i = 0; i < HOP; i++) sum += x[i] * y[i];
   return sum / HOP;
 }
+
+static float mean_square(const float *x) { return mean_product(x, x); }
 
 /* `speech` below 0 lets the gate decide; training says the truth instead. */
 static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16_t *out, Report *report, float speech) {
@@ -122,6 +125,8 @@ static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16
   for (int i = 0; i < HOP; i++) near[i] = near_pcm[i], far[i] = far_pcm[i];
   const float restless = ear->young > 0 ? RESTLESS : SETTLED;
   canceller_hop(c, near, far, left, caution(ear, speech < 0 ? ear->speech : speech), restless, ear->eager > 0 ? EAGER_REUSE : STEADY_REUSE);
+  for (int i = 0; i < HOP; i++) echo[i] = near[i] - left[i];
+  report->expected_power += mean_product(echo, echo), report->fit_power += mean_product(near, echo);
   if (mean_square(left) > LOUDER_MAX * mean_square(near)) memcpy(left, near, sizeof left);
   for (int i = 0; i < HOP; i++) {
     echo[i] = near[i] - left[i];
@@ -144,6 +149,8 @@ static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16
 /* `hops` times 160 samples: near end and reference in, near end without echo out. */
 void ear_process(Ear *ear, const int16_t *near, const int16_t *far, int16_t *out, int hops, Report *report, float speech) {
   report->near_power = report->left_power = report->echo_power = report->far_power = 0;
+  report->expected_power = report->fit_power = 0;
   for (int i = 0; i < hops; i++) hop(ear, near + HOP * i, far + HOP * i, out + HOP * i, report, speech);
   report->near_power /= hops, report->left_power /= hops, report->echo_power /= hops, report->far_power /= hops;
+  report->expected_power /= hops, report->fit_power /= hops;
 }
