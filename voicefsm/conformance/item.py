@@ -10,6 +10,8 @@ from voicefsm.conformance.targets import Targets
 
 DEADLINE_MS = 30_000
 """How long one item may take, unless it says otherwise."""
+LONG_MS = 700_000
+"""How long one may take that leaves a server alone for `Wish.idle_s`, which is ten minutes at most."""
 
 
 class Outcome(enum.StrEnum):
@@ -49,6 +51,19 @@ class Check:
     needs: Need = Need.RIVA
     """Run when one of these is given."""
     deadline_ms: int = DEADLINE_MS
+
+
+def cannot_be_seen(because: str) -> Callable[[Targets], Awaitable[str]]:
+    """An item that a client cannot provoke, or should not; the report says why."""
+
+    async def check(_: Targets) -> str:
+        raise NotSupported(because)
+
+    return check
+
+
+BY_ITSELF = "comes over a server by itself, and cannot be had on demand: the gateway's own tests have it, on a scripted server"
+OPERATOR = "needs a hand on the server: see the fault tests"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,8 +1,4 @@
-"""L: the language model, as what comes over its wire.
-
-What a server does when it breaks (an error inside a stream, a lost connection, a stall: L6, L7, L13) cannot be had on demand from
-one that is well, and is not on this list; the gateway's own tests have it, against a scripted server.
-"""
+"""L: the language model, as what comes over its wire."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ from typing import Any, cast
 import httpx
 
 from voicefsm.adapters.nim import DONE, EventParser, Reasoning, SpeechFilter, WantedCalls, error_text
-from voicefsm.conformance.item import Check, Failed, Need, NotSupported
+from voicefsm.conformance.item import BY_ITSELF, Check, Failed, Need, NotSupported, cannot_be_seen
 from voicefsm.conformance.targets import Llm, Targets
 
 TOKENS_MAX = 128
@@ -357,11 +353,14 @@ CHECKS: tuple[Check, ...] = (
     Check("L3", "one choice says why the reply ended, and no text comes after it", finish, needs=Need.LLM),
     Check("L4", "token counts come in a chunk without choices", usage, needs=Need.LLM),
     Check("L5", "a stream ends with [DONE]", done, needs=Need.LLM),
+    Check("L6", "an error inside HTTP 200, then [DONE]", cannot_be_seen(BY_ITSELF), needs=Need.LLM),
+    Check("L7", "a connection that is lost before [DONE]", cannot_be_seen(BY_ITSELF), needs=Need.LLM),
     Check("L8", "an unknown model is refused, and the body says why", refusal, needs=Need.LLM),
     Check("L9", "reasoning can be told from what is said", reasoning, needs=Need.LLM, deadline_ms=120_000),
     Check("L10", "a wanted tool comes as a call", tools, needs=Need.LLM, deadline_ms=120_000),
     Check("L11", "the stream is UTF-8, line by line", encoding, needs=Need.LLM),
     Check("L12", "leaving a reply ends its generation", abort, needs=Need.LLM),
+    Check("L13", "a stall between two tokens", cannot_be_seen(BY_ITSELF), needs=Need.LLM),
     Check("L14", "a prompt it has just read is cached", prefix, needs=Need.LLM),
     Check("L15", "a reply cut by its limit says so", length, needs=Need.LLM),
     Check("L16", "it is ready, and lists its models", ready, needs=Need.LLM),

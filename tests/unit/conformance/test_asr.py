@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from voicefsm.conformance import Outcome
+from voicefsm.conformance import Outcome, asr
 from voicefsm.conformance.asr import CHECKS
 from voicefsm.scripted import AsrScript, Flaw, ScriptedRiva, SpellingAsr, TtsScript, spell
 
 UNSEEN = {"A16", "A17", "A19", "A20", "A21", "A25", "A27"}
-"""What no client can provoke."""
+"""What no client can provoke, or not within a minute."""
 IDS = {check.id for check in CHECKS}
 LIVE = {"A26"}
 """Takes as long as its audio."""
@@ -78,6 +78,24 @@ async def test_what_an_old_server_lacks_is_no_fault(outcomes: Any, lacks: str, s
     async with riva(**script) as server:
         seen = await outcomes([check for check in CHECKS if check.id == lacks], riva=server.target)
     assert seen[Outcome.NOT_SUPPORTED] == {lacks}
+
+
+@pytest.mark.parametrize(
+    ("id_", "idle_ms_max", "outcome"),
+    [
+        ("A16", 500, Outcome.PASS),
+        ("A16", 0, Outcome.NOT_SUPPORTED),
+        ("A17", 5000, Outcome.PASS),
+        ("A17", 100, Outcome.FAIL),
+    ],
+)
+async def test_idle_limits(outcomes: Any, monkeypatch: pytest.MonkeyPatch, id_: str, idle_ms_max: int, outcome: Outcome) -> None:
+    """Otherwise nobody knows whether a muted user's stream dies; in small, a minute is a second here."""
+    monkeypatch.setattr(asr, "IDLE_S_MIN", 1.0)
+    monkeypatch.setattr(asr, "MUTED_S", 0.5)
+    async with riva(idle_ms_max=idle_ms_max) as server:
+        seen = await outcomes([check for check in CHECKS if check.id == id_], riva=server.target, idle_s=1.0)
+    assert seen[outcome] == {id_}
 
 
 async def test_words_of_partials_fail_the_times(outcomes: Any) -> None:
