@@ -29,8 +29,8 @@ from google.protobuf.message import Message
 from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from voicefsm.adapters.secrets import LOOPBACK, current
-from voicefsm.errors import BackendError, Crowded
+from voicefsm.adapters.secrets import LOOPBACK, current, is_sendable
+from voicefsm.errors import BackendError, Crowded, SettingsError
 from voicefsm.values import Backend, Shape, setting
 
 ResponseT = TypeVar("ResponseT")
@@ -90,6 +90,8 @@ class RivaChannelSettings:
             raise ValueError("tls_certificate_file and tls_key_file belong together.")
         if not self.tls and (self.tls_ca_file or self.tls_certificate_file):
             raise ValueError("there are certificates, and tls is off.")
+        if not is_sendable(self.api_key):
+            raise ValueError("the key has characters that no header can carry: is it one line of plain ASCII?")
         if self.api_key and not self.may_tell_key:
             raise ValueError(
                 f"the key would go to {self.target} for anybody to read: set tls, or allow_insecure_key if you trust the network."
@@ -107,6 +109,13 @@ class FunctionSettings:
 
     id: str = ""
     version_id: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be sent."""
+        if not is_sendable(self.id + self.version_id):
+            raise SettingsError(
+                "A function id has characters that no header can carry.", remedy="Check asr.function_* and tts.function_*."
+            )
 
 
 # --- connections -------------------------------------------------------------------------------------------------------------
@@ -169,7 +178,7 @@ class RivaChannel:
     ) -> None:
         self.backend = backend
         self.settings = settings
-        self._run_ahead_bytes, self._function = run_ahead_bytes, function
+        self._run_ahead_bytes, self._function = run_ahead_bytes, function or FunctionSettings()
         self._connections: list[Connection] = []
         self._retired: list[Connection] = []
         """Opened with certificates that were replaced since, or doubted, and still in use."""
@@ -241,7 +250,7 @@ class RivaChannel:
     def _credentials(self) -> Metadata:
         """What identifies us, as it is now."""
         key = current(self.settings.api_key) if self.settings.may_tell_key else ""
-        function = self._function or FunctionSettings()
+        function = self._function
         named = {
             "authorization": f"Bearer {key}" if key else "",
             "function-id": function.id,

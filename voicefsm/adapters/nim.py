@@ -32,7 +32,7 @@ import httpx
 
 from voicefsm.adapters.followed import Followed
 from voicefsm.adapters.http import Connections, Exchange, Lost, Tls, liveness, tls_context
-from voicefsm.adapters.secrets import LOOPBACK, current
+from voicefsm.adapters.secrets import LOOPBACK, current, is_sendable
 from voicefsm.errors import BackendError, ContextOverflow, Crowded, SettingsError
 from voicefsm.ports import GenerationRequest, Message, Tool, WantedCall
 from voicefsm.values import Backend, Shape, setting
@@ -129,6 +129,10 @@ class LlmSettings:
             raise ValueError("tls_certificate_file and tls_key_file belong together.")
         if url.scheme != "https" and (self.tls_ca_file or self.tls_certificate_file):
             raise ValueError("there are certificates, and base_url does not begin with https.")
+        if url.username or url.password:
+            raise ValueError("base_url holds a name or a password, and is told in messages: use api_key_file, or headers.")
+        if not is_sendable(self.api_key):
+            raise ValueError("the key has characters that no header can carry: is it one line of plain ASCII?")
         if self.api_key and url.scheme != "https" and not self.allow_insecure_key and url.hostname not in LOOPBACK:
             raise ValueError(
                 f"the key would go to {url.netloc} for anybody to read: use https, or allow_insecure_key if you trust the network."

@@ -26,13 +26,20 @@ class Secret(str):
         return "'********'" if self else "''"
 
     def now(self) -> str:
-        """What the file says now; as long as it cannot be read, or is empty, what it said last."""
+        """What the file says now; as long as it cannot be read, is empty, or says what cannot be sent, what it said last."""
         if self._file is not None:
             try:
-                self._current = self._file.read_text(encoding="utf-8").strip() or self._current
+                found = self._file.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError):
                 return self._current  # it may just be exchanged
+            if found and is_sendable(found):
+                self._current = found
         return self._current
+
+
+def is_sendable(text: str) -> bool:
+    """Whether a header or gRPC metadata can carry it. What cannot be carried ends up in the message of a library's error."""
+    return all(" " <= char <= "~" for char in text)
 
 
 def current(secret: str) -> str:

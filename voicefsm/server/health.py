@@ -119,6 +119,8 @@ class Watch:
             # A check is as good a probe as a caller, and costs nobody an answer.
             server.breaker.failed(now_ms, is_probe=server.breaker.state(now_ms) is BreakerState.HALF_OPEN)
             return str(error)
+        except Exception as defect:  # noqa: BLE001, a check that is broken must not blind the watch: nobody would look again
+            return f"The check of {server.name} is broken: {type(defect).__name__}."
         server.breaker.succeeded()
         return ""
 

@@ -13,7 +13,7 @@ from voicefsm.adapters.channels import FunctionSettings, RivaChannel, RivaChanne
 from voicefsm.adapters.riva_asr import RivaAsrSettings, RivaRecognizer
 from voicefsm.adapters.riva_tts import RivaSynthesizer, RivaTtsSettings
 from voicefsm.adapters.secrets import Secret
-from voicefsm.errors import BackendError
+from voicefsm.errors import BackendError, SettingsError
 from voicefsm.ports import RecognitionRequest, SynthesisRequest
 from voicefsm.scripted import Gate, ScriptedRiva, TtsScript
 from voicefsm.values import Backend
@@ -140,6 +140,7 @@ async def test_certificate_that_is_not_there_is_an_error_with_its_name(tmp_path:
         ({"target": "riva.example:50051", "api_key": "k"}, "the key would go to riva.example:50051"),
         ({"tls": True, "tls_key_file": "a"}, "belong together"),
         ({"tls_ca_file": "a"}, "tls is off"),
+        ({"api_key": "two\nlines"}, "no header can carry"),
     ],
 )
 def test_contradictions_are_refused(fields, why):
@@ -183,6 +184,12 @@ async def test_idle_connection_serves_the_next_call():
         first = channel.get()
         assert channel.get() is first
         assert first.is_idle
+
+
+def test_function_that_cannot_be_named_is_told_at_the_start():
+    """Otherwise every call fails within gRPC, and takes its session along."""
+    with pytest.raises(SettingsError, match="no header can carry"):
+        RivaRecognizer(RivaAsrSettings(function_id="fünf"), RivaChannelSettings())
 
 
 def test_nothing_is_told_of_nobody():

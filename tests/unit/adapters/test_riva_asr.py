@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from voicefsm.adapters import channels
-from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings
+from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings, beside
 from voicefsm.adapters.riva_asr import (
     FINALIZE_SILENCE_MS,
     InsertedSilence,
@@ -282,6 +282,34 @@ async def _hears(asr: RivaRecognizer) -> bool:
             return (await anext(aiter(stream))).text == "hel"
     except BackendError:
         return False
+
+
+async def test_status_that_grpc_loses_is_a_dead_stream_like_any_other() -> None:
+    """Otherwise a client that writes in the moment in which the server aborts gets an INTERNAL that is gRPC's own, and gives up."""
+    told = set()
+    script = AsrScript([(At(40), Fail(grpc.StatusCode.UNAVAILABLE, "Going."))])
+    async with ScriptedRiva(asr=script) as riva, aclosing(recognizer(riva)) as asr:
+        for _ in range(50):
+            with pytest.raises(BackendError) as caught:
+                await _shout(asr)
+            assert caught.value.retryable
+            told.add(caught.value.message.partition(" answered ")[2])
+    assert told <= {"UNAVAILABLE: Going..", "INTERNAL: Internal error from Core."}, told
+    lost = RivaChannel(Backend.ASR, RivaChannelSettings()).failed(grpc.StatusCode.INTERNAL, "Internal error from Core")
+    assert lost.retryable
+
+
+async def _shout(asr: RivaRecognizer) -> None:
+    """Write all the time, until the stream ends."""
+    async with asr.open(REQUEST) as stream, beside(_write_on(stream)):
+        async for _ in stream:
+            pass
+
+
+async def _write_on(stream: RivaRecognitionStream) -> None:
+    while True:
+        stream.send(FRAME, at_once=True)
+        await asyncio.sleep(0.001)
 
 
 async def test_frozen_server_overflows_loudly() -> None:

@@ -27,6 +27,15 @@ def test_secret_outlives_the_moment_its_file_is_exchanged(tmp_path):
         assert current(secret) == "two"
 
 
+def test_what_cannot_be_sent_does_not_count(tmp_path):
+    """Otherwise a key file of two lines fails every call, and the library's error tells the key to everybody."""
+    file = tmp_path / "key"
+    secret = Secret("one", file)
+    for garbage in ("two\nlines", "sesamé", "\x00"):
+        file.write_text(garbage)
+        assert current(secret) == "one"
+
+
 def test_secret_does_not_show():
     """Otherwise a key stands in a log."""
     assert repr(Secret("sesame")) == "'********'"

@@ -41,6 +41,7 @@ class World:
 
     def __init__(self) -> None:
         self.ill: set[str] = set()
+        self.broken: set[str] = set()
         self.checks: list[tuple[int, str]] = []
         self.told: list[tuple[int, set[Backend]]] = []
         self.clock = LoopClock()
@@ -49,6 +50,8 @@ class World:
     def watched(self, name: str) -> Watched:
         async def check() -> None:
             self.checks.append((self.clock.now_ms(), name))
+            if name in self.broken:
+                raise ValueError("sesame")
             if name in self.ill:
                 raise BackendError(Backend.ASR, f"{name} is ill.")
 
@@ -81,6 +84,21 @@ async def test_readiness_follows_and_does_not_flap() -> None:
     assert (first, nobody, asr, nobody_again) == (0, set(), {Backend.ASR}, set())
     assert 14000 < down_ms <= 14000 + SETTINGS.check_ms + 2 * SETTINGS.check_down_ms
     assert 25000 < up_ms <= 25000 + 2 * SETTINGS.check_down_ms + 1
+
+
+@pytest.mark.looptime
+async def test_a_check_that_is_broken_does_not_blind_the_watch() -> None:
+    """Otherwise one odd answer of a server stops the watch for ever, and the gateway's readiness says what was true then."""
+    world = World()
+    watch = Watch({Backend.ASR: [world.watched("asr")], Backend.LLM: [world.watched("llm")]}, SETTINGS, world.clock, world.changed)
+    world.broken = {"asr"}
+    task = asyncio.create_task(watch.run())
+    await asyncio.sleep(3)
+    world.broken = set()
+    await asyncio.sleep(3)
+    task.cancel()
+    assert [down for _, down in world.told] == [{Backend.ASR}, set()]
+    assert world.breakers["asr"].wait_ms(world.clock.now_ms()) == 0, "a defect of ours is nothing against the server"
 
 
 @pytest.mark.looptime
