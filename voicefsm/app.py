@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +23,7 @@ from voicefsm.config import Settings, Source, places_of, wants_traces
 from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
 from voicefsm.loop import settle_memory
 from voicefsm.ports import Clock, Journal, Observer, Traceparent, untraced
+from voicefsm.processes import EMBEDDED_LIKES, EMBEDDED_LLM, EMBEDDED_READY, EMBEDDED_RIVA
 from voicefsm.runtime.failover import FailoverLanguageModel, FailoverRecognizer, FailoverSynthesizer, Servers
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.journal import JournalDirectory, JournalSettings, NullJournal
@@ -43,15 +44,8 @@ from voicefsm.values import Backend
 if TYPE_CHECKING:
     from voicefsm.telemetry.tracing import TraceObserver
 
-_EMBEDDED_READY = "voicefsm embedded: ready"
-_EMBEDDED_ADDRESSES = {
-    "voicefsm embedded: Riva ASR+TTS on ": ("riva", "target"),
-    "voicefsm embedded: LLM on ": ("llm", "base_url"),
-}
-"""How the child's lines begin that tell where it listens, and the setting each is for."""
-_EMBEDDED_LIKES = {"tts": {"segment_chars_max": "200"}, "asr": {"stall_ms": "5000"}}
-"""Settings that suit the embedded backends. The voices drop a cancelled text at once, and pause after each: short texts would only
-cost joins. The recogniser is slow now and then on a busy CPU; taking it for dead would make it hear everything again."""
+_EMBEDDED_ADDRESSES = {EMBEDDED_RIVA: ("riva", "target"), EMBEDDED_LLM: ("llm", "base_url")}
+"""The setting that each of these lines is for."""
 _EMBEDDED_START_S_MAX = 60.0
 _EMBEDDED_STOP_S_MAX = 5.0
 
@@ -381,14 +375,14 @@ async def _addresses_in_time(child: asyncio.subprocess.Process) -> Source:
 async def _addresses_when_ready(child: asyncio.subprocess.Process) -> Source:
     """Pass the child's lines on until it says that it is ready; it prints none after that."""
     assert child.stdout is not None
-    found: dict[str, dict[str, str]] = dict(_EMBEDDED_LIKES)
+    found: dict[str, Mapping[str, str]] = dict(EMBEDDED_LIKES)
     async for raw in child.stdout:
         line = raw.decode(errors="replace").rstrip()
         print(line, flush=True)  # noqa: T201
         for sign, (section, name) in _EMBEDDED_ADDRESSES.items():
             if line.startswith(sign):
                 found[section] = {name: line.removeprefix(sign)}
-        if line == _EMBEDDED_READY:
+        if line == EMBEDDED_READY:
             return Source("the embedded backends", found)
     code = await child.wait()
     raise SettingsError(

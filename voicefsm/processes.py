@@ -17,6 +17,15 @@ LINES_SHOWN = 12
 """Of these, how many an error shows."""
 LINE_BYTES_MAX = 1 << 20
 
+EMBEDDED_RIVA = "voicefsm embedded: Riva ASR+TTS on "
+EMBEDDED_LLM = "voicefsm embedded: LLM on "
+"""How the lines begin with which `voicefsm embedded` tells where it listens."""
+EMBEDDED_READY = "voicefsm embedded: ready"
+"""The line after which it prints no more."""
+EMBEDDED_LIKES: Mapping[str, Mapping[str, str]] = {"tts": {"segment_chars_max": "200"}, "asr": {"stall_ms": "5000"}}
+"""Settings of a gateway that suit it. Its voices drop a cancelled text at once, and pause after each: short texts would only cost
+joins. Its recogniser is slow now and then on a busy CPU; taking it for dead would make it hear everything again."""
+
 
 class ProcessDied(VoiceFsmError):
     """A child process ended, or did not get ready, although it is needed."""

@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
-from tests.faults.lane import Lane, now_ms
+from tests.faults.lane import Lane
 from tests.faults.servers import ANSWER
+from tests.processes import now_ms
 from voicefsm.client import (
     AssistantText,
     ClientSettings,

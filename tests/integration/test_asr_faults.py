@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
-import sys
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
+from tests.processes import Process, free_port
 from voicefsm.client import SessionOptions, Transcript
 from voicefsm.scripted import spell
 
@@ -37,45 +37,31 @@ TURN_S_MAX = 90
 class Recogniser:
     """A scripted Riva in a process of its own, on a port that stays."""
 
-    def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            self.port = server.getsockname()[1]
-        self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def process(self) -> asyncio.subprocess.Process:
-        assert self._process is not None
-        return self._process
+    def __init__(self, log: Path) -> None:
+        self.port = free_port()
+        self._process = Process(log, "-m", "voicefsm.scripted", "--spelling", str(self.port))
 
     async def start(self) -> None:
-        command = (sys.executable, "-m", "voicefsm.scripted", "--spelling", str(self.port))
-        self._process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        assert self._process.stdout is not None
-        for _ in range(3):
-            assert await self._process.stdout.readline()
+        await self._process.start("scripted: ready")
 
     async def kill(self) -> None:
         """It dies without a word, and is started again."""
-        self.process.kill()
-        await self.process.wait()
+        await self._process.end()
         await self.start()
 
     async def freeze(self) -> None:
         """It stands still, with every socket open, and goes on later."""
-        self.process.send_signal(signal.SIGSTOP)
+        self._process.signal(signal.SIGSTOP)
         await asyncio.sleep(FROZEN_S)
-        self.process.send_signal(signal.SIGCONT)
+        self._process.signal(signal.SIGCONT)
 
     async def stop(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-        await self.process.wait()
+        await self._process.end()
 
 
 @contextlib.asynccontextmanager
-async def recogniser() -> AsyncGenerator[Recogniser]:
-    one = Recogniser()
+async def recogniser(log: Path) -> AsyncGenerator[Recogniser]:
+    one = Recogniser(log)
     await one.start()
     try:
         yield one
@@ -97,9 +83,9 @@ async def speak(conversation: Any, when: dict[int, Callable[[], Any]]) -> None:
 
 
 @pytest.mark.parametrize("fault", ["nothing", "SIGKILL", "SIGSTOP"])
-async def test_a_recogniser_that_dies_in_mid_sentence_costs_no_word(world: WorldOf, fault: str) -> None:
+async def test_a_recogniser_that_dies_in_mid_sentence_costs_no_word(world: WorldOf, tmp_path: Path, fault: str) -> None:
     """Otherwise an outage of the recogniser costs each user a sentence, or has it answered twice."""
-    async with recogniser() as asr, world(riva={"target": f"127.0.0.1:{asr.port}", "open_ms_max": 1000}) as w:
+    async with recogniser(tmp_path / "asr.log") as asr, world(riva={"target": f"127.0.0.1:{asr.port}", "open_ms_max": 1000}) as w:
         happens: dict[str, Callable[[], Any]] = {"SIGKILL": asr.kill, "SIGSTOP": asr.freeze}
         when = dict.fromkeys(FAULTS_MS[:: 3 if fault == "SIGKILL" else 1], happens[fault]) if fault in happens else {}
         words: list[str] = []

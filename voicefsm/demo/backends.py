@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,11 +17,9 @@ from riva.client.proto import riva_asr_pb2 as riva_asr
 from riva.client.proto.riva_asr_pb2_grpc import RivaSpeechRecognitionStub
 
 from voicefsm.demo.settings import DemoSettings
-from voicefsm.processes import Child, child
+from voicefsm.processes import EMBEDDED_LIKES, EMBEDDED_LLM, EMBEDDED_READY, EMBEDDED_RIVA, Child, child
 
-RIVA_READY = r"^voicefsm embedded: Riva ASR\+TTS on (\S+)"
-LLM_READY = r"^voicefsm embedded: LLM on (\S+)"
-EMBEDDED_READY = r"^voicefsm embedded: ready"
+EMBEDDED_LINES = (rf"^{re.escape(EMBEDDED_RIVA)}(\S+)", rf"^{re.escape(EMBEDDED_LLM)}(\S+)", f"^{EMBEDDED_READY}")
 GATEWAY_ADDRESS = r"^voicefsm gateway: listening on (\S+)"
 GATEWAY_READY = r"^voicefsm gateway: ready"
 ASK_S_MAX = 10.0
@@ -48,7 +47,7 @@ async def stage(settings: DemoSettings, journals: Path) -> AsyncIterator[Stage]:
     program = (sys.executable, "-u", "-m", "voicefsm")
     command = (*program, "embedded", "--riva-port", "0", "--llm-port", "0")
     async with child("embedded", command, environment=clean, log=out / "embedded.log", stop_ms_max=stop_ms_max) as embedded:
-        riva, llm, _ = await embedded.ready((RIVA_READY, LLM_READY, EMBEDDED_READY), settings.start_ms_max)
+        riva, llm, _ = await embedded.ready(EMBEDDED_LINES, settings.start_ms_max)
         environment = clean | _gateway_environment(riva, llm, journals)
         async with child(
             "gateway", (*program, "serve"), environment=environment, log=out / "gateway.log", stop_ms_max=stop_ms_max
@@ -63,10 +62,8 @@ def _gateway_environment(riva: str, llm: str, journals: Path) -> dict[str, str]:
         "VOICEFSM_SERVER__PORT": "0",
         "VOICEFSM_RIVA__TARGET": riva,
         "VOICEFSM_LLM__BASE_URL": llm,
-        "VOICEFSM_TTS__SEGMENT_CHARS_MAX": "200",  # they drop a cancelled text at once, and pause after each
         "VOICEFSM_JOURNAL__DIR": str(journals),
-        "VOICEFSM_ASR__STALL_MS": "5000",  # the embedded recogniser shares two cores with everything else here
-    }
+    } | {f"VOICEFSM_{section}__{name}".upper(): value for section, liked in EMBEDDED_LIKES.items() for name, value in liked.items()}
 
 
 async def engines(stage: Stage) -> dict[str, str]:
