@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 READ_BYTES = 65536
+ACCEPTED_S = 0.01
 
 
 class Proxy:
@@ -36,6 +37,7 @@ class Proxy:
 
     async def close(self) -> None:
         """The end."""
+        await asyncio.sleep(ACCEPTED_S)  # asyncio forgets the socket of a connection that it has accepted and not told of yet
         self._server.close()
         for task in self._tasks:
             task.cancel()
@@ -45,27 +47,25 @@ class Proxy:
         task = asyncio.create_task(self._pass_on(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # not in the task: it may be cancelled before it begins
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         hole = self._is_hole
+        if hole.is_set():
+            await asyncio.Event().wait()
         try:
+            back, forth = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            return
+        ways = [asyncio.create_task(_copy(*way, hole)) for way in ((reader, forth), (back, writer))]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             if hole.is_set():
                 await asyncio.Event().wait()
-            try:
-                back, forth = await asyncio.open_connection("127.0.0.1", self._target_port)
-            except OSError:
-                return
-            ways = [asyncio.create_task(_copy(*way, hole)) for way in ((reader, forth), (back, writer))]
-            try:
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-                if hole.is_set():
-                    await asyncio.Event().wait()
-            finally:
-                for way in ways:
-                    way.cancel()
-                forth.close()
         finally:
-            writer.close()
+            for way in ways:
+                way.cancel()
+            forth.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hole: asyncio.Event) -> None:

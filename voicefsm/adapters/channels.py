@@ -35,6 +35,9 @@ from voicefsm.values import Backend, Shape, setting
 
 ResponseT = TypeVar("ResponseT")
 
+GRACE_S = 0.1
+"""How much later than a newer connection an older one may be answered. A server that stood still answers both at once."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RivaChannelSettings:
@@ -58,7 +61,7 @@ class RivaChannelSettings:
         unit="ms",
         ge=50,
         le=60000,
-        doc="How long the server may take to say that it is well; then its connections are doubted.",
+        doc="How long the server may take to say that it is well; after half of it, it is asked again over a new connection.",
     )
     keepalive_ms: int = setting(
         10000,
@@ -165,6 +168,15 @@ class Connection:
         return self.calls == 0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Check:
+    """The question whether a server is well, on one of its connections."""
+
+    connection: Connection
+    call: Any
+    answer: asyncio.Future[Any]
+
+
 class RivaChannel:
     """The connections to one backend; they open themselves on first use."""
 
@@ -182,8 +194,8 @@ class RivaChannel:
         self._connections: list[Connection] = []
         self._retired: list[Connection] = []
         """Opened with certificates that were replaced since, or doubted, and still in use."""
-        self._doubted: list[tuple[Connection, Any]] = []
-        """Those that owe the answer to a check, and the check."""
+        self._doubted: list[_Check] = []
+        """On connections in use; their answers are owed."""
         self._certificates: tuple[bytes | None, ...] = ()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -289,25 +301,39 @@ class RivaChannel:
     async def check_health(self) -> None:
         """Return when the server calls itself healthy, or has no health service. Raises `BackendError`.
 
-        A check that is not answered in time stays open, and the next one goes over a connection of its own. When that one is
-        answered and the first still is not, the other end of the first connection is gone, and so are the calls on it: they end
-        now, and not when keepalive finds out.
+        After half of its time the server is asked again over a new connection. When that one is answered and the first still is
+        not, the other end of the first is gone, and so are the calls on it: they end now, and not when keepalive finds out.
         """
-        connection = self.get()
-        check = health_pb2_grpc.HealthStub(connection).Check(health_pb2.HealthCheckRequest())
-        answering = asyncio.ensure_future(_answer(check))
-        answering.add_done_callback(_look_at)
+        ms_max = self.settings.health_ms_max
+        checks = [self._check()]
         try:
-            await asyncio.wait([answering], timeout=self.settings.health_ms_max / 1000)
+            if not await _answered(checks, ms_max / 2000):
+                self._retire()
+                checks.append(self._check())
+                await _answered(checks, ms_max / 2000)
         except asyncio.CancelledError:
-            check.cancel()
+            for check in checks:
+                check.call.cancel()
             raise
-        if not answering.done():
-            self._doubted.append((connection, check))
-            raise self.silent(f"did not answer within {self.settings.health_ms_max} ms")
+        answers = [check.answer for check in checks if check.answer.done()]
+        self._doubt([check for check in checks if not check.answer.done()])
+        if not answers:
+            raise self.silent(f"did not answer within {ms_max} ms")
         await self._drop_dead()
+        self._judge(answers[-1])
+
+    def _check(self) -> _Check:
+        """Ask the server whether it is well."""
+        connection = self.get()
+        call = health_pb2_grpc.HealthStub(connection).Check(health_pb2.HealthCheckRequest())
+        answer = asyncio.ensure_future(_answer(call))
+        answer.add_done_callback(_look_at)
+        return _Check(connection, call, answer)
+
+    def _judge(self, answer: asyncio.Future[Any]) -> None:
+        """Is it well, by what it says?"""
         try:
-            status = answering.result().status
+            status = answer.result().status
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 return
@@ -315,12 +341,22 @@ class RivaChannel:
         if status != health_pb2.HealthCheckResponse.SERVING:
             raise self.silent(f"says it is {health_pb2.HealthCheckResponse.ServingStatus.Name(status)}")
 
+    def _doubt(self, checks: Sequence[_Check]) -> None:
+        """These were not answered in time. Where nobody else is on the connection, there is nothing to find out."""
+        for check in checks:
+            if check.connection.calls > 1:
+                self._doubted.append(check)
+            else:
+                check.call.cancel()
+
     async def _drop_dead(self) -> None:
         """The server answers on a new connection: those that still owe an answer are dead."""
         doubted, self._doubted = self._doubted, []
-        for connection, check in doubted:
-            if not check.done():
-                await connection.channel.close()
+        if owing := [check.answer for check in doubted if not check.answer.done()]:
+            await asyncio.wait(owing, timeout=GRACE_S)
+        for check in doubted:
+            if not check.answer.done():
+                await check.connection.channel.close()
 
     def failed(self, code: grpc.StatusCode, details: str | None) -> BackendError:
         """What a status means, and what to do about it. OK is a failure where the call should have gone on."""
@@ -372,6 +408,12 @@ async def half_close(call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
     """No more messages. Harmless when the call is over."""
     with contextlib.suppress(cygrpc.InternalError):
         await call.done_writing()
+
+
+async def _answered(checks: Sequence[_Check], s_max: float) -> bool:
+    """Wait for the first answer; whether there is one."""
+    done, _ = await asyncio.wait([check.answer for check in checks], timeout=s_max, return_when=asyncio.FIRST_COMPLETED)
+    return bool(done)
 
 
 async def _answer(check: Awaitable[ResponseT]) -> ResponseT:

@@ -21,12 +21,11 @@ from typing import Any, TypeVar
 
 import httpx
 
+from voicefsm.adapters.channels import GRACE_S
 from voicefsm.adapters.followed import Followed
 
 T = TypeVar("T")
 
-GRACE_S = 0.1
-"""How much later than a newer connection an older one may be answered. A server that stood still answers both at once."""
 PROBE_S = 1
 """How often the kernel asks whether the other end of an idle connection is still there."""
 
@@ -100,8 +99,7 @@ class _Generation:
         if self.check is not None:
             self.check.cancel()
             await asyncio.wait([self.check])
-        await self.pulse.aclose()
-        await self.client.aclose()
+        await asyncio.gather(self.pulse.aclose(), self.client.aclose())
 
 
 class Connections:

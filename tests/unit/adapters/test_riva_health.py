@@ -1,0 +1,123 @@
+"""What a health check finds out about connections to Riva, with real sockets and a proxy that can swallow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.faults.blackhole import Proxy
+from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings
+from voicefsm.adapters.riva_asr import RivaAsrSettings, RivaRecognizer
+from voicefsm.errors import BackendError
+from voicefsm.ports import RecognitionRequest
+from voicefsm.scripted import ScriptedRiva
+from voicefsm.values import Backend
+
+REQUEST = RecognitionRequest("en-US", silence_ms=500)
+
+
+class Thinking(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """A health service that takes a while; transport and keepalive are well."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+
+    async def Check(self, _request: Any, _context: Any) -> health_pb2.HealthCheckResponse:  # noqa: N802 (gRPC's name)
+        """See `grpc.health.v1`."""
+        await self.answers.wait()
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+
+@asynccontextmanager
+async def thinking(health_ms_max: int) -> AsyncGenerator[tuple[RivaChannel, Thinking]]:
+    server, service = grpc.aio.server(), Thinking()
+    health_pb2_grpc.add_HealthServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        settings = RivaChannelSettings(target=f"127.0.0.1:{port}", health_ms_max=health_ms_max)
+        async with aclosing(RivaChannel(Backend.ASR, settings)) as channel:
+            yield channel, service
+    finally:
+        await server.stop(None)
+
+
+async def test_stream_on_a_connection_that_turns_out_dead_ends_at_once() -> None:
+    """Otherwise a connection that the network lost keeps its sessions deaf until keepalive finds out."""
+    async with ScriptedRiva() as riva:
+        proxy = Proxy(int(riva.target.rpartition(":")[2]))
+        await proxy.start()
+        settings = RivaChannelSettings(target=f"127.0.0.1:{proxy.port}", health_ms_max=200, keepalive_ms=600_000)
+        try:
+            async with aclosing(RivaRecognizer(RivaAsrSettings(), settings)) as asr, asr.open(REQUEST) as stream:
+                reading = asyncio.create_task(anext(aiter(stream), None))
+                proxy.swallow()
+                with pytest.raises(BackendError, match="did not answer within"):
+                    await asr.check_health()
+                assert not reading.done(), "nobody answers: it may be slow, and nothing is gained by giving up"
+                proxy.heal()
+                await asr.check_health()
+                async with asyncio.timeout(20):
+                    await reading
+        finally:
+            await proxy.close()
+
+
+async def test_one_check_is_enough_when_the_network_is_back() -> None:
+    """Otherwise a dead connection costs its sessions the time until the next check."""
+    async with ScriptedRiva() as riva:
+        proxy = Proxy(int(riva.target.rpartition(":")[2]))
+        await proxy.start()
+        settings = RivaChannelSettings(target=f"127.0.0.1:{proxy.port}", keepalive_ms=600_000)
+        try:
+            async with aclosing(RivaRecognizer(RivaAsrSettings(), settings)) as asr, asr.open(REQUEST) as stream:
+                reading = asyncio.create_task(anext(aiter(stream), None))
+                proxy.swallow()
+                proxy.heal()
+                await asr.check_health()
+                async with asyncio.timeout(20):
+                    await reading
+        finally:
+            await proxy.close()
+
+
+async def test_slow_answer_counts() -> None:
+    """Otherwise a server has only half of the time that the setting gives it."""
+    async with thinking(2000) as (channel, service):
+        checking = asyncio.create_task(channel.check_health())
+        while len(channel._connections) + len(channel._retired) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        service.answers.set()
+        await checking
+
+
+async def test_server_that_stood_still_keeps_its_connections() -> None:
+    """Otherwise a pause of the server cuts every stream it would have gone on with."""
+    async with thinking(600) as (channel, service):
+        old = channel.get()
+        other = health_pb2_grpc.HealthStub(old).Check(health_pb2.HealthCheckRequest())
+        for _ in range(2):
+            with pytest.raises(BackendError):
+                await channel.check_health()
+        service.answers.set()
+        await channel.check_health()
+        assert (await other).status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_checks_do_not_pile_up_on_a_server_that_never_answers() -> None:
+    """Otherwise a server whose transport lives and whose health service hangs costs a connection a second, for ever."""
+    async with thinking(50) as (channel, _):
+        used = health_pb2_grpc.HealthStub(channel.get()).Check(health_pb2.HealthCheckRequest())
+        for _ in range(10):
+            with pytest.raises(BackendError):
+                await channel.check_health()
+        channel.get()
+        assert len(channel._retired) <= 1, "the one that is in use"
+        assert len(channel._doubted) <= 1
+        used.cancel()
