@@ -6,7 +6,7 @@ talker are held against all that may be in the air: the microphone's last 80 ms 
 sent and the next 0.1 s. A peak that stands out away from the place where the echo is looked for says that it is elsewhere. Both
 spectra are flattened, not quite to the end: a voice's own periods must not look like delays.
 
-That is three transforms of a second, half a millisecond, for a few frames of each onset, and for none otherwise.
+All this at 8 kHz. It takes a quarter of a millisecond, for a few frames of each onset, and nothing otherwise.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ WINDOW_MS = 80
 """Of the microphone."""
 LATER_MS, EARLIER_MS = 700, 100
 """How far from its place its echo is looked for."""
-_WINDOW = WINDOW_MS * SAMPLES_PER_MS
+_PER_MS = SAMPLES_PER_MS // 2
+_FRAME = FRAME_SAMPLES // 2
+_WINDOW = WINDOW_MS * _PER_MS
 _NEARBY_MS = 30
 """An echo so close to its place is where it belongs: the room's own reflections are there."""
 _PEAK_MIN = 8.0
@@ -34,9 +36,9 @@ _NEAR_MIN, _FAR_MIN = 1.0, 100.0
 """Added to spectra, in PCM steps: what is quieter is not worth flattening."""
 _FAR_POWER_MIN = 30**2
 """Mean square of a far end that can be heard at all: -61 dB full scale."""
-_SIZE = 16384
+_SIZE = 8192
 
-_LAGS = (LATER_MS + EARLIER_MS) * SAMPLES_PER_MS
+_LAGS = (LATER_MS + EARLIER_MS) * _PER_MS
 
 Floats = NDArray[np.float32]
 
@@ -49,8 +51,8 @@ class Elsewhere:
 
     def hear(self, near: Samples) -> None:
         """Take a frame of the microphone, shape (320,)."""
-        self._near[:-FRAME_SAMPLES] = self._near[FRAME_SAMPLES:]
-        self._near[-FRAME_SAMPLES:] = near
+        self._near[:-_FRAME] = self._near[_FRAME:]
+        self._near[-_FRAME:] = _halved(near)
 
     def explains(self, far: Samples) -> bool:
         """Do the last frames hold an echo of `far` that is not in its place?
@@ -58,10 +60,11 @@ class Elsewhere:
         `far` is the far end around what the loudspeaker rendered as the last frame ended: from `LATER_MS + WINDOW_MS` before it to
         `EARLIER_MS` after it.
         """
-        sounding = _sounding(far)
+        thinned = _halved(far)
+        sounding = _sounding(thinned)
         if not sounding:
             return False
-        near, sent = _spectrum(self._near * _taper()), _spectrum(far.astype(np.float32))
+        near, sent = _spectrum(self._near * _taper()), _spectrum(thinned)
         flat = (np.abs(near) + _NEAR_MIN) ** _FLATTENED * (np.abs(sent) + _FAR_MIN) ** _FLATTENED
         correlation = np.fft.irfft(sent * near.conj() * _band() / flat, _SIZE)[:_LAGS]
         spread = float(np.sqrt(np.dot(correlation, correlation) / sounding))
@@ -69,15 +72,20 @@ class Elsewhere:
         return float(np.abs(correlation).max()) > _PEAK_MIN * spread
 
 
-def _sounding(far: Samples) -> int:
+def _halved(signal: Samples) -> Floats:
+    """At 8 kHz."""
+    return np.add(signal[::2], signal[1::2], dtype=np.float32)
+
+
+def _sounding(far: Floats) -> int:
     """At how many of the lags something was sent: in silence there is nothing to stand out of."""
-    energy = np.concatenate(([0], np.cumsum(np.square(far, dtype=np.int64))))
+    energy = np.concatenate(([0.0], np.cumsum(np.square(far), dtype=np.float64)))
     return int(np.count_nonzero(energy[_WINDOW:][:_LAGS] - energy[:_LAGS] > _WINDOW * _FAR_POWER_MIN))
 
 
 def _in_place() -> slice:
     """Where an echo is expected: the far end is `LATER_MS` into `far` when the microphone's window begins."""
-    place, around = LATER_MS * SAMPLES_PER_MS, _NEARBY_MS * SAMPLES_PER_MS
+    place, around = LATER_MS * _PER_MS, _NEARBY_MS * _PER_MS
     return slice(place - around, place + around)
 
 
@@ -93,5 +101,5 @@ def _taper() -> Floats:
 
 @functools.cache
 def _band() -> Floats:
-    hz = np.fft.rfftfreq(_SIZE, 1 / RATE_HZ)
+    hz = np.fft.rfftfreq(_SIZE, 2 / RATE_HZ)
     return np.asarray((hz > _BAND_HZ[0]) & (hz < _BAND_HZ[1]), np.float32)

@@ -39,13 +39,17 @@ _INDEPENDENT = 25
 """... whose samples are worth so many independent ones, speech being what it is."""
 _REFUTED_SIGMA = 1.5
 _EXPECTED_POWER_MIN = 1e3
-"""Mean square of an expected echo that can be missed."""
+"""Mean square of an expected echo that can be missed ..."""
+_PROVED_DB = 6
+"""... and the ERLE of a canceller whose expectations count: in noise it expects an echo even on a line that has none."""
 _REFUSALS_MAX, _REGAINED = 20, 0.2
 """So many frames of a talker are refused because of a missing echo; each frame in which none is missing earns so much of one."""
 _ONSET_FRAMES = 4
 """So many frames of a talker are compared with all that may be in the air ..."""
 _REFUSED_FRAMES_MAX = 15
-"""... and so many of one stretch refused."""
+"""... so many refused ..."""
+_STRETCH_FRAMES = 25
+"""... and the next ones are when nobody talked for so long."""
 
 
 class _Refutation:
@@ -93,8 +97,8 @@ class Judgement:
         self._far = FarEnd(settings)
         self._erle = Erle()
         self._refutation, self._elsewhere = _Refutation(), Elsewhere()
-        self._heard_frames = self._refused_frames = 0
-        """Of this stretch that sounds like a talker."""
+        self._heard_frames = self._refused_frames = self._quiet_frames = 0
+        """Of this stretch that sounds like a talker, and since it last did."""
         self._echo_power = 0.0
 
     @property
@@ -137,7 +141,7 @@ class Judgement:
         sounds = speech >= (max(self._threshold, _SURELY_SPEECH) if drowned else self._threshold)
         may_begin = sounds or (self.far_active and not drowned and speech >= self._onset_threshold)
         self._elsewhere.hear(near)
-        is_missing = self.far_active and self._refutation.take(mic_power, *fit)
+        is_missing = self.far_active and self._refutation.take(mic_power, *fit) and self._erle.db >= _PROVED_DB
         is_ours = self.far_active and self._is_ours(reference, may_begin=may_begin, is_missing=is_missing)
         self.echo_only, self.may_be_onset = is_ours or not sounds, may_begin and not is_ours
         if speech < _SURELY_ECHO and self.far_active:
@@ -145,8 +149,10 @@ class Judgement:
 
     def _is_ours(self, reference: Reference, *, may_begin: bool, is_missing: bool) -> bool:
         """Does this frame sound like a talker, and is our own voice from another place? `is_missing`: the echo expected is."""
+        self._quiet_frames = 0 if may_begin else self._quiet_frames + 1
         if not may_begin:
-            self._heard_frames = self._refused_frames = 0
+            if self._heard_frames < _ONSET_FRAMES or self._quiet_frames >= _STRETCH_FRAMES:
+                self._heard_frames = self._refused_frames = 0
             return False
         if is_missing:
             self._refutation.spend()

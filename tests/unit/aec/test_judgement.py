@@ -84,6 +84,28 @@ def test_an_echo_that_is_missing_is_no_talker(room):
     assert all(heard[-10:]), "a talker must not be ignored for long: the loudspeaker may have stopped"
 
 
+def test_a_canceller_that_has_proved_nothing_is_not_believed():
+    """Otherwise a user in a noisy place is not heard: the filter takes noise for an echo, on a line that has none."""
+    room = Room()
+    assert all(room.take(talker=2e6, product=0.0) for _ in range(10))
+
+
+def test_a_talker_is_looked_at_once(room, monkeypatch):
+    """Otherwise each pause between two words costs a quarter of a millisecond for each of the next frames."""
+    looks = []
+    monkeypatch.setattr(Elsewhere, "explains", lambda *_: looks.append(1) or False)
+    for _ in range(5):
+        for _ in range(10):
+            room.take(talker=1e6)
+        for _ in range(10):
+            room.take(talker=1e3, speech=0.0)
+    assert len(looks) == 4
+    for _ in range(20):
+        room.take(talker=1e3, speech=0.0)
+    room.take(talker=1e6)
+    assert len(looks) == 5
+
+
 def test_refusing_is_earned_again(room):
     """Otherwise the second jump of a session is one too many."""
     for _ in range(40):
