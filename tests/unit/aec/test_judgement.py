@@ -93,7 +93,12 @@ def test_a_canceller_that_has_proved_nothing_is_not_believed():
 def test_a_talker_is_looked_at_once(room, monkeypatch):
     """Otherwise each pause between two words costs a quarter of a millisecond for each of the next frames."""
     looks = []
-    monkeypatch.setattr(Elsewhere, "explains", lambda *_: looks.append(1) or False)
+
+    def explains(*_):
+        looks.append(1)
+        return False
+
+    monkeypatch.setattr(Elsewhere, "explains", explains)
     for _ in range(5):
         for _ in range(10):
             room.take(talker=1e6)
