@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-pytest_plugins = ["tests.certificates"]
+pytest_plugins = ["tests.certificates", "tests.redis"]
 
-LEFT_TO = {"exhaustive": "tox -e model", "all_faults": "tox -e faults"}
+LEFT_TO = {"exhaustive": "tox -e model", "all_faults": "tox -e faults", "all_resumes": "tox -e resume"}
 """Markers of tests that take minutes, and what runs them; here they run only when asked for with -m."""
 
 

@@ -15,18 +15,21 @@ import structlog
 
 from voicefsm.adapters.echo import Choice, choose_canceller
 from voicefsm.adapters.followed import watch
+from voicefsm.adapters.memory_store import MemoryStore
 from voicefsm.adapters.nim import NimLanguageModel
 from voicefsm.adapters.riva_asr import RivaRecognizer
 from voicefsm.adapters.riva_tts import RivaSynthesizer
+from voicefsm.adapters.secrets import current
 from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
 from voicefsm.config import Settings, Source, places_of, wants_traces
 from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
 from voicefsm.loop import settle_memory
-from voicefsm.ports import Clock, Journal, Observer, Traceparent, untraced
+from voicefsm.ports import Clock, Journal, Observer, SessionStore, Traceparent, untraced
 from voicefsm.processes import EMBEDDED_LIKES, EMBEDDED_LLM, EMBEDDED_READY, EMBEDDED_RIVA
 from voicefsm.runtime.failover import FailoverLanguageModel, FailoverRecognizer, FailoverSynthesizer, Servers
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.journal import JournalDirectory, JournalSettings, NullJournal
+from voicefsm.runtime.keeper import ResumeSettings
 from voicefsm.runtime.messages import AudioFormat, Encoding
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.timers import LoopClock
@@ -34,6 +37,7 @@ from voicefsm.server.admission import Admission, Remembered
 from voicefsm.server.callers import Gate, gate_of
 from voicefsm.server.gateway import Gateway
 from voicefsm.server.health import Watch, Watched
+from voicefsm.server.resume import Resumption
 from voicefsm.server.servicer import ConversationServicer
 from voicefsm.telemetry.exposition import Sources, registry_of, sampled, served
 from voicefsm.telemetry.log import LogObserver, configure
@@ -165,7 +169,8 @@ async def _holding(
     )
     told = watchers.observer.reloaded
     gate = gate_of(settings.server.host, settings.tls, settings.auth, settings.jwt, clock, told)
-    servicer = _servicer(settings, senses, clock, watchers, gate)
+    store = store_of(settings.resume, clock)
+    servicer = _servicer(settings, senses, clock, watchers, gate, store)
     gateway = Gateway(settings.server, servicer, is_ready=False, certificates=gate.certificates)
     health = Watch(_watched(backends), settings.health, clock, partial(_follow, gateway))
     port = await gateway.start()
@@ -185,6 +190,8 @@ async def _holding(
             for task in beside:
                 task.cancel()
             await gateway.stop()
+            if store is not None:
+                await store.aclose()
 
 
 def _breakers(backends: _Backends, clock: Clock) -> Iterator[tuple[str, str, str]]:
@@ -263,7 +270,9 @@ def _canceller(settings: Settings) -> Choice:
     return choice
 
 
-def _servicer(settings: Settings, senses: Senses, clock: Clock, watchers: _Watchers, gate: Gate) -> ConversationServicer:
+def _servicer(  # noqa: PLR0917 (what it is made of)
+    settings: Settings, senses: Senses, clock: Clock, watchers: _Watchers, gate: Gate, store: SessionStore | None
+) -> ConversationServicer:
     admission = Admission(
         settings.server.sessions_max,
         Remembered(senses.recognizer.languages, clock, settings.server.offers_ms_max),
@@ -279,7 +288,22 @@ def _servicer(settings: Settings, senses: Senses, clock: Clock, watchers: _Watch
         open_journal=journal_opener(settings.journal),
         config_ms_max=settings.server.config_ms_max,
         callers=gate.callers,
+        resumption=Resumption(store, settings.resume),
     )
+
+
+def store_of(settings: ResumeSettings, clock: Clock) -> SessionStore | None:
+    """Where conversations are kept; None: nowhere. Raises `SettingsError`."""
+    if not settings.enabled:
+        return None
+    if not settings.redis_url:
+        return MemoryStore(clock, settings.sessions_max)
+    try:
+        from voicefsm.adapters.redis_store import RedisStore  # noqa: PLC0415  # an extra
+    except ImportError as missing:
+        problem = f"Redis is asked for (resume.redis_url), and {missing.name} is not installed."
+        raise SettingsError(problem, remedy="pip install 'voicefsm[redis]'.") from missing
+    return RedisStore(current(settings.redis_url), settings.store_ms_max)
 
 
 def plan_of(settings: Settings) -> SessionPlan:

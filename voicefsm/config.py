@@ -45,6 +45,7 @@ from voicefsm.errors import SettingsError
 from voicefsm.runtime.breaker import BreakerSettings
 from voicefsm.runtime.failover import FailoverSettings
 from voicefsm.runtime.journal import JournalSettings
+from voicefsm.runtime.keeper import ResumeSettings
 from voicefsm.runtime.plan import SessionSettings
 from voicefsm.runtime.playout import PlayoutSettings
 from voicefsm.server.admission import ServerSettings
@@ -102,6 +103,7 @@ class Settings:
     asr: RivaAsrSettings = RivaAsrSettings()
     tts: RivaTtsSettings = RivaTtsSettings()
     llm: LlmSettings = LlmSettings()
+    resume: ResumeSettings = ResumeSettings()
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()

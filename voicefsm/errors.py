@@ -8,12 +8,14 @@
     │   ├── NotIdentified             UNAUTHENTICATED: it shows no credentials, or they are wrong or over
     │   ├── NotPermitted              PERMISSION_DENIED: we know who it is, and it may not
     │   ├── NotOffered                NOT_FOUND: a language or voice no backend has
+    │   ├── NothingToResume           NOT_FOUND: the session to be resumed is not known, or not any more
     │   ├── Unsupported               UNIMPLEMENTED: declared in the protocol, not offered by this server
     │   └── TooMuch                   RESOURCE_EXHAUSTED: faster, larger or more than allowed
     ├── BackendError                  a backend's. `retryable` says whether trying again can help.
     │   ├── Crowded                   nothing is known against it: the gateway has as many calls to it as it may.
     │   ├── Stalled                   it takes what it is given and answers nothing: another stream may do.
     │   └── ContextOverflow           the model's: the conversation is longer than it can read. A shorter one may do.
+    ├── StoreError                    of what keeps sessions: UNAVAILABLE to who wants to resume one, nothing to the others.
     ├── Draining                      nobody's: the process stops. UNAVAILABLE, try another replica.
     └── SettingsError                 the operator's. Raised before a port opens.
 
@@ -65,6 +67,10 @@ class NotOffered(RemoteProtocolError):
     """The client asks for a language or voice that no backend has."""
 
 
+class NothingToResume(RemoteProtocolError):
+    """The session to be resumed is not known here, or not any more."""
+
+
 class Unsupported(RemoteProtocolError):
     """Declared in the protocol, not offered by this server."""
 
@@ -96,6 +102,10 @@ class Stalled(BackendError):
 
 class ContextOverflow(BackendError):
     """The prompt is longer than the model's context. The same prompt is refused again."""
+
+
+class StoreError(VoiceFsmError):
+    """What keeps sessions refused, failed or could not be reached."""
 
 
 class Draining(VoiceFsmError):

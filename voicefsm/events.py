@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from voicefsm.values import Backend, Epoch
+from voicefsm.values import NO_EPOCH, Backend, Epoch
 
 
 class Timer(enum.IntEnum):
@@ -129,7 +129,14 @@ class ReplyFact(Fact):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionOpened(Fact):
-    """The client's configuration was accepted."""
+    """The client's configuration was accepted. A conversation that began in another session may go on in this one."""
+
+    last_epoch: Epoch = NO_EPOCH
+    """The last number given out there; they only grow, also across sessions."""
+    question: str = ""
+    """The turn of the user that was being answered there; empty when none was."""
+    is_begun: bool = False
+    """Whether some of that answer was heard."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,8 +145,13 @@ class ClientClosed(Fact):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class DrainRequested(Fact):
+    """The process wants to stop, and has time: a session in which no turn is live may end. It is told again when one was."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ShutdownRequested(Fact):
-    """The process wants to stop."""
+    """The process stops."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -363,6 +375,7 @@ class SessionEnded(Fact):
 FACTS: tuple[type[Fact], ...] = (
     SessionOpened,
     ClientClosed,
+    DrainRequested,
     ShutdownRequested,
     TimerFired,
     SpeechStarted,

@@ -299,6 +299,8 @@ class Opening:
     """Who holds it."""
     is_known: bool = False
     """Whether the operator has named this identity: then it may be a label of a metric."""
+    resumes: str = ""
+    """The session whose conversation goes on in this one; empty: none."""
 
 
 Traceparent = Callable[[str, Epoch, Backend, int], str]
@@ -346,6 +348,16 @@ class Silence:
     """When the client last said that its loudspeaker had moved on."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kept:
+    """A session was written into the store."""
+
+    outcome: Literal["saved", "failed", "taken over"]
+    took_ms: float
+    problem: str = ""
+    """What the store said when it failed."""
+
+
 class Observer(Protocol):
     """Watches, never acts: logs, metrics, spans and the journal subscribe."""
 
@@ -360,6 +372,9 @@ class Observer(Protocol):
 
     def fell_silent(self, session_id: str, silence: Silence) -> None:
         """A client that reports its playout has rendered the last sample of a reply that was cut."""
+
+    def kept(self, session_id: str, kept: Kept) -> None:
+        """A session was kept, or could not be; or another goes on with it."""
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:
         """A session is over.
@@ -376,6 +391,28 @@ class Observer(Protocol):
 
     def reloaded(self, what: str, problem: str) -> None:
         """A file that we follow has changed: it counts from now on; or it has a `problem`, and what it said before still counts."""
+
+
+# --- what outlives a session -------------------------------------------------------------------------------------------------
+
+
+class SessionStore(Protocol):
+    """Keeps conversations, each under a token that only its client has. Methods raise `StoreError` when it cannot be reached."""
+
+    async def find(self, token: str) -> bytes | None:
+        """What was saved last; None when there is nothing, or it has expired."""
+
+    async def claim(self, token: str) -> tuple[int, bytes] | None:
+        """Take it over: the number of the new owner, greater than any before, and what was saved last. Atomic."""
+
+    async def save(self, token: str, owner: int, data: bytes, *, keep_ms: int) -> bool:
+        """Keep this for so long. False, and nothing is changed, when there is a newer owner. Atomic."""
+
+    async def forget(self, token: str, owner: int) -> None:
+        """The conversation is over; nothing is changed when there is a newer owner."""
+
+    async def aclose(self) -> None:
+        """Close the connections. Harmless twice."""
 
 
 # --- who calls ---------------------------------------------------------------------------------------------------------------

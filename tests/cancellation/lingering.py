@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
+from voicefsm.adapters.memory_store import MemoryStore
+from voicefsm.errors import StoreError
 from voicefsm.ports import GenerationRequest, RecognitionRequest, SynthesisRequest, WantedCall
+from voicefsm.runtime.timers import LoopClock
 from voicefsm.simulation.fakes import (
     FakeLanguageModel,
     FakeRecognitionStream,
@@ -20,6 +23,33 @@ LINGER_S = 0.01
 
 async def _linger() -> None:
     await asyncio.sleep(LINGER_S)
+
+
+class LingeringStore(MemoryStore):
+    """Takes a moment for everything; its second write fails."""
+
+    def __init__(self) -> None:
+        super().__init__(LoopClock(), 10)
+        self._writes = 0
+
+    async def find(self, token: str) -> bytes | None:
+        await _linger()
+        return await super().find(token)
+
+    async def claim(self, token: str) -> tuple[int, bytes] | None:
+        await _linger()
+        return await super().claim(token)
+
+    async def save(self, token: str, owner: int, data: bytes, *, keep_ms: int) -> bool:
+        await _linger()
+        self._writes += 1
+        if self._writes == 2:
+            raise StoreError("Away.")
+        return await super().save(token, owner, data, keep_ms=keep_ms)
+
+    async def forget(self, token: str, owner: int) -> None:
+        await _linger()
+        await super().forget(token, owner)
 
 
 class LingeringRecognizer(FakeRecognizer):

@@ -43,9 +43,9 @@ from voicefsm.scripted import (
 from voicefsm.scripted.asr import BYTES_PER_MS, Line
 from voicefsm.scripted.llm import Answer
 
-OF_CALLERS = {"adapters/followed.py", "adapters/identities.py", "adapters/tokens.py"}
-"""Who they are is asked before there is a session; nothing here is about them."""
-SOURCES = [source for source in sources("adapters") if source not in OF_CALLERS]
+OF_OTHERS = {f"adapters/{name}.py" for name in ("followed", "identities", "redis_store", "tokens")}
+"""Who calls is asked before there is a session (test_server.py); stores are in tests/contracts."""
+SOURCES = [source for source in sources("adapters") if source not in OF_OTHERS]
 _AT_ONCE = "gRPC cancels what is open and waits for nothing"
 _LATER = "httpx lets go of the body in `response.aclose()`"
 _BODY = "cast('AsyncGenerator[bytes]', response.aiter_bytes())"

@@ -16,14 +16,18 @@ import grpc.aio
 import pytest
 
 from tests.cancellation.awaits import Place, Watch, assert_all_were_visited, describe, sources, within
-from tests.cancellation.lingering import LINGER_S, LingeringLanguageModel, LingeringRecognizer, LingeringSynthesizer
+from tests.cancellation.lingering import LINGER_S, LingeringLanguageModel, LingeringRecognizer, LingeringStore, LingeringSynthesizer
 from voicefsm.adapters.identities import UNLIMITED, AuthSettings, Chain
+from voicefsm.adapters.memory_store import _Entry
 from voicefsm.errors import BackendError
 from voicefsm.ports import Credentials, Identity
+from voicefsm.runtime.checkpoint import Checkpoint
+from voicefsm.runtime.keeper import ResumeSettings
 from voicefsm.runtime.timers import LoopClock
 from voicefsm.server.admission import Admission, Remembered
 from voicefsm.server.callers import Callers
 from voicefsm.server.quotas import Quotas
+from voicefsm.server.resume import Resumption
 from voicefsm.server.servicer import ConversationServicer
 from voicefsm.simulation import virtual
 from voicefsm.simulation.fakes import FakeVoice
@@ -31,13 +35,15 @@ from voicefsm.simulation.stage import PLAN, MemoryJournal, Stage
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.values import Backend
 
-SOURCES = sources("server/servicer.py", "server/admission.py", "server/callers.py")
+SOURCES = sources("server/servicer.py", "server/admission.py", "server/callers.py", "server/resume.py")
 EXCUSED = {"server/admission.py get: exit self._lock": "a lock is given back without waiting"}
 """Points at which nobody can be cancelled, since nobody ever waits there."""
 
 FORMAT = pb.AudioFormat(encoding=pb.AudioFormat.ENCODING_PCM16, sample_rate_hertz=16000)
 CONFIG = pb.ConverseRequest(config=pb.SessionConfig(input_format=FORMAT))
 TEXT = pb.ConverseRequest(text=pb.TextInput(text="what time is it"))
+RESUME = pb.ConverseRequest(config=pb.SessionConfig(input_format=FORMAT, resume_token="vfr_known"))
+TOKEN = RESUME.config.resume_token
 END = pb.ConverseRequest(end_session=pb.EndSession())
 BAD = pb.ConverseRequest(audio=pb.AudioInput(data=bytes(641)))
 DEAD_S = 5
@@ -123,6 +129,9 @@ class Scene:
         clock = LoopClock()
         self.admission = Admission(10, Remembered(self._languages, clock, 0), Remembered(self._voices, clock, 0))
         self.quotas = Quotas(clock)
+        store = LingeringStore()
+        begun = Checkpoint("s-0", "somebody", CONFIG.config.SerializeToString())
+        store._entries[TOKEN] = _Entry(1, begun.to_bytes(), END_S_MAX * 1000)
         self.servicer = ConversationServicer(
             PLAN,
             self.stage.senses(),
@@ -132,6 +141,7 @@ class Scene:
             open_journal=self._open_journal,
             config_ms_max=1000,
             callers=Callers(Chain([Doorkeeper()], AuthSettings()), self.quotas),
+            resumption=Resumption(store, ResumeSettings()),
         )
 
     def _open_journal(self, _session_id: str) -> MemoryJournal:
@@ -179,6 +189,7 @@ def _gone() -> BackendError:
 
 SCENES: dict[str, Callable[[], Scene]] = {
     "a turn": lambda: Scene((Client((0.1, CONFIG), (0.5, TEXT), (3, END)), Call())),
+    "a turn elsewhere": lambda: Scene((Client((0.1, RESUME), (0.5, TEXT), (3, END)), Call())),
     "bad input": lambda: Scene((Client((0.1, CONFIG), (0.5, BAD)), Call())),
     "ears lost for good": lambda: Scene((Client((0.1, CONFIG), (0.5, TEXT)), Call()), ears_die=True),
     "a client that is gone": lambda: Scene((Client((0.1, CONFIG), (0.5, TEXT)), Call(breaks=3))),

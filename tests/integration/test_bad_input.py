@@ -14,7 +14,6 @@ from voicefsm.client import (
     ConversationFailed,
     InvalidRequest,
     NotOffered,
-    NotSupported,
     ServerFull,
     SessionOptions,
 )
@@ -62,7 +61,7 @@ async def test_every_bad_call_is_refused_while_a_conversation_goes_on(world: Wor
         (SessionOptions(input_format=AudioFormat(sample_rate_hz=44_100)), InvalidRequest, "Use one of 8000, 16000, 24000, 48000"),
         (SessionOptions(language_code="tlh-KL"), NotOffered, "ASR server does not recognise 'tlh-KL'; it offers en-US"),
         (SessionOptions(voice_name="Nobody"), NotOffered, "no voice 'Nobody' for 'en-US'; it has Scripted-Voice"),
-        (SessionOptions(resume_token="x"), NotSupported, "Leave `resume_token` empty"),
+        (SessionOptions(resume_token="x"), NotOffered, "leave `resume_token` empty"),
         (SessionOptions(temperature=9.0), InvalidRequest, "between 0 and 2"),
         (SessionOptions(language_code="?" * 50_000), InvalidRequest, "no BCP-47 tag"),
     ],

@@ -47,6 +47,7 @@ from voicefsm.events import (
     BackendFailed,
     ClientCancelled,
     ClientClosed,
+    DrainRequested,
     Evidence,
     EvidenceChanged,
     Fact,
@@ -372,6 +373,7 @@ def session_facts(context: Context, now_ms: int) -> dict[str, Fact]:
     """What the client and the process do."""
     facts: dict[str, Fact] = {
         "ClientClosed": ClientClosed(now_ms),
+        "DrainRequested": DrainRequested(now_ms),
         "ShutdownRequested": ShutdownRequested(now_ms),
         "SpeechFinished": SpeechFinished(now_ms),
         "TextReceived": TextReceived(now_ms, new_word(context, CONTENT)),

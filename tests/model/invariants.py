@@ -17,6 +17,7 @@ from voicefsm.bargein import Verdict, judge
 from voicefsm.context import Generation, Interruption, NearEnd, Playout, Recognition, State
 from voicefsm.events import (
     ClientClosed,
+    DrainRequested,
     EvidenceChanged,
     Fact,
     FinalHeard,
@@ -89,6 +90,8 @@ def check_move(core: Core, number: int, fact: Fact, move: Move) -> None:
     _check_floor(core, before, fact, move.after)
     if isinstance(fact, ClientClosed) or fact == TimerFired(fact.at_ms, Timer.AGE):
         _hold(_get(after, "state") is State.CLOSED, "the session cannot be ended")
+    if isinstance(fact, DrainRequested) and _get(before, "state") is not State.IDLE:
+        _hold(after == before and not move.effects, "a drain cuts a live turn")
     ends = _get(after, "state") is State.CLOSED and _get(before, "state") is not State.CLOSED
     _hold(sum(isinstance(effect, fx.EndSession) for effect in move.effects) == ends, "EndSession and CLOSED disagree")
 

@@ -119,7 +119,7 @@ def test_the_product_on_a_faulty_wire(capsys, monkeypatch, in_flight_max, levels
     assert report.transitions > TRANSITIONS_MIN
 
 
-_RARE = ("ClientClosed", "ShutdownRequested", "Timer AGE", "Timer IDLE", "RecognitionFailed")
+_RARE = ("ClientClosed", "DrainRequested", "ShutdownRequested", "Timer AGE", "Timer IDLE", "RecognitionFailed")
 
 
 def walk(core: Core, seed: int, steps: int) -> int:

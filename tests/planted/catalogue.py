@@ -97,13 +97,13 @@ async def play(stage: Stage) -> None:
 
 def by_cancellation(_bug: Bug) -> bool:
     """Is something left after a cancellation, or does it never end?"""
-    return any(leaves_something(place) for place in test_runtime.places())
+    return any(leaves_something(place) for place in test_runtime.places("vanishes"))
 
 
 def leaves_something(place: Any) -> bool:
     scene = test_runtime.stage()
     try:
-        virtual.run(test_runtime.converse(Watch(place), scene, cancels_session=True))
+        virtual.run(test_runtime.converse(Watch(place), scene, "vanishes", cancels_session=True))
     except AssertionError:  # it never ended
         return True
     return scene.remains() != [] or len(scene.witness.closed) != 1

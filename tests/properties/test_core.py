@@ -106,7 +106,7 @@ def fact_of(choice: Choice, at: int, context: Context) -> ev.Fact:
     if choice.kind == 97:
         return ev.SessionOpened(at)
     return (
-        (ev.ClientClosed if choice.kind == 98 else ev.ShutdownRequested)(at)
+        (ev.ClientClosed if choice.kind == 98 else ev.DrainRequested if choice.number % 2 else ev.ShutdownRequested)(at)
         if choice.oddity == 0
         else ev.TokenArrived(at, Epoch(1))
     )

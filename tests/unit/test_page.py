@@ -128,7 +128,7 @@ def test_json_has_every_row():
     data = json.loads(render("json"))
     assert set(data) == {"turn", *STREAMS}
     assert len(data["turn"]) == sum(map(len, ROWS.values()))
-    assert data["turn"][0] == {
+    assert data["turn"][1] == {
         "state": "IDLE", "on": "SessionOpened", "when": [], "do": ["open_session"], "to": None, "because": "",
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from voicefsm.client.errors import (
     NotAllowed,
     NotOffered,
     NotSupported,
+    ReasonLost,
     ServerDefect,
     ServerFull,
     ServerUnavailable,
@@ -50,6 +51,7 @@ from voicefsm.client.events import (
 )
 from voicefsm.client.options import AudioFormat, ClientSettings, Encoding, Interruption, SessionOptions
 from voicefsm.client.player import Player, PlayerSettings, Span
+from voicefsm.client.resume import resuming
 from voicefsm.client.tools import Tool, ToolFailed, tool
 
 __all__ = [
@@ -77,6 +79,7 @@ __all__ = [
     "PlayoutDucked",
     "PlayoutPaused",
     "PlayoutResumed",
+    "ReasonLost",
     "Samples",
     "ServerDefect",
     "ServerError",
@@ -99,5 +102,6 @@ __all__ = [
     "TurnLatencies",
     "Word",
     "WrongMoment",
+    "resuming",
     "tool",
 ]

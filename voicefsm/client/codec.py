@@ -143,6 +143,7 @@ def _ready(message: pb.SessionReady, received_ms: float, _: SampleIndex) -> even
             tool_output_chars_max=limits.tool_output_chars_max,
         ),
         resume_token=message.resume_token,
+        resumed_user_text=message.resumed_user_text,
         echo_canceller=message.echo_canceller,
         language_code=message.language_code,
         voice_name=message.voice_name,

@@ -3,11 +3,12 @@
     ConversationFailed                 the call ended otherwise than OK; `code` and `message` are the server's
     ├── InvalidRequest                 INVALID_ARGUMENT: this client sent something malformed or out of range
     ├── WrongMoment                    FAILED_PRECONDITION: the right message at the wrong moment
-    ├── NotOffered                     NOT_FOUND: no backend speaks the language or voice
+    ├── NotOffered                     NOT_FOUND: no backend speaks the language or voice; or the session to be resumed is gone
     ├── NotSupported                   UNIMPLEMENTED: this server cannot do it, or is no voicefsm server
     ├── ServerFull                     RESOURCE_EXHAUSTED: the server is full, or this client sends too fast
     ├── NotAllowed                     UNAUTHENTICATED, PERMISSION_DENIED: credentials are missing or wrong
     ├── ServerUnavailable              UNAVAILABLE, DEADLINE_EXCEEDED: try again later
+    ├── ReasonLost                     the call broke off while something was sent; gRPC lost what the server said
     └── ServerDefect                   INTERNAL, UNKNOWN and the rest, or talk this client cannot follow: report it
     ConversationEnded                  something was sent after the conversation was over
 
@@ -40,7 +41,7 @@ class WrongMoment(ConversationFailed):
 
 
 class NotOffered(ConversationFailed):
-    """No backend has the language or the voice."""
+    """No backend has the language or the voice; or the session to be resumed is gone."""
 
 
 class NotSupported(ConversationFailed):
@@ -61,6 +62,10 @@ class ServerUnavailable(ConversationFailed):
 
 class ServerDefect(ConversationFailed):
     """The server failed, or said what this client could not follow. `__cause__` is set when the defect showed in this client."""
+
+
+class ReasonLost(ServerDefect):
+    """The call broke off while something was being sent, and gRPC has lost what the server said."""
 
 
 class ConversationEnded(VoiceFsmError):
@@ -92,7 +97,10 @@ def failure_of(error: grpc.aio.AioRpcError) -> ConversationFailed:
     if details.startswith("failed to connect"):
         return ServerUnavailable(f"Nobody answers: {details}.", code=error.code().name, remedy="Is `voicefsm serve` running there?")
     if details == _WRITE_FAILED:
-        details = "The call broke off while something was being sent, and the server's reason was lost on the way."
+        details, kind = (
+            "The call broke off while something was being sent, and the server's reason was lost on the way.",
+            ReasonLost,
+        )
     return kind(details, code=error.code().name)
 
 

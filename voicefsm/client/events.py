@@ -78,6 +78,8 @@ class SessionReady(Event):
     """Name of the canceller at work, "none" when the client declared its own."""
     language_code: str
     voice_name: str
+    resumed_user_text: str = ""
+    """The user's turn of an earlier session that is answered in this one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -86,6 +86,7 @@ class SessionOptions:
     filler_text: str = ""
     """What is said then; empty: the server's phrase."""
     resume_token: str = ""
+    """Of a session that is to go on (`SessionReady.resume_token`); what is left unset here is then as it was there."""
 
     @property
     def playout_format(self) -> AudioFormat:
@@ -122,4 +123,9 @@ class ClientSettings:
     events_max: int = setting(
         1000, unit="events", ge=10, le=100_000, doc="Events waiting to be looked at; when full, the oldest are dropped and counted."
     )
+    resume_attempts_max: int = setting(
+        10, unit="attempts", ge=0, le=1000, doc="How often in a row `resuming` tries to get a session."
+    )
+    resume_wait_ms_min: int = setting(100, unit="ms", ge=1, le=60_000, doc="Wait before the second of them; doubles with each …")
+    resume_wait_ms_max: int = setting(2000, unit="ms", ge=1, le=600_000, doc="… up to this.")
     player: PlayerSettings = PlayerSettings()

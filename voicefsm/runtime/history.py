@@ -13,6 +13,7 @@ known only when it refuses, and then `halve` makes room.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from voicefsm.events import ToolCall
 from voicefsm.ports import Message
@@ -24,10 +25,10 @@ UNANSWERED = "The call was given up: the user went on before it was answered. It
 class History:
     """What was said to and heard from the assistant in one session."""
 
-    def __init__(self, system_prompt: str, messages_max: int, chars_max: int) -> None:
-        """The limits are those of the conversation; the system prompt is not counted."""
+    def __init__(self, system_prompt: str, messages_max: int, chars_max: int, said: Iterable[Message] = ()) -> None:
+        """The limits are those of the conversation; the system prompt is not counted. `said`: what it begins with."""
         self._system = Message("system", system_prompt)
-        self._messages: list[Message] = []
+        self._messages = list(said)
         self._messages_max, self._chars_max = messages_max, chars_max
 
     def add_user(self, text: str) -> None:
@@ -79,8 +80,7 @@ class History:
 
         After tools there is always an answer, if an empty one: many chat templates insist on alternation.
         """
-        for call_id in self._open_calls():
-            self.add_result(call_id, UNANSWERED)
+        self.give_up_calls()
         for place in self._places_of_calls():
             message = self._messages[place]
             said, text = _shared(message.content, text)
@@ -98,6 +98,16 @@ class History:
         answered = {message.call_id for message in self._messages}
         places = self._places_of_calls()
         return [call.id for place in places for call in self._messages[place].calls if call.id not in answered]
+
+    @property
+    def said(self) -> tuple[Message, ...]:
+        """What it holds."""
+        return tuple(self._messages)
+
+    def give_up_calls(self) -> None:
+        """Nobody waits any more for the calls nothing has come of."""
+        for call_id in self._open_calls():
+            self.add_result(call_id, UNANSWERED)
 
     def messages(self) -> tuple[Message, ...]:
         """The prompt. Two turns of the user in a row become one: many chat templates insist on alternation."""

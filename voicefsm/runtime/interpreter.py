@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
@@ -11,13 +12,14 @@ from voicefsm.effects import Outcome
 from voicefsm.events import Fact
 from voicefsm.ports import GenerationRequest, SynthesisRequest
 from voicefsm.runtime import messages
+from voicefsm.runtime.checkpoint import Checkpoint
 from voicefsm.runtime.earcon import earcon
 from voicefsm.runtime.ears import Ears
 from voicefsm.runtime.history import History
 from voicefsm.runtime.outbox import Outbox
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.playout import HeardText, Playout
-from voicefsm.runtime.reply import Voice, write
+from voicefsm.runtime.reply import Voice, retell, write
 from voicefsm.runtime.turnclock import TurnClock
 from voicefsm.values import Backend, Epoch, SampleIndex
 
@@ -53,8 +55,12 @@ class Interpreter:
         wake: Callable[[], None],
         room: Callable[[], Awaitable[None]],
         traceparent: Callable[[Epoch, Backend], str] = lambda _epoch, _backend: "",
+        before: Checkpoint | None = None,
     ) -> None:
-        """`now` is the session's clock, `tell` its inbox, `wake` wakes its pump, `room` waits until the playout takes more."""
+        """`now` is the session's clock, `tell` its inbox, `wake` wakes its pump, `room` waits until the playout takes more.
+
+        `before` is the conversation that goes on here; the history has it already.
+        """
         self._plan, self._senses = plan, senses
         self._playout, self._ears, self._history, self._outbox = playout, ears, history, outbox
         self._turn_clock = turn_clock
@@ -72,6 +78,10 @@ class Interpreter:
         """Whether the model was allowed to ask for them, the last time it was asked."""
         self._written: list[str] = []
         """Its sentences since the last of them."""
+        self._before = before if before is not None and before.question and not before.is_answered else None
+        """The answer that goes on here, until it does."""
+        self._heard_before = ""
+        """What of the answer in progress was heard in another session."""
 
     def carry_out(self, effect: fx.Effect) -> messages.TurnCompleted | None:
         """Carry one order out. Returns what an exchange came to, when the order completes one."""
@@ -101,11 +111,17 @@ class Interpreter:
     # --- a turn --------------------------------------------------------------------------------------------------------------
 
     def _start_generation(self, order: fx.StartGeneration) -> None:
-        self._user_text = order.user_text
-        self._history.add_user(order.user_text)
+        before, self._before = self._before, None
+        self._user_text, self._heard_before = order.user_text, before.heard if before else ""
+        if before is None:
+            self._history.add_user(order.user_text)
         self._playout.begin(order.epoch)
         self._calls, self._written = 0, []
-        self._write(order.epoch, may_call=bool(self._plan.turns.tool_rounds_max))
+        if before is not None and before.has_rest:
+            writing = retell(before.rest, order.epoch, now=self._now, tell=self._tell)
+            self._writing = self.tasks.create_task(writing, name=f"generation {order.epoch}")
+        else:
+            self._write(order.epoch, may_call=bool(self._plan.turns.tool_rounds_max))
         self._voice = Voice()
         self._speak(order.epoch)
 
@@ -161,6 +177,9 @@ class Interpreter:
             self._writing.cancel()
 
     def _retract_user_turn(self, order: fx.RetractUserTurn) -> messages.TurnCompleted:
+        if self._heard_before:  # in another session: it stays heard
+            self._history.add_heard(self._heard_before)
+            return self._complete(order.epoch, Outcome.INTERRUPTED, HeardText(self._heard_before, "all"))
         self._history.retract_user()
         return self._complete(order.epoch, Outcome.RETRACTED, HeardText("", "all"))
 
@@ -222,15 +241,24 @@ class Interpreter:
             self._speaking.cancel()
 
     def _complete_turn(self, order: fx.CompleteTurn) -> messages.TurnCompleted:
-        heard = self._playout.heard_text(self._now())
+        heard = self._heard()
         self._history.add_heard(heard.text)
         return self._complete(order.epoch, order.outcome, heard)
+
+    def _heard(self) -> HeardText:
+        """What the user has heard of the answer, here and before."""
+        heard = self._playout.heard_text(self._now())
+        return dataclasses.replace(heard, text=f"{self._heard_before} {heard.text}".strip())
+
+    def in_progress(self) -> tuple[str, str, tuple[str, ...]]:
+        """The exchange in progress: the user's turn, what was heard of its answer, and the rest of that as far as it is written."""
+        return self._user_text, self._heard().text, self._playout.rest(self._now())
 
     def _complete(self, epoch: Epoch, outcome: Outcome, heard: HeardText) -> messages.TurnCompleted:
         done = messages.TurnCompleted(
             epoch=epoch,
             user_text=self._user_text,
-            assistant_text=self._playout.text(),
+            assistant_text=f"{self._heard_before} {self._playout.text()}".strip(),
             heard_text=heard.text,
             heard_source=heard.source,
             outcome=outcome,

@@ -47,6 +47,10 @@ class SessionReady:
     echo_canceller: str
     language_code: str
     voice_name: str
+    resume_token: str = ""
+    """With which the client can go on in another session; empty: it cannot."""
+    resumed_user_text: str = ""
+    """The turn of another session that is answered in this one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,6 +150,15 @@ class TurnCompleted:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class GoAway:
+    """The process is going to stop."""
+
+    wait_ms: int
+    """How long a live turn may go on."""
+    resume_token: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ToolCalled:
     """Carry this out, and answer."""
 
@@ -190,6 +203,7 @@ Outbound = (
     | ResumePlayout
     | CancelTts
     | TurnCompleted
+    | GoAway
     | ToolCalled
     | ToolCallCancelled
     | Failure

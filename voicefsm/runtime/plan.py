@@ -132,6 +132,13 @@ class SessionSettings:
     evidence_ms: int = setting(
         20, unit="ms", ge=20, le=500, doc="How often the barge-in decision is asked again while speech over the assistant goes on."
     )
+    leave_ms: int = setting(
+        300,
+        unit="ms",
+        ge=0,
+        le=60000,
+        doc="When the process is to stop: how long a session in which nobody speaks goes on, for a turn that just begins.",
+    )
     playout_step_ms: int = setting(
         100, unit="ms", ge=20, le=1000, doc="How often the machine is told that the client's playout has moved on."
     )
@@ -161,6 +168,8 @@ class SessionPlan:
     """The client's trace context (W3C); empty when it sent none."""
     identity: str = "anonymous"
     """Who holds it."""
+    wishes: bytes = b""
+    """Its client's configuration as it came, for a session that goes on with this one."""
     is_known: bool = False
     """Whether the operator has named them."""
 

@@ -284,6 +284,17 @@ class Playout:
             sources.add(source)
         return HeardText(" ".join(filter(None, parts)), max(sources, key=SOURCES.index))
 
+    def rest(self, now_ms: int) -> tuple[str, ...]:
+        """What of it was not heard, sentence by sentence, from the word at which the ear is."""
+        heard, left = self._heard(now_ms), []
+        for _, segment in sorted(self._segments.items()):
+            words = segment.text.split()
+            if segment.samples and heard > segment.first:
+                text, _ = self._heard_of(segment, min(heard - segment.first, segment.samples))
+                words = words[len(text.split()) :]
+            left.append(" ".join(words))
+        return tuple(filter(None, left))
+
     # --- inside --------------------------------------------------------------------------------------------------------------
 
     def _samples(self, ms: int) -> int:

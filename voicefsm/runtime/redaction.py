@@ -22,7 +22,7 @@ from typing import Any
 
 from voicefsm.lexicon import LEXICONS, normal
 
-TEXTS = frozenset({"text", "user_text", "assistant_text", "heard_text", "arguments", "output", "error", "problem"})
+TEXTS = frozenset({"text", "question", "user_text", "assistant_text", "heard_text", "arguments", "output", "error", "problem"})
 """The fields, of facts, orders and finished turns, that hold what somebody said."""
 
 _RUN = re.compile(r"(?:[^\W_]|[\u0900-\u0963'-])+")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from voicefsm.errors import BackendError, ContextOverflow
@@ -45,6 +45,14 @@ async def write(
             calls = calls_of(wanted, request.tools, epoch, first_call)
             tell(ToolsCalled(now(), epoch, calls) if calls else GenerationFinished(now(), epoch))
         return
+
+
+async def retell(sentences: Sequence[str], epoch: Epoch, *, now: Callable[[], int], tell: Callable[[Fact], None]) -> None:
+    """What the model wrote in another session, told as if it wrote it now."""
+    teller = _Teller(epoch, now, tell)
+    teller.begin()
+    teller.say(sentences)
+    tell(GenerationFinished(now(), epoch))
 
 
 class _Teller:

@@ -21,25 +21,42 @@ session is gone with its last reference, and leaves nothing to the cyclic garbag
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import voicefsm
 from voicefsm.aec.reference import Reference
 from voicefsm.audio.samples import SAMPLES_PER_MS
-from voicefsm.context import Context, Interruption, NearEnd, State
-from voicefsm.effects import CancelTts, CompleteTurn, Effect, EndSession, PausePlayout, ResumePlayout, RetractUserTurn
+from voicefsm.context import Context, Generation, Interruption, NearEnd, State
+from voicefsm.effects import (
+    CallTools,
+    CancelTts,
+    CompleteTurn,
+    Effect,
+    EndSession,
+    FinishSpeech,
+    KeepToolResult,
+    PausePlayout,
+    ResumePlayout,
+    RetractUserTurn,
+    SpeakText,
+    StartGeneration,
+)
 from voicefsm.errors import LocalProtocolError, RemoteProtocolError, TooMuch, VoiceFsmError
 from voicefsm.events import (
     ClientCancelled,
     ClientClosed,
+    DrainRequested,
     EvidenceChanged,
     Fact,
     PlayoutAdvanced,
     PlayoutFinished,
     PlayoutStarted,
+    RecognitionFailed,
     SessionOpened,
     ShutdownRequested,
     SpeechEnded,
@@ -63,6 +80,7 @@ from voicefsm.ports import (
     untraced,
 )
 from voicefsm.runtime import messages
+from voicefsm.runtime.checkpoint import Checkpoint
 from voicefsm.runtime.ears import Ears
 from voicefsm.runtime.groups import first_error, raised
 from voicefsm.runtime.hearing import Heard, HeardEdge, Hearing
@@ -71,6 +89,7 @@ from voicefsm.runtime.inbox import Inbox
 from voicefsm.runtime.interpreter import Interpreter
 from voicefsm.runtime.invariants import Invariants
 from voicefsm.runtime.journal import FORMAT, plain, record_of, until, utc_now
+from voicefsm.runtime.keeper import Keeper, Keeping
 from voicefsm.runtime.outbox import Outbox
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.playout import Playout
@@ -78,7 +97,7 @@ from voicefsm.runtime.timers import DeadlineTimer
 from voicefsm.runtime.turnclock import TurnClock
 from voicefsm.table import key_of, name_of
 from voicefsm.vad.segmenter import EdgeKind
-from voicefsm.values import NO_EPOCH, Backend, Epoch
+from voicefsm.values import NO_EPOCH, Backend, EndReason, Epoch
 
 _MINUTE_MS = 60_000
 COMMIT_PCT = 80
@@ -96,6 +115,10 @@ _STANDS_STILL: Mapping[type[Effect], Callable[[Reference], None]] = {
 
 
 _ENDS_EXCHANGE = frozenset({CompleteTurn, RetractUserTurn})
+_COMMITS = _ENDS_EXCHANGE | {StartGeneration, SpeakText, FinishSpeech, CallTools, KeepToolResult}
+"""Orders by which the machine commits something: a turn, a part of its answer, or what became of both."""
+_MAY_BE_LAST = frozenset({ClientClosed, DrainRequested, ShutdownRequested, RecognitionFailed})
+"""Facts that may end a session from which a client can go on elsewhere."""
 
 
 class SessionClock:
@@ -124,8 +147,9 @@ class Session:
         observer: Observer,
         wall_clock: Callable[[], str] = utc_now,
         traceparent: Traceparent = untraced,
+        keeping: Keeping | None = None,
     ) -> None:
-        """`wall_clock` goes into the journal and nowhere else."""
+        """`wall_clock` goes into the journal and nowhere else. Without `keeping` the session cannot be resumed."""
         self.session_id = session_id
         self.plan = plan
         self._clock = SessionClock(clock)
@@ -144,12 +168,14 @@ class Session:
         self._reference = Reference(plan.output_format.rate_hz, plan.hearing.aec)
         self._hearing, self.echo_canceller = self._open_hearing(senses)
         self._ears = self._open_ears(senses)
+        self._before = keeping.before if keeping is not None else None
+        self._history = _history(plan, self._before)
         self._interpreter = Interpreter(
             plan=plan,
             senses=senses,
             playout=self._playout,
             ears=self._ears,
-            history=History(plan.system_prompt, plan.session.history_messages_max, plan.session.history_chars_max),
+            history=self._history,
             outbox=self.outbox,
             turn_clock=self._turn_clock,
             now=self._clock.now_ms,
@@ -157,7 +183,12 @@ class Session:
             wake=self._wake_pump.set,
             room=partial(_wait_for_room, self._playout, self._has_room),
             traceparent=self._traceparent,
+            before=self._before,
         )
+        self._keeping, self._keeper = keeping, self._open_keeper(keeping) if keeping is not None else None
+        self._kept_heard_ms, self._cursor_ms = 0, keeping.settings.cursor_ms if keeping is not None else 0
+        self._is_farewell = self._is_leaving = False
+        self._leaving: asyncio.TimerHandle | None = None
         self._audio_origin_ms, self._paced_ms = 0.0, 0
         self._typed_ms: deque[int] = deque()
         self._told_heard_ms = 0
@@ -179,6 +210,16 @@ class Session:
             client_echo_cancellation=self.plan.client_echo_cancellation,
         )
         return hearing, "none" if self.plan.client_echo_cancellation else canceller.name
+
+    def _open_keeper(self, keeping: Keeping) -> Keeper:
+        before = keeping.before
+        base = Checkpoint(self.session_id, self.plan.identity, self.plan.wishes, before.age_ms if before else 0)
+        return Keeper(
+            keeping,
+            partial(_checkpoint, base, self._context, self._history, self._interpreter, self._clock),
+            told=partial(self._observer.kept, self.session_id),
+            lost=partial(_hang_up, self._tell, self._clock),
+        )
 
     def _gate(self) -> Callable[[messages.Outbound], None]:
         """Nothing leaves that must not: see invariants.py."""
@@ -221,24 +262,34 @@ class Session:
         finally:
             faults = [] if self.fault is None else [self.fault]
             self._close(*self._end_of(ended))
+            if self._keeper is not None:
+                await self._keeper.close()
             self._let_go()
         return ended if ended is not None else raised(faults)
 
     async def _converse(self) -> EndSession:
         async with asyncio.TaskGroup() as tasks:
             self._interpreter.tasks = tasks
-            pump = tasks.create_task(self._pump(), name=f"pump {self.session_id}")
+            beside = [tasks.create_task(self._pump(), name=f"pump {self.session_id}")]
+            if self._keeper is not None:
+                beside.append(tasks.create_task(self._keeper.run(), name=f"keeper {self.session_id}"))
             ended = await self._serve_inbox()
-            pump.cancel()
+            for task in beside:
+                task.cancel()
             self._interpreter.stop()
         return ended
 
     def _open(self) -> None:
         plan = self.plan
         self._journal.write("session", 0, self._journal_head())
-        self._observer.session_opened(self.session_id, _opening(plan))
-        self.outbox.put(messages.SessionReady(self.session_id, self.echo_canceller, plan.language_code, plan.voice_name))
-        self._tell(SessionOpened(self._clock.now_ms()))
+        self._observer.session_opened(self.session_id, _opening(plan, self._before))
+        token = self._keeping.token if self._keeping is not None else ""
+        opened = _opened(self._clock.now_ms(), self._before)
+        spoken = (self.echo_canceller, plan.language_code, plan.voice_name)
+        self.outbox.put(messages.SessionReady(self.session_id, *spoken, token, opened.question))
+        self._tell(opened)
+        if self._keeper is not None and self._before is None:
+            self._keeper.note()  # a token is good from the moment the client has it
 
     def _journal_head(self) -> dict[str, Any]:
         plan = self.plan
@@ -265,6 +316,8 @@ class Session:
 
     def _close(self, reason: str, message: str) -> None:
         self._timer.close()
+        if self._leaving is not None:
+            self._leaving.cancel()
         self._ears.close()
         self._hearing.close()
         self._journal.write(
@@ -315,6 +368,7 @@ class Session:
         """One step, all its orders, and everybody told."""
         context = self._context
         before, epoch = context.state, context.epoch
+        last = self._keeper.look() if self._keeper is not None and type(fact) in _MAY_BE_LAST else None
         effects = self._step(fact)
         self._turn_clock.note(context, fact, effects, context.onset_ms)
         taken = Step(self.session_id, fact, before, context.state, effects, context.epoch or epoch)
@@ -332,7 +386,24 @@ class Session:
         self._observer.stepped(taken, context)
         if any(type(effect) in _ENDS_EXCHANGE for effect in effects):
             self._observer.measured(self.session_id, self.vitals())
-        return next((effect for effect in effects if isinstance(effect, EndSession)), None)
+        ended = next((effect for effect in effects if isinstance(effect, EndSession)), None)
+        if self._is_leaving and context.state is State.IDLE is not before:
+            _leave(self._tell, self._clock)  # who goes on at once would never leave
+        if self._keeper is not None:
+            self._keep(self._keeper, taken, ended, last)
+        return ended
+
+    def _keep(self, keeper: Keeper, taken: Step, ended: EndSession | None, last: Checkpoint | None) -> None:
+        """What this step has committed is kept; of a session that ends what can be resumed of it, as it was before the end."""
+        fact = taken.fact
+        if ended is not None:
+            is_over = self._is_farewell or ended.reason in (EndReason.IDLE, EndReason.AGE)
+            keeper.finish(None if is_over else last)
+        elif type(fact) is PlayoutAdvanced and abs(fact.heard_ms - self._kept_heard_ms) >= self._cursor_ms:
+            self._kept_heard_ms = fact.heard_ms
+            keeper.note()
+        elif type(fact) is SessionOpened or any(type(effect) in _COMMITS for effect in taken.effects):
+            keeper.note()
 
     def _step(self, fact: Fact) -> tuple[Effect, ...]:
         """The machine's orders. A fact it takes for a defect of ours is the last one the journal has."""
@@ -428,9 +499,25 @@ class Session:
         """The talk button was released."""
         self._tell(SpeechFinished(self._clock.now_ms()))
 
-    def hang_up(self) -> None:
-        """The client is gone."""
-        self._tell(ClientClosed(self._clock.now_ms()))
+    def hang_up(self, *, is_farewell: bool = False) -> None:
+        """The client is gone. `is_farewell`: it has said that the conversation is over; otherwise it may come back."""
+        self._is_farewell = self._is_farewell or is_farewell
+        _hang_up(self._tell, self._clock)
+
+    def drain(self, wait_ms: int) -> None:
+        """The process is going to stop in so much time: tell the client, and end when no turn is live."""
+        self._is_leaving = True
+        token = self._keeping.token if self._keeping is not None else ""
+        with suppress(TooMuch):  # of a client that reads nothing
+            self.outbox.put(messages.GoAway(wait_ms, token))
+        # The user may just begin to speak, and the client has a moment to read that it should go.
+        leave = partial(_leave, self._tell, self._clock)
+        self._leaving = asyncio.get_running_loop().call_later(self.plan.session.leave_ms / 1000, leave)
+
+    async def kept(self) -> None:
+        """Wait until what is committed outlives this process, for as long as the settings allow."""
+        if self._keeper is not None:
+            await self._keeper.settled()
 
     def shut_down(self) -> None:
         """The process stops."""
@@ -512,8 +599,50 @@ class Session:
             return
 
 
-def _opening(plan: SessionPlan) -> Opening:
-    return Opening(plan.language_code, plan.model, plan.traceparent, plan.identity, plan.is_known)
+def _opening(plan: SessionPlan, before: Checkpoint | None) -> Opening:
+    resumes = before.session_id if before is not None else ""
+    return Opening(plan.language_code, plan.model, plan.traceparent, plan.identity, plan.is_known, resumes)
+
+
+def _history(plan: SessionPlan, before: Checkpoint | None) -> History:
+    """What the model is told was said, here and before."""
+    said = before.messages if before is not None else ()
+    history = History(plan.system_prompt, plan.session.history_messages_max, plan.session.history_chars_max, said)
+    if before is not None and before.is_answered:
+        history.add_heard(before.heard)
+    elif before is not None:
+        history.give_up_calls()
+    return history
+
+
+def _opened(now_ms: int, before: Checkpoint | None) -> SessionOpened:
+    if before is None:
+        return SessionOpened(now_ms)
+    question = "" if before.is_answered else before.question
+    return SessionOpened(now_ms, before.last_epoch, question, is_begun=bool(question and before.heard))
+
+
+def _checkpoint(base: Checkpoint, context: Context, history: History, interpreter: Interpreter, clock: SessionClock) -> Checkpoint:
+    """The conversation at this moment. Only while a reply is alive is there anything in progress."""
+    question, heard, rest = interpreter.in_progress() if context.epoch != NO_EPOCH else ("", "", ())
+    return dataclasses.replace(
+        base,
+        age_ms=base.age_ms + clock.now_ms(),
+        last_epoch=context.last_epoch,
+        messages=history.said,
+        question=question,
+        heard=heard,
+        rest=rest,
+        is_written=context.generation is Generation.DONE,
+    )
+
+
+def _hang_up(tell: Callable[[Fact], None], clock: SessionClock) -> None:
+    tell(ClientClosed(clock.now_ms()))
+
+
+def _leave(tell: Callable[[Fact], None], clock: SessionClock) -> None:
+    tell(DrainRequested(clock.now_ms()))
 
 
 def _traceparent(ask: Traceparent, session_id: str, clock: SessionClock, epoch: Epoch, backend: Backend) -> str:

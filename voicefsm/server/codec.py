@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from voicefsm.audio import mulaw
 from voicefsm.context import Interruption, State, TurnSettings
 from voicefsm.effects import Outcome
-from voicefsm.errors import InvalidMessage, OutOfOrder, Unsupported
+from voicefsm.errors import InvalidMessage, OutOfOrder
 from voicefsm.ports import Samples
 from voicefsm.runtime import messages
 from voicefsm.runtime.hearing import HearingSettings
@@ -115,15 +115,11 @@ def plan_of(request: pb.ConverseRequest, defaults: SessionPlan) -> SessionPlan:
     Raises:
         OutOfOrder: the first message is not the configuration.
         InvalidMessage: something in it is malformed or out of bounds.
-        Unsupported: it asks for something this server does not do yet.
-
     """
     kind = request.WhichOneof("request")
     if kind != "config":
         raise OutOfOrder(f"The first message is {_named(kind)}, not `config`.", remedy="Send `config` first.")
     config = request.config
-    if config.resume_token:
-        raise Unsupported("Sessions cannot be resumed yet.", remedy="Leave `resume_token` empty.")
     input_format = _format_of(config.input_format, "input_format")
     language_code = _language_of(config.language_code) or defaults.language_code
     return dataclasses.replace(
@@ -139,6 +135,21 @@ def plan_of(request: pb.ConverseRequest, defaults: SessionPlan) -> SessionPlan:
         tools=tools_of(config.tools, defaults.session),
         **_generation_of(config.generation, defaults),
     )
+
+
+def is_config(request: pb.ConverseRequest) -> bool:
+    """Whether it is what has to come first."""
+    return bool(request.WhichOneof("request") == "config")
+
+
+def wishes_of(request: pb.ConverseRequest, before: bytes = b"") -> pb.ConverseRequest:
+    """The first message, with what it leaves unset as it was in the session that goes on in this one. Without the token."""
+    config = pb.SessionConfig.FromString(before)
+    if request.config.tools:
+        config.ClearField("tools")
+    config.MergeFrom(request.config)
+    config.ClearField("resume_token")
+    return pb.ConverseRequest(config=config)
 
 
 def inbound_of(request: pb.ConverseRequest, plan: SessionPlan) -> Inbound | None:
@@ -352,8 +363,14 @@ def _ready(message: messages.SessionReady, plan: SessionPlan) -> pb.ConverseResp
             echo_canceller=message.echo_canceller,
             language_code=message.language_code,
             voice_name=message.voice_name,
+            resume_token=message.resume_token,
+            resumed_user_text=message.resumed_user_text,
         )
     )
+
+
+def _go_away(message: messages.GoAway, _plan: SessionPlan) -> pb.ConverseResponse:
+    return pb.ConverseResponse(go_away=pb.GoAway(deadline_ms=message.wait_ms, resume_token=message.resume_token))
 
 
 def _state(message: messages.StateChanged, _plan: SessionPlan) -> pb.ConverseResponse:
@@ -458,6 +475,7 @@ _WRITERS: Mapping[type[Any], Callable[[Any, SessionPlan], pb.ConverseResponse]] 
     messages.ResumePlayout: _resume,
     messages.CancelTts: _cancel,
     messages.TurnCompleted: _turn,
+    messages.GoAway: _go_away,
     messages.ToolCalled: _tool_call,
     messages.ToolCallCancelled: _tool_call_cancelled,
     messages.Failure: _failure,

@@ -78,7 +78,7 @@ class Gateway:
         """Drain, then close. Live sessions have `drain_ms_max` to come to their own end."""
         self._is_stopping = True
         await self.set_ready(is_ready=False)
-        self._servicer.drain()
+        self._servicer.drain(self._settings.drain_ms_max)
         await self._wait_for_sessions(self._settings.drain_ms_max)
         self._servicer.shut_down()
         await self._wait_for_sessions(_CLOSE_MS)

@@ -25,10 +25,12 @@ from voicefsm.errors import (
     BackendError,
     Draining,
     InvalidMessage,
+    NothingToResume,
     NotIdentified,
     NotOffered,
     NotPermitted,
     OutOfOrder,
+    StoreError,
     TooMuch,
     Unsupported,
     VoiceFsmError,
@@ -36,11 +38,13 @@ from voicefsm.errors import (
 from voicefsm.ports import Clock, Identity, Journal, Observer, Traceparent, Vitals, untraced
 from voicefsm.runtime import messages
 from voicefsm.runtime.groups import first_error, raised
+from voicefsm.runtime.keeper import Keeping, ResumeSettings
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.session import Session
 from voicefsm.server import codec
 from voicefsm.server.admission import Admission
 from voicefsm.server.callers import Callers
+from voicefsm.server.resume import Resumption
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.v1 import conversation_pb2_grpc as pb_grpc
 from voicefsm.values import EndReason
@@ -53,8 +57,10 @@ _STATUS: dict[type[VoiceFsmError], grpc.StatusCode] = {
     NotIdentified: grpc.StatusCode.UNAUTHENTICATED,
     NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
     NotOffered: grpc.StatusCode.NOT_FOUND,
+    NothingToResume: grpc.StatusCode.NOT_FOUND,
     Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     TooMuch: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    StoreError: grpc.StatusCode.UNAVAILABLE,
     Draining: grpc.StatusCode.UNAVAILABLE,
     BackendError: grpc.StatusCode.UNAVAILABLE,
 }
@@ -63,6 +69,9 @@ _DETAILS_CHARS_MAX = 1000
 """Longest status message: what does not fit into the trailers of a call turns any status into RESOURCE_EXHAUSTED."""
 
 _TRACEPARENT = re.compile(r"[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}(-.*)?")
+
+_OUTLIVE = frozenset({messages.SessionReady, messages.TurnCompleted})
+"""What a client is told only when it outlives this process: its token is good, and an exchange that is complete is not lost."""
 
 _FAREWELL_S_MAX = 5.0
 """How long a client may take to read the last messages of a session that is over."""
@@ -83,8 +92,9 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         config_ms_max: int,
         traceparent: Traceparent = untraced,
         callers: Callers | None = None,
+        resumption: Resumption | None = None,
     ) -> None:
-        """Without `callers` everybody is let in.
+        """Without `callers` everybody is let in, without `resumption` no session can be resumed.
 
         `plan` holds the server's settings; the formats in it are replaced by each client's.
         """
@@ -92,8 +102,9 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         self._clock, self._observer, self._open_journal = clock, observer, open_journal
         self._config_ms_max, self._traceparent = config_ms_max, traceparent
         self._callers = callers or Callers.open(clock)
+        self._resumption = resumption or Resumption(None, ResumeSettings())
         self._sessions: set[Session] = set()
-        self._is_draining = False
+        self._is_draining, self._drain_ms = False, 0
 
     async def Converse(self, requests: AsyncIterable[pb.ConverseRequest], call: Call) -> None:  # noqa: N802 (the protocol's name)
         """See conversation.proto."""
@@ -119,9 +130,11 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         for session in self._sessions:
             session.shut_down()
 
-    def drain(self) -> None:
-        """Take no new sessions."""
-        self._is_draining = True
+    def drain(self, wait_ms: int = 0) -> None:
+        """Take no new sessions, and tell those that live that in so much time they are ended; none is while a turn is live."""
+        is_news, self._is_draining, self._drain_ms = not self._is_draining, True, wait_ms
+        for session in self._sessions if is_news else ():
+            session.drain(wait_ms)
 
     @property
     def sessions(self) -> int:
@@ -150,8 +163,9 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
                 self._admission.enter()
             try:
                 with self._telling(identity.name):
-                    plan = await self._admit(requests, identity)
-                return await self._hold(session_id, dataclasses.replace(plan, traceparent=_traceparent_in(call)), requests, call)
+                    plan, keeping = await self._admit(requests, identity)
+                plan = dataclasses.replace(plan, traceparent=_traceparent_in(call))
+                return await self._hold(session_id, plan, keeping, requests, call)
             finally:
                 self._admission.leave()
         finally:
@@ -166,14 +180,23 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             self._observer.refused(error, identity)
             raise
 
-    async def _admit(self, requests: AsyncGenerator[pb.ConverseRequest], identity: Identity) -> SessionPlan:
-        """What the client wants, if it can be had."""
-        plan = codec.plan_of(await self._first(requests), self._plan)
+    async def _admit(self, requests: AsyncGenerator[pb.ConverseRequest], identity: Identity) -> tuple[SessionPlan, Keeping | None]:
+        """What the client wants, if it can be had; and how it is kept."""
+        request = await self._first(requests)
+        token = request.config.resume_token
+        before = await self._resumption.find(token, identity)
+        wishes = codec.wishes_of(request, before.wishes if before else b"") if codec.is_config(request) else request
+        plan = codec.plan_of(wishes, self._plan)
         await self._admission.check(plan.language_code, plan.voice_name)
         self._refuse_if_draining()
-        session_ms_max = min(plan.turns.session_ms_max, identity.allowance.session_ms_max)
+        session_ms_max = min(plan.turns.session_ms_max, identity.allowance.session_ms_max) - (before.age_ms if before else 0)
+        if session_ms_max <= 0:
+            raise NothingToResume("The conversation has reached its longest duration.", remedy="Begin a new one.")
         turns = dataclasses.replace(plan.turns, session_ms_max=session_ms_max)
-        return dataclasses.replace(plan, turns=turns, identity=identity.name, is_known=identity.is_known)
+        keeping = await self._resumption.keep(token, before)
+        kept = wishes.config.SerializeToString() if keeping is not None else b""
+        plan = dataclasses.replace(plan, turns=turns, identity=identity.name, is_known=identity.is_known, wishes=kept)
+        return plan, keeping
 
     def _refuse_if_draining(self) -> None:
         if self._is_draining:
@@ -189,7 +212,12 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             raise OutOfOrder("The call ended before `config` came.", remedy="Send `config` first.") from None
 
     async def _hold(
-        self, session_id: str, plan: SessionPlan, requests: AsyncGenerator[pb.ConverseRequest], call: Call
+        self,
+        session_id: str,
+        plan: SessionPlan,
+        keeping: Keeping | None,
+        requests: AsyncGenerator[pb.ConverseRequest],
+        call: Call,
     ) -> SessionEnded:
         session = Session(
             session_id,
@@ -199,8 +227,11 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             journal=self._open_journal(session_id),
             observer=self._observer,
             traceparent=self._traceparent,
+            keeping=keeping,
         )
         self._sessions.add(session)
+        if self._is_draining:  # it has begun while it was claimed
+            session.drain(self._drain_ms)
         faults: list[Exception] = []
         try:
             return await _converse(session, requests, call)
@@ -244,7 +275,8 @@ async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session) 
         async for request in requests:
             message = codec.inbound_of(request, session.plan)
             if isinstance(message, codec.EndSession):
-                break
+                session.hang_up(is_farewell=True)
+                return
             _feed(session, message)
     except Exception as error:
         session.fault = error
@@ -272,6 +304,8 @@ async def _write(session: Session, call: Call) -> None:
     """Write what the session says, in order, until it is over or the client is gone."""
     while (message := await session.outbox.get()) is not None:
         response = codec.response_of(message, session.plan)
+        if type(message) in _OUTLIVE:
+            await session.kept()
         try:
             await call.write(response)
         except grpc.aio.BaseError:

@@ -19,7 +19,7 @@ from voicefsm.client.player import Span
 from voicefsm.context import Context, Interruption, NearEnd, State
 from voicefsm.effects import CancelTts, Effect, ReportFailure, RetractUserTurn, StartGeneration
 from voicefsm.events import Fact, PlayoutAdvanced, PlayoutFinished, ReplyFact, SpeechStarted
-from voicefsm.ports import GenerationRequest, Journal, Message, Opening, Silence, Step, Vitals
+from voicefsm.ports import GenerationRequest, Journal, Kept, Message, Opening, Silence, Step, Vitals
 from voicefsm.runtime import messages
 from voicefsm.runtime.plan import SessionPlan
 from voicefsm.simulation.caller import Caller
@@ -104,6 +104,9 @@ class Checker:
         """See `ports.Observer`."""
 
     def fell_silent(self, session_id: str, silence: Silence) -> None:
+        """See `ports.Observer`."""
+
+    def kept(self, session_id: str, kept: Kept) -> None:
         """See `ports.Observer`."""
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:  # noqa: ARG002 (the port has it)

@@ -20,9 +20,10 @@ from voicefsm.aec.settings import AecSettings
 from voicefsm.context import Context, TurnSettings
 from voicefsm.effects import EndSession
 from voicefsm.errors import VoiceFsmError
-from voicefsm.ports import Hypothesis, Journal, Opening, Samples, Silence, Step, Traceparent, Vitals, untraced
+from voicefsm.ports import Hypothesis, Journal, Kept, Opening, Samples, Silence, Step, Traceparent, Vitals, untraced
 from voicefsm.runtime.groups import first_error, raised
 from voicefsm.runtime.hearing import HearingSettings
+from voicefsm.runtime.keeper import Keeping
 from voicefsm.runtime.messages import AudioFormat, Encoding
 from voicefsm.runtime.plan import Senses, SessionPlan, SessionSettings
 from voicefsm.runtime.playout import PlayoutSettings
@@ -104,6 +105,7 @@ class Witness:
         self.vitals: list[Vitals] = []
         self.silences: list[Silence] = []
         self.crashes: list[Exception] = []
+        self.keepings: list[Kept] = []
 
     def session_opened(self, session_id: str, opening: Opening) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""
@@ -120,6 +122,10 @@ class Witness:
     def fell_silent(self, session_id: str, silence: Silence) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""
         self.silences.append(silence)
+
+    def kept(self, session_id: str, kept: Kept) -> None:  # noqa: ARG002 (the port has it)
+        """See `ports.Observer`."""
+        self.keepings.append(kept)
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:
         """See `ports.Observer`."""
@@ -178,6 +184,8 @@ class Stage:
         self.journal = MemoryJournal()
         self.witness = Witness()
         self.traceparent: Traceparent = untraced
+        self.keeping: Keeping | None = None
+        """How sessions are kept, where they are."""
         self._journal: Journal = journal or self.journal
         self._before = _tasks()
 
@@ -195,6 +203,7 @@ class Stage:
             journal=self._journal,
             observer=self.witness,
             traceparent=self.traceparent,
+            keeping=self.keeping,
         )
 
     async def play(

@@ -6,6 +6,7 @@ from voicefsm.context import State
 from voicefsm.events import (
     ClientCancelled,
     ClientClosed,
+    DrainRequested,
     EvidenceChanged,
     FinalHeard,
     PartialHeard,
@@ -24,5 +25,5 @@ DEADLINES: tuple[Timer, ...] = ()
 ROWS: tuple[Row[State], ...] = (
     *stays(SpeechStarted, EvidenceChanged, SpeechEnded, PartialHeard, FinalHeard, because="Nobody listens any more."),
     *stays(TextReceived, SpeechFinished, ClientCancelled, because="Nobody answers any more."),
-    *stays(ClientClosed, ShutdownRequested, because="The session is over already."),
+    *stays(ClientClosed, DrainRequested, ShutdownRequested, because="The session is over already."),
 )

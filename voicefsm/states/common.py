@@ -26,6 +26,7 @@ from voicefsm.events import (
     BackendFailed,
     ClientCancelled,
     ClientClosed,
+    DrainRequested,
     Evidence,
     Fact,
     FinalHeard,
@@ -40,7 +41,7 @@ from voicefsm.events import (
     Timer,
     TimerFired,
 )
-from voicefsm.table import Row
+from voicefsm.table import Row, stays
 from voicefsm.values import NO_EPOCH, Backend, CancelReason, EndReason, Epoch
 
 # --- the floor ---------------------------------------------------------------------------------------------------------------
@@ -327,7 +328,7 @@ def hang_up(context: Context, event: ClientClosed) -> None:
     _end(context, event, EndReason.CLIENT)
 
 
-def shut_down(context: Context, event: ShutdownRequested) -> None:
+def shut_down(context: Context, event: DrainRequested | ShutdownRequested) -> None:
     """The process stops."""
     _end(context, event, EndReason.SHUTDOWN, "The server is shutting down.")
 
@@ -354,3 +355,6 @@ ENDS: tuple[Row[State], ...] = (
     Row(Timer.AGE, to=State.CLOSED, do=(expire,)),
 )
 """What ends a session, from every live state."""
+
+FINISHES_FIRST: tuple[Row[State], ...] = stays(DrainRequested, because="A turn is live: nothing of it is cut.")
+"""What a drain means while somebody has the floor, or an answer is on its way."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from voicefsm.context import NEVER, Context, State
 from voicefsm.events import (
     ClientCancelled,
+    DrainRequested,
     EvidenceChanged,
     FinalHeard,
     PartialHeard,
@@ -18,11 +19,13 @@ from voicefsm.events import (
 from voicefsm.states.common import (
     ENDS,
     answer_text,
+    begin_reply,
     expect_final,
     forget_words,
     has_words,
     listen,
     rest,
+    shut_down,
     time_out,
     user_is_speaking,
 )
@@ -52,13 +55,27 @@ def disown(context: Context, event: FinalHeard) -> None:
     context.is_overheard = False
 
 
+def has_question(_context: Context, event: SessionOpened) -> bool:
+    """Was a turn being answered where the conversation began?"""
+    return bool(event.question)
+
+
 def open_session(context: Context, event: SessionOpened) -> None:
     """The clock of the session starts."""
     context.arm(Timer.AGE, event.at_ms + context.settings.session_ms_max)
+    context.last_epoch = max(context.last_epoch, event.last_epoch)
     rest(context, event)
 
 
+def go_on_answering(context: Context, event: SessionOpened) -> None:
+    """The answer that was lost on the way is given here, under a new number. What was partly heard cannot be taken back."""
+    begin_reply(context, event, event.question)
+    if event.is_begun:
+        context.asked = ""
+
+
 ROWS: tuple[Row[State], ...] = (
+    Row(SessionOpened, when=(has_question,), to=State.PROCESSING, do=(open_session, go_on_answering)),
     Row(SessionOpened, do=(open_session,)),
     Row(SpeechStarted, to=State.LISTENING, do=(listen,)),
     Row(PartialHeard, when=(may_be_ours,), because="The tail of our own reply, perhaps; the detector heard nobody."),
@@ -83,5 +100,6 @@ ROWS: tuple[Row[State], ...] = (
         because="The recogniser may have heard what the detector missed, or has been slow.",
     ),
     *stays(ClientCancelled, because="There is nothing to cancel."),
+    Row(DrainRequested, to=State.CLOSED, do=(shut_down,), because="Nobody speaks, and nobody waits for an answer."),
     *ENDS,
 )

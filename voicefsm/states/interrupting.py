@@ -35,6 +35,7 @@ from voicefsm.events import (
 )
 from voicefsm.states.common import (
     ENDS,
+    FINISHES_FIRST,
     PAUSES_MAX,
     answer_text,
     ask_for_words,
@@ -109,5 +110,6 @@ ROWS: tuple[Row[State], ...] = (
     *stays(ClientCancelled, because="An earlier reply is meant."),
     *stays(SpeechFinished, because="The decision comes first; the release is remembered."),
     Row(BackendFailed, do=(note_failure,), because="What is synthesised may still be resumed."),
+    *FINISHES_FIRST,
     *ENDS,
 )

@@ -21,6 +21,7 @@ from voicefsm.events import (
 )
 from voicefsm.states.common import (
     ENDS,
+    FINISHES_FIRST,
     answer,
     answer_text,
     expect_end_of_turn,
@@ -106,5 +107,6 @@ ROWS: tuple[Row[State], ...] = (
     Row(Timer.UTTERANCE, to=State.IDLE, do=(rest,)),
     Row(TextReceived, to=State.PROCESSING, do=(answer_text,)),
     *stays(ClientCancelled, because="There is nothing to cancel."),
+    *FINISHES_FIRST,
     *ENDS,
 )

@@ -36,6 +36,7 @@ from voicefsm.events import (
 )
 from voicefsm.states.common import (
     ENDS,
+    FINISHES_FIRST,
     answer_text,
     await_decision,
     begin_to_be_heard,
@@ -234,5 +235,6 @@ ROWS: tuple[Row[State], ...] = (
     Row(Timer.FIRST_HEARD, when=(is_held,), to=State.LISTENING, do=(retract, listen), because="Speech has held it for too long."),
     *_fails(Timer.FIRST_HEARD, sound_tone, is_unexcused),
     *_ends(Timer.FIRST_HEARD, fail_reply),
+    *FINISHES_FIRST,
     *ENDS,
 )

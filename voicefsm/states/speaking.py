@@ -34,6 +34,7 @@ from voicefsm.events import (
 )
 from voicefsm.states.common import (
     ENDS,
+    FINISHES_FIRST,
     PAUSES_MAX,
     answer_text,
     ask_for_words,
@@ -175,5 +176,6 @@ ROWS: tuple[Row[State], ...] = (
     Row(Timer.PLAYOUT, when=(is_models_fault,), do=(apologise,)),
     Row(Timer.PLAYOUT, when=(is_voices_fault,), do=(sound_tone,)),
     Row(Timer.PLAYOUT, to=State.IDLE, do=(blame_stalled_playout, rest)),
+    *FINISHES_FIRST,
     *ENDS,
 )

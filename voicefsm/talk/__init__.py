@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from voicefsm.client import (
     AssistantText,
     Conversation,
     ConversationEnded,
+    GoAway,
     PlayoutDucked,
     PlayoutPaused,
     PlayoutResumed,
@@ -22,6 +24,7 @@ from voicefsm.client import (
     Transcript,
     TtsCancelled,
     TurnCompleted,
+    resuming,
 )
 from voicefsm.client.events import Event
 from voicefsm.errors import VoiceFsmError
@@ -56,7 +59,7 @@ async def _with_files(settings: TalkSettings, console: Console) -> str:
     recording = files.read(settings.wav_in)
     options = _options(settings)
     async with Conversation.connect(settings.target, options, access=settings.access) as conversation:
-        watching = asyncio.create_task(_watch(conversation, console))
+        watching = asyncio.create_task(_count(conversation, console))
         heard = await files.play(conversation, recording, settings.wav_tail_ms)
         await conversation.end()
         turns = await watching
@@ -68,18 +71,28 @@ async def _with_files(settings: TalkSettings, console: Console) -> str:
 async def _with_devices(settings: TalkSettings, console: Console) -> str:
     sounddevice = device.load()
     microphone, loudspeaker = device.check(sounddevice, settings.input_device, settings.output_device)
-    async with Conversation.connect(settings.target, _options(settings), access=settings.access) as conversation:
+    console.print(f"[dim]microphone {escape(microphone)}, loudspeaker {escape(loudspeaker)}; Ctrl-C hangs up[/dim]")
+    turns = dropped = underruns = 0
+
+    async def converse(conversation: Conversation) -> None:
+        nonlocal turns, dropped, underruns
         duplex = device.Duplex(conversation.player)
-        console.print(f"[dim]microphone {escape(microphone)}, loudspeaker {escape(loudspeaker)}; Ctrl-C hangs up[/dim]")
-        with duplex.open(sounddevice, settings.input_device, settings.output_device):
-            sending = asyncio.create_task(_send(conversation, duplex))
-            _hang_up_on_interrupt(conversation)
-            try:
-                turns = await _watch(conversation, console)
-            finally:
-                sending.cancel()
-                await asyncio.wait([sending])
-    return f"talk: {turns} turns, {duplex.dropped_blocks} blocks dropped, {conversation.player.underruns} underruns"
+        try:
+            with duplex.open(sounddevice, settings.input_device, settings.output_device):
+                sending = asyncio.create_task(_send(conversation, duplex))
+                _hang_up_on_interrupt(conversation)
+                try:
+                    async for turn in _watch(conversation, console):
+                        turns += turn
+                finally:
+                    sending.cancel()
+                    await asyncio.wait([sending])
+        finally:
+            dropped += duplex.dropped_blocks
+            underruns += conversation.player.underruns
+
+    await resuming([settings.target], _options(settings), converse, access=settings.access)
+    return f"talk: {turns} turns, {dropped} blocks dropped, {underruns} underruns"
 
 
 def _hang_up_on_interrupt(conversation: Conversation) -> None:
@@ -107,15 +120,18 @@ async def _send(conversation: Conversation, duplex: device.Duplex) -> None:
         return
 
 
-async def _watch(conversation: Conversation, console: Console) -> int:
+async def _count(conversation: Conversation, console: Console) -> int:
     """Show what happens; returns the number of turns."""
-    turns = 0
+    return sum([turn async for turn in _watch(conversation, console)])
+
+
+async def _watch(conversation: Conversation, console: Console) -> AsyncIterator[bool]:
+    """Show what happens; says of each event whether a turn is over."""
     async for event in conversation:
-        turns += isinstance(event, TurnCompleted)
         line = _told(event)
         if line:
             console.print(line)
-    return turns
+        yield isinstance(event, TurnCompleted)
 
 
 def _told(event: Event) -> str:  # noqa: PLR0911 - one return for each kind
@@ -135,6 +151,8 @@ def _told(event: Event) -> str:  # noqa: PLR0911 - one return for each kind
             return "[dim]          (goes on)[/dim]"
         case TtsCancelled():
             return "[red]          (cut)[/red]"
+        case GoAway():
+            return "[dim]          (the server is going to stop; another goes on)[/dim]"
         case ServerError():
             return f"[bold red]error     [/bold red] {escape(event.message)} {escape(event.remedy)}"
     return ""

@@ -39,6 +39,7 @@ LABELS: Mapping[str, str] = {
     "identity": "who holds it: `anonymous`, a name of `auth.identities_file`, or `other`",
     "what": "`certificate`, `identities`, `jwks`",
     "taken": "`taken`: it counts from now on; `kept`: it is bad, and what it said before counts",
+    "saved": "`saved`; `failed`: the store did; `taken_over`: a client has gone on in another session",
     "draining": "`true` once the process was told to stop",
 }
 """What each label may be."""
@@ -163,6 +164,9 @@ UNDERRUNS = _counter("voicefsm_playout_underruns_total", "Times a client ran out
 # --- the process -------------------------------------------------------------------------------------------------------------
 
 REFUSED = _counter("voicefsm_refused_total", "Calls turned away before they became sessions.", "kind")
+RESUMED = _counter("voicefsm_sessions_resumed_total", "Sessions that went on with a conversation of another, by its token.")
+SAVES = _counter("voicefsm_session_saves_total", "Writes of sessions into the store that keeps them.", "saved")
+SAVE_SECONDS = _histogram("voicefsm_session_save_seconds", "How long these took.", buckets=LAG_SECONDS)
 IDENTITY_SESSIONS = _counter("voicefsm_identity_sessions_total", "Sessions begun.", "identity")
 IDENTITY_ACTIVE = _gauge("voicefsm_identity_active_sessions", "Conversations being held.", "identity")
 RELOADS = _counter("voicefsm_reloads_total", "Changes of files that we follow.", "what", "taken")

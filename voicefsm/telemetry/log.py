@@ -28,7 +28,7 @@ from voicefsm.effects import (
 )
 from voicefsm.errors import VoiceFsmError
 from voicefsm.events import RecognitionFailed, TimerFired
-from voicefsm.ports import Observer, Opening, Silence, Step, Vitals
+from voicefsm.ports import Kept, Observer, Opening, Silence, Step, Vitals
 from voicefsm.table import key_of, name_of
 from voicefsm.values import EndReason
 
@@ -82,6 +82,7 @@ class LogObserver(Observer):
         self._transcripts, self._trace_id = transcripts, trace_id
         self._turns: dict[str, int] = {}
         """The newest turn of each session."""
+        self._is_store_lost = False
 
     def _of(self, session_id: str, turn: int) -> Any:
         """A line of this session: every one says of which turn, and where its trace is."""
@@ -92,7 +93,8 @@ class LogObserver(Observer):
     def session_opened(self, session_id: str, opening: Opening) -> None:
         """See `ports.Observer`."""
         self._turns[session_id] = 0
-        self._of(session_id, 0).info("session opened", language=opening.language_code, identity=opening.identity)
+        log = self._of(session_id, 0).bind(language=opening.language_code, identity=opening.identity)
+        log.info("session opened", **({"resumes": opening.resumes} if opening.resumes else {}))
 
     def stepped(self, step: Step, context: Context) -> None:
         """See `ports.Observer`."""
@@ -123,6 +125,17 @@ class LogObserver(Observer):
         """See `ports.Observer`."""
         after_ms = silence.silent_ms - silence.written_ms
         self._of(session_id, int(silence.epoch)).debug("cut reply fell silent", after_cancel_ms=after_ms)
+
+    def kept(self, session_id: str, kept: Kept) -> None:
+        """See `ports.Observer`: who goes on is told, and a store that fails, once until it works again."""
+        log = self._of(session_id, self._turns.get(session_id, 0))
+        if kept.outcome == "taken over":
+            log.info("session taken over")
+        elif kept.problem and not self._is_store_lost:
+            log.warning("session not kept", problem=kept.problem, remedy="It cannot be resumed while this lasts.")
+        elif not kept.problem and self._is_store_lost:
+            log.info("sessions are kept again")
+        self._is_store_lost = bool(kept.problem)
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:
         """See `ports.Observer`."""

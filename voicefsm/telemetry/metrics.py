@@ -19,7 +19,7 @@ from voicefsm.context import Context, NearEnd, State
 from voicefsm.effects import Effect, Outcome
 from voicefsm.errors import LocalProtocolError, VoiceFsmError
 from voicefsm.events import Fact
-from voicefsm.ports import Observer, Opening, Silence, Step, Vitals
+from voicefsm.ports import Kept, Observer, Opening, Silence, Step, Vitals
 from voicefsm.telemetry import families as fam
 from voicefsm.telemetry.families import FAMILIES, Family, Kind
 from voicefsm.values import Backend, CancelReason, EndReason
@@ -49,6 +49,7 @@ _CLOSED: Mapping[Family, Sequence[str]] = {
     fam.LLM_ERRORS: _ERROR_TYPES,
     fam.TTS_ERRORS: _ERROR_TYPES,
     fam.BROKEN: fam.RULES,
+    fam.SAVES: ("saved", "failed", "taken_over"),
     fam.IDENTITY_SESSIONS: ("anonymous", "other"),
     fam.REFUSED: (
         "InvalidMessage",
@@ -58,6 +59,8 @@ _CLOSED: Mapping[Family, Sequence[str]] = {
         "NotOffered",
         "Unsupported",
         "TooMuch",
+        "NothingToResume",
+        "StoreError",
         "Draining",
         "BackendError",
     ),
@@ -191,7 +194,13 @@ class MetricsObserver(Observer):
         self._seen[session_id] = _Seen(language, model, identity)
         self._metrics.set(fam.ACTIVE_STREAMS, len(self._seen))
         self._metrics.count(fam.IDENTITY_SESSIONS, identity)
+        self._metrics.count(fam.RESUMED, by=bool(opening.resumes))
         self._count_of(identity)
+
+    def kept(self, session_id: str, kept: Kept) -> None:  # noqa: ARG002 (the port has it)
+        """See `ports.Observer`."""
+        self._metrics.count(fam.SAVES, kept.outcome.replace(" ", "_"))
+        self._metrics.observe(fam.SAVE_SECONDS, kept.took_ms / 1000)
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`."""

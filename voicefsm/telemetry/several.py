@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from voicefsm.context import Context
 from voicefsm.errors import VoiceFsmError
-from voicefsm.ports import Observer, Opening, Silence, Step, Vitals
+from voicefsm.ports import Kept, Observer, Opening, Silence, Step, Vitals
 
 
 class Several(Observer):
@@ -32,6 +32,11 @@ class Several(Observer):
         """See `ports.Observer`."""
         for observer in self._observers:
             observer.fell_silent(session_id, silence)
+
+    def kept(self, session_id: str, kept: Kept) -> None:
+        """See `ports.Observer`."""
+        for observer in self._observers:
+            observer.kept(session_id, kept)
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:
         """See `ports.Observer`."""

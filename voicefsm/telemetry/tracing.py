@@ -41,7 +41,7 @@ from voicefsm.context import Context
 from voicefsm.effects import Effect, Outcome
 from voicefsm.errors import VoiceFsmError
 from voicefsm.events import Fact
-from voicefsm.ports import Observer, Opening, Silence, Step, Vitals
+from voicefsm.ports import Kept, Observer, Opening, Silence, Step, Vitals
 from voicefsm.values import Backend, Epoch
 
 _NEVER = -1
@@ -147,6 +147,9 @@ class TraceObserver(Observer):
             "voicefsm.identity": opening.identity,
         }
         self._sessions[session_id] = _Session(attributes, opening.model, parent, self._now_ns())
+
+    def kept(self, session_id: str, kept: Kept) -> None:
+        """See `ports.Observer`: metrics tell that."""
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:  # noqa: ARG002 (the port has it)
         """See `ports.Observer`: what is still open ends now."""

@@ -301,20 +301,22 @@ class ToolCallCancelled(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., call_id: _Optional[str] = ..., reason: _Optional[_Union[ToolCallCancelled.Reason, str]] = ...) -> None: ...
 
 class SessionReady(_message.Message):
-    __slots__ = ("session_id", "limits", "resume_token", "echo_canceller", "language_code", "voice_name")
+    __slots__ = ("session_id", "limits", "resume_token", "echo_canceller", "language_code", "voice_name", "resumed_user_text")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ECHO_CANCELLER_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_CODE_FIELD_NUMBER: _ClassVar[int]
     VOICE_NAME_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_USER_TEXT_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     limits: SessionLimits
     resume_token: str
     echo_canceller: str
     language_code: str
     voice_name: str
-    def __init__(self, session_id: _Optional[str] = ..., limits: _Optional[_Union[SessionLimits, _Mapping]] = ..., resume_token: _Optional[str] = ..., echo_canceller: _Optional[str] = ..., language_code: _Optional[str] = ..., voice_name: _Optional[str] = ...) -> None: ...
+    resumed_user_text: str
+    def __init__(self, session_id: _Optional[str] = ..., limits: _Optional[_Union[SessionLimits, _Mapping]] = ..., resume_token: _Optional[str] = ..., echo_canceller: _Optional[str] = ..., language_code: _Optional[str] = ..., voice_name: _Optional[str] = ..., resumed_user_text: _Optional[str] = ...) -> None: ...
 
 class SessionLimits(_message.Message):
     __slots__ = ("session_ms_max", "idle_ms_max", "audio_bytes_max", "text_chars_max", "playout_ahead_ms_max", "tool_output_chars_max")

@@ -52,9 +52,11 @@ class ConversationServiceServicer:
 
         Ends with OK after `end_session`, after the client half-closes, or when the server says goodbye (idle or age limit).
         INVALID_ARGUMENT: a message is malformed or a value out of range. FAILED_PRECONDITION: right message, wrong moment (audio
-        before `config`, a second `config`). NOT_FOUND: no backend speaks the language or voice. RESOURCE_EXHAUSTED: the server is
+        before `config`, a second `config`). NOT_FOUND: no backend speaks the language or voice, or the session
+        to be resumed is not known (any more). RESOURCE_EXHAUSTED: the server is
         full, or the client sends faster than real time for too long. UNAVAILABLE: a backend is down; try again later.
-        UNIMPLEMENTED: `resume_token` was set and this server cannot resume. INTERNAL: a defect of the server.
+        UNAUTHENTICATED, PERMISSION_DENIED: no good credentials, or not for this. UNIMPLEMENTED: `resume_token` was set and this server
+        keeps no sessions. INTERNAL: a defect of the server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from voicefsm.audio import mulaw
 from voicefsm.context import Interruption, State
 from voicefsm.effects import Outcome
-from voicefsm.errors import InvalidMessage, OutOfOrder, RemoteProtocolError, Unsupported
+from voicefsm.errors import InvalidMessage, OutOfOrder, RemoteProtocolError
 from voicefsm.events import Word
 from voicefsm.runtime import messages
 from voicefsm.runtime.messages import RATES_HZ, AudioFormat, Encoding
@@ -118,7 +118,6 @@ BAD_CONFIGS: dict[str, tuple[pb.ConverseRequest, type[RemoteProtocolError], str]
         InvalidMessage,
         r"`output_format\.sample_rate_hertz` is 22050",
     ),
-    "resume": (config(resume_token="abc"), Unsupported, "cannot be resumed.*Leave `resume_token` empty"),
     "language": (config(language_code="english, please"), InvalidMessage, "no BCP-47 tag"),
     "long language": (config(language_code="en" + "-abcdefgh" * 5000), InvalidMessage, "no BCP-47 tag"),
     "long voice": (config(voice_name="x" * 60_000), InvalidMessage, "`voice_name` has 60000 characters; 200 are allowed"),

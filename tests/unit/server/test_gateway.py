@@ -82,18 +82,23 @@ async def test_a_drain_lets_the_living_finish_and_refuses_the_new(serve: Serve) 
         served.session() as living,
         grpc.aio.insecure_channel(served.target) as channel,
     ):
+        await living.write(pb.ConverseRequest(text=pb.TextInput(text="hello")))
+        while (response := await living.read()).WhichOneof("response") != "state_changed":
+            pass
         stopping = asyncio.create_task(served.gateway.stop())
         await until_not_ready(channel)
         assert await health(channel, "") == "SERVING", "it still works: nobody should kill it"
         async with served.call() as late:
             await late.write(CONFIG)
             assert await last_words(late) == ([], "UNAVAILABLE", "The server is shutting down. Connect to another replica.")
-        await living.write(pb.ConverseRequest(text=pb.TextInput(text="hello")))
+        while (response := await living.read()).WhichOneof("response") != "go_away":
+            pass
+        assert 0 < response.go_away.deadline_ms <= 20_000
         while (response := await living.read()).WhichOneof("response") != "turn_completed":
             pass
         assert response.turn_completed.heard_text == "Hello there."
-        await living.write(pb.ConverseRequest(end_session=pb.EndSession()))
-        assert (await last_words(living))[1] == "OK"
+        kinds, code, _ = await last_words(living)
+        assert (kinds[-1], code) == ("state_changed", "UNAVAILABLE"), "nobody speaks: it ends"
         await stopping
 
 
@@ -102,7 +107,7 @@ async def test_the_end_of_a_drain_is_told_in_band(serve: Serve) -> None:
     async with serve(drain_ms_max=0) as served, served.session() as call:
         await served.gateway.stop()
         kinds, code, details = await last_words(call)
-        assert kinds == ["state_changed"]
+        assert kinds == ["go_away", "state_changed"]
         assert (code, details) == ("UNAVAILABLE", "The server is shutting down.")
         assert [reason for _, reason in served.stage.witness.closed] == ["shutdown"]
         assert served.left() == []

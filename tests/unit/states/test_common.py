@@ -182,3 +182,9 @@ def test_a_stop_button_starts_with_a_clean_slate(did):
         '5000 SpeechStarted onset_ms=4950\n6000 FinalHeard text="Go."\n6100 SpeechEnded last_voiced_ms=6000\n6500 Timer END_OF_TURN'
     )
     assert 'StartGeneration epoch=2 user_text="Go."' in did("speaking", facts)
+
+
+@pytest.mark.parametrize("state", ["listening", "processing", "speaking", "interrupting", "closed"])
+def test_a_drain_cuts_no_live_turn(did, state):
+    """Otherwise a rolling update cuts users off in mid-word, or in mid-answer."""
+    assert did(state, "4100 DrainRequested") == []

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from voicefsm.context import Context, State
+from voicefsm.effects import StartGeneration
+from voicefsm.events import Timer
+from voicefsm.simulation import scenario
+
 
 def test_words_without_detected_speech_take_the_floor(did):
     """Otherwise a soft voice would never be answered."""
@@ -76,3 +81,45 @@ def test_a_turn_after_a_release_has_its_longest_time(did):
     """Otherwise a voice that goes on and on would never be answered."""
     facts = '1000 SpeechFinished\n1100 SpeechStarted onset_ms=1100\n1500 PartialHeard text="so"\n'
     assert did("idle", facts + "61000 Timer UTTERANCE")[0] == "LISTENING -> PROCESSING"
+
+
+def test_a_drain_ends_a_session_in_which_no_turn_is_live(did):
+    """Otherwise a server that is to stop waits for users who say nothing."""
+    end = 'EndSession reason="shutdown" message="The server is shutting down."'
+    assert did("idle", "1000 DrainRequested") == [
+        "IDLE -> CLOSED",
+        "recognition opening -> closed",
+        "CloseRecognition",
+        end,
+        "until nothing",
+    ]
+
+
+GOES_ON = ' SessionOpened last_epoch=7 question="What time is it?"'
+
+
+def opened(fact):
+    context = Context()
+    lines = [line.strip() for line in scenario.written(scenario.take(context, scenario.read_fact(fact)))[1:]]
+    return lines, context
+
+
+def test_a_conversation_that_goes_on_here_gets_its_answer(did):
+    """Otherwise who asked just before a server died waits for ever; or numbers are given twice, and a client drops the answer."""
+    lines, context = opened("0" + GOES_ON)
+    assert lines[0] == "IDLE -> PROCESSING"
+    assert 'StartGeneration epoch=8 user_text="What time is it?"' in lines
+    assert "OpenRecognition" in lines
+    assert (context.asked, context.last_epoch, context.is_armed(Timer.AGE)) == ("What time is it?", 8, True)
+    _, context = opened("0 SessionOpened last_epoch=7")
+    assert (context.state, context.last_epoch, context.epoch) == (State.IDLE, 7, 0)
+
+
+@pytest.mark.parametrize(("is_begun", "asked"), [("false", "What time is it? And where?"), ("true", "And where?")])
+def test_what_was_partly_heard_is_not_taken_back(is_begun, asked):
+    """Otherwise a question is asked again after its answer was heard; or words that nobody answered are lost."""
+    text = f'0{GOES_ON} is_begun={is_begun}\n500 TextReceived text="And where?"'
+    facts = scenario.read(text).facts
+    context = Context()
+    orders = [taken.effects for taken in scenario.run(context, facts)][-1]
+    assert next(order for order in orders if isinstance(order, StartGeneration)).user_text == asked

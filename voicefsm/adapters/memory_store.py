@@ -1,0 +1,68 @@
+"""Conversations in the memory of this process: a client whose connection broke can go on, with this process alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from voicefsm.ports import Clock
+
+
+@dataclasses.dataclass(slots=True)
+class _Entry:
+    owner: int
+    data: bytes
+    until_ms: int
+
+
+class MemoryStore:
+    """See `ports.SessionStore`."""
+
+    def __init__(self, clock: Clock, sessions_max: int) -> None:
+        self._clock, self._sessions_max = clock, sessions_max
+        self._entries: dict[str, _Entry] = {}
+        """The one that was written last comes last."""
+
+    async def find(self, token: str) -> bytes | None:
+        """See `ports.SessionStore`."""
+        entry = self._entry(token)
+        return entry.data if entry else None
+
+    async def claim(self, token: str) -> tuple[int, bytes] | None:
+        """See `ports.SessionStore`."""
+        entry = self._entry(token)
+        if entry is None:
+            return None
+        entry.owner += 1
+        return entry.owner, entry.data
+
+    async def save(self, token: str, owner: int, data: bytes, *, keep_ms: int) -> bool:
+        """See `ports.SessionStore`."""
+        entry = self._entry(token)
+        if entry is not None and entry.owner > owner:
+            return False
+        self._entries.pop(token, None)
+        while len(self._entries) >= self._sessions_max:
+            self._entries.pop(next(iter(self._entries)))
+        self._entries[token] = _Entry(owner, data, self._clock.now_ms() + keep_ms)
+        self._expire()
+        return True
+
+    async def forget(self, token: str, owner: int) -> None:
+        """See `ports.SessionStore`."""
+        entry = self._entry(token)
+        if entry is not None and entry.owner <= owner:
+            del self._entries[token]
+
+    async def aclose(self) -> None:
+        """See `ports.SessionStore`."""
+        self._entries.clear()
+
+    def _entry(self, token: str) -> _Entry | None:
+        entry = self._entries.get(token)
+        return entry if entry is not None and self._clock.now_ms() < entry.until_ms else None
+
+    def _expire(self) -> None:
+        """Let go of what has expired, the oldest first, as far as it comes first."""
+        now_ms = self._clock.now_ms()
+        while self._entries and (first := next(iter(self._entries.items())))[1].until_ms <= now_ms:
+            del self._entries[first[0]]
