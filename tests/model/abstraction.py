@@ -505,6 +505,8 @@ class Core:
         self.settings, self.speech, self.check = settings, speech, check
         self.contexts: list[Frozen] = []
         self._numbers: dict[Frozen, int] = {}
+        self.checked = set[int]()
+        """Contexts that `check` has seen; it need not look at what holds in each of them again and again."""
         self.table: dict[tuple[int, str], Move] = {}
         opened = Context(settings=settings, usual_db=USUAL_DB)
         machine.step(opened, SessionOpened(0))

@@ -83,8 +83,10 @@ def check_move(core: Core, number: int, fact: Fact, move: Move) -> None:
     _hold(not move.refusal, f"refused: {move.refusal}")
     if isinstance(fact, ReplyFact) and not (_get(before, "live") and fact.epoch == LAST):
         _hold(after == before and not move.effects, f"a stale {type(fact).__name__} was obeyed")
-    if move.after != number or move.effects:  # of what changes nothing the rest was looked at when this context was reached
+    if move.after not in core.checked:
+        core.checked.add(move.after)
         check_context(after)
+    if move.after != number or move.effects:  # what changes nothing ends and pauses nothing
         _check_ending(before, fact, move.effects, after)
         _check_pause(before, move.effects, after)
     _check_floor(core, before, fact, move.after)
