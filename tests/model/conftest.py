@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
+
+
+@pytest.fixture(autouse=True)
+def without_collector() -> Iterator[None]:
+    """Searches keep millions of tuples, none in a cycle: the collector would look at them again and again."""
+    gc.disable()
+    yield
+    gc.enable()

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from voicefsm.lexicon import ENGLISH, FRENCH, GERMAN, HINDI, LEXICONS, SPANISH, lexicon_of, normal
+from voicefsm.lexicon import ENGLISH, FRENCH, GERMAN, HINDI, LEXICONS, SPANISH, Lexicon, lexicon_of, normal
 
 
 @pytest.mark.parametrize(
@@ -144,6 +144,13 @@ def test_lexicons_are_in_normal_form_and_at_odds_with_nothing(lexicon):
         assert normal(phrase) == phrase
     assert not lexicon.backchannels & lexicon.stops
     assert all(lexicon.content_words(phrase) == 0 for phrase in lexicon.backchannels)
+
+
+def test_the_longest_phrase_is_meant():
+    """Otherwise what begins like another backchannel leaves its end behind, which counts as a word of its own."""
+    lexicon = Lexicon(frozenset({"go on", "go on then please", "go on then"}), frozenset())
+    assert [lexicon.content_words(text) for text in ("go on then", "go on then please", "go on please", "then")] == [0, 0, 1, 1]
+    assert lexicon.content_words("do go on then", is_open=True) == 1, "more may follow"
 
 
 def test_lexicon_by_language():

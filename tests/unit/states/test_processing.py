@@ -197,7 +197,9 @@ def test_a_tool_that_takes_as_long_as_it_may_leaves_the_model_its_time(did):
 def test_a_sentence_before_a_tool_keeps_its_own_deadline(did):
     """Otherwise a voice that says nothing hides behind a tool."""
     assert not any("FIRST" in line for line in did("processing", f"3000 {TOOL}"))
+    assert did("processing", f"3000 {TOOL}\n23000 Timer FIRST_SENTENCE") == ["stale"]
     facts = f'3000 {TOOL}\n3100 ToolAnswered epoch=1 call_id="c" output="x"'
+    assert did("processing", f"{facts}\n13100 Timer FIRST_SENTENCE") == ["stale"]
     assert did("processing", facts, "set filler_ms=0 tool_ms_max=100")[-1] == "until 7900 FIRST_HEARD"
 
 
