@@ -138,7 +138,8 @@ class LlmSettings:
                 f"the key would go to {url.netloc} for anybody to read: use https, or allow_insecure_key if you trust the network."
             )
         if wrong := [header for header in self.headers if not _HEADER.fullmatch(header)]:
-            raise ValueError(f"headers: {wrong[0]!r} does not look like NAME=VALUE.")
+            name = wrong[0].partition("=")[0]  # the value may be a key
+            raise ValueError(f"headers: {name!r} and what follows do not look like NAME=VALUE.")
 
 
 _HEADER = re.compile(r"([\w-]+)=([\x20-\x7e]+)")

@@ -82,7 +82,8 @@ def test_certificate_that_cannot_be_used_is_told_at_the_start(tmp_path: Path):
         ({"tls_certificate_file": "a", "base_url": "https://nim.example/v1"}, "belong together"),
         ({"tls_ca_file": "a"}, "does not begin with https"),
         ({"headers": ("no value",)}, "NAME=VALUE"),
-        ({"api_key": "two\nlines"}, "no header can carry"),
+        ({"headers": ("x-api-key=sesame\n",)}, "x-api-key"),
+        ({"api_key": "sesame\nopen"}, "no header can carry"),
         ({"base_url": "http://me:sesame@127.0.0.1/v1"}, "name or a password"),
     ],
 )
@@ -90,7 +91,7 @@ def test_contradictions_are_refused(fields, why):
     """Otherwise a key goes through the network in clear, or a setting is ignored without a word."""
     with pytest.raises(ValueError, match=why) as refused:
         LlmSettings(**fields)
-    assert not {"two", "sesame"} & set(str(refused.value).replace("@", " ").split()), "nor is a secret told"
+    assert "sesame" not in str(refused.value), "nor is a secret told"
 
 
 def test_key_is_told_where_it_is_safe():

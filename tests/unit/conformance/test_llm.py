@@ -11,6 +11,7 @@ from voicefsm.conformance import Outcome
 from voicefsm.conformance.llm import CHECKS, COUNT, FEW_TOKENS, HELLO, LONG, SCRIPTS, STORY, WEATHER
 from voicefsm.embedded.llm_server import LlmServerSettings, llm_server
 from voicefsm.scripted import DONE, FINISH, ROLE, Hang, HttpError, ScriptedLlm, called, chunk
+from voicefsm.scripted import __main__ as by_hand
 from voicefsm.scripted.llm import Body, ByRequest, Reply, Step
 
 UNSEEN = {"L6", "L7", "L13"}
@@ -63,6 +64,12 @@ async def test_embedded_server_passes_what_it_has(outcomes):
         found = await outcomes(CHECKS, llm=server.base_url)
     assert found[Outcome.FAIL] == set()
     assert found[Outcome.NOT_SUPPORTED] <= {"L10", "L12", "L14"} | UNSEEN
+
+
+async def test_scripted_server_to_be_started_by_hand_passes_what_it_has(outcomes):
+    """Otherwise whoever tries the list on it is told that a healthy server is broken."""
+    async with ScriptedLlm([ByRequest(by_hand.reply)], models=[by_hand.MODEL]) as server:
+        assert (await outcomes(CHECKS, llm=server.base_url))[Outcome.FAIL] == set()
 
 
 def text(*steps: Step) -> Callable[[Body], Reply]:
