@@ -579,6 +579,8 @@ class RivaSynthesisStream:
                 raise
             if self._failure is not None:
                 raise self._failure from None
+            if not self._has_left:
+                raise self._server.channel.failed(grpc.StatusCode.CANCELLED, "the connection was given up") from None
             return grpc.aio.EOF
         except grpc.aio.AioRpcError as error:
             raise self._failure or self._server.channel.failed(error.code(), error.details()) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -14,9 +14,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.faults.blackhole import Proxy
 from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings
 from voicefsm.adapters.riva_asr import RivaAsrSettings, RivaRecognizer
+from voicefsm.adapters.riva_tts import RivaSynthesizer, RivaTtsSettings
 from voicefsm.errors import BackendError
-from voicefsm.ports import RecognitionRequest
-from voicefsm.scripted import ScriptedRiva
+from voicefsm.ports import RecognitionRequest, SpokenAudio, SynthesisRequest
+from voicefsm.scripted import ScriptedRiva, TtsScript
 from voicefsm.values import Backend
 
 REQUEST = RecognitionRequest("en-US", silence_ms=500)
@@ -85,6 +86,36 @@ async def test_one_check_is_enough_when_the_network_is_back() -> None:
                     await reading
         finally:
             await proxy.close()
+
+
+async def test_reply_on_a_connection_that_turns_out_dead_fails() -> None:
+    """Otherwise the rest of a sentence is missing, and the reply is taken for whole."""
+    async with ScriptedRiva(tts=TtsScript(chunk_period_ms=50)) as riva:
+        proxy = Proxy(int(riva.target.rpartition(":")[2]))
+        await proxy.start()
+        settings = RivaChannelSettings(target=f"127.0.0.1:{proxy.port}", keepalive_ms=600_000)
+        try:
+            async with aclosing(RivaSynthesizer(RivaTtsSettings(), settings)) as tts:
+                async with asyncio.timeout(20), tts.open(SynthesisRequest("en-US", "", 16000)) as stream:
+                    for index, text in enumerate(("This is a sentence of some length.", "And here is another one.")):
+                        stream.speak(index, text)
+                    stream.finish()
+                    spoken = aiter(stream)
+                    await anext(spoken)
+                    proxy.swallow()
+                    proxy.heal()
+                    await tts.check_health()
+                    with pytest.raises(BackendError, match="given up") as caught:
+                        await _to_the_end(spoken)
+                assert caught.value.retryable
+                assert tts.age.losses == 0
+        finally:
+            await proxy.close()
+
+
+async def _to_the_end(spoken: AsyncIterator[SpokenAudio]) -> None:
+    async for _ in spoken:
+        pass
 
 
 async def test_slow_answer_counts() -> None:
