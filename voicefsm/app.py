@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from voicefsm.adapters.echo import Choice, choose_canceller
-from voicefsm.adapters.followed import watch
+from voicefsm.adapters.followed import Followed, watch
 from voicefsm.adapters.memory_store import MemoryStore
 from voicefsm.adapters.nim import NimLanguageModel
 from voicefsm.adapters.riva_asr import RivaRecognizer
 from voicefsm.adapters.riva_tts import RivaSynthesizer
 from voicefsm.adapters.secrets import current
 from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
-from voicefsm.config import Settings, Source, places_of, wants_traces
+from voicefsm.config import Reread, Settings, Source, fixed_changes, places_of, wants_traces
 from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
 from voicefsm.loop import settle_memory
 from voicefsm.ports import Clock, Journal, Observer, SessionStore, Traceparent, untraced
@@ -40,7 +40,7 @@ from voicefsm.server.health import Watch, Watched
 from voicefsm.server.resume import Resumption
 from voicefsm.server.servicer import ConversationServicer
 from voicefsm.telemetry.exposition import Sources, registry_of, sampled, served
-from voicefsm.telemetry.log import LogObserver, configure
+from voicefsm.telemetry.log import LogObserver, configure, set_level
 from voicefsm.telemetry.metrics import Metrics, MetricsObserver
 from voicefsm.telemetry.several import Several
 from voicefsm.values import Backend
@@ -56,7 +56,7 @@ _EMBEDDED_STOP_S_MAX = 5.0
 T = TypeVar("T")
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, reread: Reread | None = None) -> None:
     """Run the gateway until SIGTERM, SIGINT or SIGHUP.
 
     Raises:
@@ -65,7 +65,7 @@ async def serve(settings: Settings) -> None:
     """
     configure(settings.log.level, settings.log.format)
     stop = _told_to_stop()
-    async with _announced(settings):
+    async with _announced(settings, reread):
         await stop.wait()
 
 
@@ -90,9 +90,9 @@ async def serve_embedded(settings: Settings, arguments: Sequence[str], settings_
 
 
 @asynccontextmanager
-async def _announced(settings: Settings) -> AsyncGenerator[None]:
+async def _announced(settings: Settings, reread: Reread | None = None) -> AsyncGenerator[None]:
     """A running gateway; whoever started it is told where it listens."""
-    async with running(settings) as port:
+    async with running(settings, reread) as port:
         print(f"voicefsm gateway: listening on {settings.server.host}:{port}", flush=True)  # noqa: T201 (parents read it)
         print("voicefsm gateway: ready", flush=True)  # noqa: T201
         settle_memory()
@@ -100,14 +100,14 @@ async def _announced(settings: Settings) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncGenerator[int]:
-    """A gateway on its port, which it yields; drained and closed on leaving."""
+async def running(settings: Settings, reread: Reread | None = None) -> AsyncGenerator[int]:
+    """A gateway on its port, which it yields; drained and closed on leaving. `reread` says how its settings may change."""
     clock = LoopClock()
     canceller = _canceller(settings)
     async with (
         _watching(settings) as watchers,
         _backends(settings, clock) as backends,
-        _holding(settings, backends, canceller, clock, watchers) as port,
+        _holding(settings, reread, backends, canceller, clock, watchers) as port,
     ):
         yield port
 
@@ -156,8 +156,13 @@ async def _tracing(*, wanted: bool) -> AsyncGenerator[TraceObserver | None]:
 
 
 @asynccontextmanager
-async def _holding(
-    settings: Settings, backends: _Backends, canceller: Choice, clock: Clock, watchers: _Watchers
+async def _holding(  # noqa: PLR0917 (what it is made of)
+    settings: Settings,
+    reread: Reread | None,
+    backends: _Backends,
+    canceller: Choice,
+    clock: Clock,
+    watchers: _Watchers,
 ) -> AsyncGenerator[int]:
     """The gateway, before these backends."""
     senses = Senses(
@@ -170,15 +175,19 @@ async def _holding(
     told = watchers.observer.reloaded
     gate = gate_of(settings.server.host, settings.tls, settings.auth, settings.jwt, clock, told)
     store = store_of(settings.resume, clock)
-    servicer = _servicer(settings, senses, clock, watchers, gate, store)
+    admission = _admission(settings, senses, clock)
+    servicer = _servicer(settings, senses, admission, clock, watchers, gate, store)
+    tuned = _tuned(settings, reread, servicer, admission, told)
     gateway = Gateway(settings.server, servicer, is_ready=False, certificates=gate.certificates)
     health = Watch(_watched(backends), settings.health, clock, partial(_follow, gateway))
     port = await gateway.start()
     warm_up = (_warm_up(server.port, wanted=settings.llm.warm_up) for server in backends.models.all)
-    beside = [asyncio.create_task(work) for work in (*warm_up, health.run(), watch(gate.followed, settings.auth.reload_ms))]
+    beside = [
+        asyncio.create_task(work) for work in (*warm_up, health.run(), watch([*gate.followed, *tuned], settings.auth.reload_ms))
+    ]
     sources = Sources(
         sessions=servicer.vitals,
-        sessions_max=settings.server.sessions_max,
+        sessions_max=lambda: admission.sessions_max,
         is_draining=lambda: servicer.is_draining,
         is_ready=lambda: gateway.is_ready,
         breakers=partial(_breakers, backends, clock),
@@ -270,14 +279,48 @@ def _canceller(settings: Settings) -> Choice:
     return choice
 
 
-def _servicer(  # noqa: PLR0917 (what it is made of)
-    settings: Settings, senses: Senses, clock: Clock, watchers: _Watchers, gate: Gate, store: SessionStore | None
-) -> ConversationServicer:
-    admission = Admission(
+def _admission(settings: Settings, senses: Senses, clock: Clock) -> Admission:
+    return Admission(
         settings.server.sessions_max,
         Remembered(senses.recognizer.languages, clock, settings.server.offers_ms_max),
         Remembered(senses.synthesizer.voices, clock, settings.server.offers_ms_max),
     )
+
+
+def _tuned(
+    settings: Settings,
+    reread: Reread | None,
+    servicer: ConversationServicer,
+    admission: Admission,
+    told: Callable[[str, str], None],
+) -> list[Followed[Settings]]:
+    """What may change while we run is followed, for new sessions; of anything else that changes the operator is told."""
+    if reread is None or not reread.files:
+        return []
+    read = reread.read
+
+    def taken() -> Settings:
+        found = read()
+        servicer.plan, admission.sessions_max = plan_of(found), found.server.sessions_max
+        set_level(found.log.level)
+        if fixed := fixed_changes(settings, found):
+            structlog.get_logger("voicefsm").warning("needs a restart", settings=fixed)
+        return found
+
+    followed = Followed("settings", reread.files, taken, settings)
+    followed.told = told
+    return [followed]
+
+
+def _servicer(  # noqa: PLR0917 (what it is made of)
+    settings: Settings,
+    senses: Senses,
+    admission: Admission,
+    clock: Clock,
+    watchers: _Watchers,
+    gate: Gate,
+    store: SessionStore | None,
+) -> ConversationServicer:
     return ConversationServicer(
         plan_of(settings),
         senses,

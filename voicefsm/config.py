@@ -20,7 +20,7 @@ import json
 import os
 import tomllib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from functools import cache
@@ -179,6 +179,44 @@ def load(*, file: Path | None = None, overrides: Iterable[str] = (), fallback: S
     Raises `SettingsError` that lists everything wrong, with where it came from.
     """
     return Settings(**load_sections(SECTIONS, file=file, overrides=overrides, fallback=fallback))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reread:
+    """How settings are read again while the program runs."""
+
+    files: tuple[str, ...]
+    """Where they may have changed; none: nowhere."""
+    read: Callable[[], Settings]
+    """All sources, checked. Raises `SettingsError`."""
+
+
+def rereading(read: Callable[[], Settings], file: Path | None) -> Reread:
+    """The settings of `read`, which come from this file, or from that of the environment."""
+    path = file or _path_in(CONFIG_VARIABLE)
+    return Reread(() if path is None else (str(path),), read)
+
+
+TUNABLE: Mapping[str, frozenset[str] | None] = {
+    "session": None,
+    "turns": None,
+    "vad": None,
+    "playout": None,
+    "log": frozenset({"level"}),
+    "server": frozenset({"sessions_max"}),
+}
+"""Sections, or settings of them, that may change while the program runs; new sessions have them."""
+
+
+def fixed_changes(before: Settings, after: Settings) -> list[str]:
+    """What has changed and needs a restart."""
+    return [
+        f"{section}.{name}"
+        for section, kind in SECTIONS.items()
+        for name in bounds_of(kind)
+        if getattr(getattr(before, section), name) != getattr(getattr(after, section), name)
+        and not (section in TUNABLE and ((names := TUNABLE[section]) is None or name in names))
+    ]
 
 
 def load_sections(

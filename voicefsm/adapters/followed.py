@@ -27,8 +27,10 @@ class Looks(Protocol):
 class Followed(Generic[T]):
     """What some files say together."""
 
-    def __init__(self, what: str, files: Sequence[str], read: Callable[[], T]) -> None:
+    def __init__(self, what: str, files: Sequence[str], read: Callable[[], T], known: T | None = None) -> None:
         """`what` names it in logs and metrics; `read` makes of the files what they say, or raises `SettingsError`.
+
+        `known` is what they say now, if that was read before.
 
         Raises:
             SettingsError: at the beginning there has to be something good.
@@ -38,7 +40,7 @@ class Followed(Generic[T]):
         self._mark = self._looks_like()
         self.told: Callable[[str, str], None] = lambda _what, _problem: None
         """What is told of each change: see `ports.Observer.reloaded`."""
-        self.now = read()
+        self.now = read() if known is None else known
         """What they say, as far as it is good."""
 
     def look(self) -> None:

@@ -41,7 +41,7 @@ def serve(  # noqa: PLR0917  # options, given by name
     overrides: Overrides = None,
 ) -> None:
     """Run the gateway until it is told to stop (SIGTERM, Ctrl-C)."""
-    from voicefsm.config import load  # noqa: PLC0415  # a quick --help
+    from voicefsm.config import load, rereading  # noqa: PLC0415  # a quick --help
 
     options = {"server.host": host, "server.port": port, "journal.dir": journal_dir, "log.level": log_level}
     options["server.workers"] = workers
@@ -56,7 +56,7 @@ def serve(  # noqa: PLR0917  # options, given by name
     elif embedded:
         loop.run(app.serve_embedded(settings, _arguments(config, childs), lambda found: load_ours(fallback=found)))
     else:
-        loop.run(app.serve(settings))
+        loop.run(app.serve(settings, rereading(load_ours, config)))
     print("voicefsm gateway: stopped")
 
 

@@ -92,7 +92,7 @@ class Admission:
         self, sessions_max: int, languages: Remembered[frozenset[str]], voices: Remembered[Mapping[str, tuple[str, ...]]]
     ) -> None:
         self.sessions = 0
-        self._sessions_max = sessions_max
+        self.sessions_max = sessions_max
         self._languages, self._voices = languages, voices
 
     def enter(self) -> None:
@@ -102,9 +102,9 @@ class Admission:
 
     def check_room(self) -> None:
         """Is there a place? Raises `TooMuch` when there is none."""
-        if self.sessions >= self._sessions_max:
+        if self.sessions >= self.sessions_max:
             raise TooMuch(
-                f"This server holds {self._sessions_max} sessions already.", remedy="Try another replica, or again in a while."
+                f"This server holds {self.sessions_max} sessions already.", remedy="Try another replica, or again in a while."
             )
 
     def leave(self) -> None:

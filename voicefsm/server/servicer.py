@@ -96,9 +96,10 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
     ) -> None:
         """Without `callers` everybody is let in, without `resumption` no session can be resumed.
 
-        `plan` holds the server's settings; the formats in it are replaced by each client's.
+        `plan` holds the server's settings, and may be exchanged for the sessions to come; the formats in it are replaced by
+        each client's.
         """
-        self._plan, self._senses, self._admission = plan, senses, admission
+        self.plan, self._senses, self._admission = plan, senses, admission
         self._clock, self._observer, self._open_journal = clock, observer, open_journal
         self._config_ms_max, self._traceparent = config_ms_max, traceparent
         self._callers = callers or Callers.open(clock)
@@ -186,7 +187,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         token = request.config.resume_token
         before = await self._resumption.find(token, identity)
         wishes = codec.wishes_of(request, before.wishes if before else b"") if codec.is_config(request) else request
-        plan = codec.plan_of(wishes, self._plan)
+        plan = codec.plan_of(wishes, self.plan)
         await self._admission.check(plan.language_code, plan.voice_name)
         self._refuse_if_draining()
         session_ms_max = min(plan.turns.session_ms_max, identity.allowance.session_ms_max) - (before.age_ms if before else 0)

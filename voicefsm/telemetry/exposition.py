@@ -123,7 +123,7 @@ class Sources:
     """Where the sampler looks. Each is cheap, and called in the loop."""
 
     sessions: Callable[[], Iterable[Vitals]]
-    sessions_max: int
+    sessions_max: Callable[[], int]
     is_draining: Callable[[], bool]
     is_ready: Callable[[], bool]
     breakers: Callable[[], Iterable[tuple[str, str, str]]]
@@ -172,7 +172,7 @@ class Sampler:
         self._cpu_s = cpu_s
         metrics.set(fam.MEMORY, _resident_bytes())
         metrics.set(fam.READY, self._sources.is_ready())
-        metrics.set(fam.SESSIONS_MAX, self._sources.sessions_max)
+        metrics.set(fam.SESSIONS_MAX, self._sources.sessions_max())
 
     def _sample_sessions(self, sessions: list[Vitals]) -> None:
         states = Counter(vitals.state for vitals in sessions)

@@ -37,7 +37,7 @@ LABELS: Mapping[str, str] = {
     "server": "its address in the settings",
     "queue": "`inbox` (facts), `outbox` (messages), `ears` (ms of audio)",
     "identity": "who holds it: `anonymous`, a name of `auth.identities_file`, or `other`",
-    "what": "`certificate`, `identities`, `jwks`",
+    "what": "`settings`, `certificate`, `identities`, `jwks`",
     "taken": "`taken`: it counts from now on; `kept`: it is bad, and what it said before counts",
     "saved": "`saved`; `failed`: the store did; `taken_over`: a client has gone on in another session",
     "draining": "`true` once the process was told to stop",

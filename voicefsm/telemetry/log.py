@@ -36,19 +36,38 @@ _NORMAL_ENDS = frozenset({*EndReason, "cancelled"}) - {EndReason.FAILURE}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
+class _Threshold:
+    """The least urgent lines that are written. Loggers are kept for as long as the process lives, and ask at each line."""
+
+    level = logging.INFO
+
+
+def set_level(level: str) -> None:
+    """From now on."""
+    _Threshold.level = _LEVELS[level]
+
+
+def _is_urgent(_logger: object, method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if _LEVELS.get(method, logging.ERROR) < _Threshold.level:
+        raise structlog.DropEvent
+    return line
+
+
 def configure(level: str, log_format: str) -> None:
     """Set the process up: `log_format` is "json", "console" or "auto" (console on a terminal). Lines go to standard error."""
+    set_level(level)
     is_console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer() if is_console else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
+            _is_urgent,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )

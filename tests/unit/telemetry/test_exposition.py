@@ -30,7 +30,7 @@ class World:
     def sources(self) -> Sources:
         return Sources(
             sessions=lambda: self.sessions,
-            sessions_max=7,
+            sessions_max=lambda: 7,
             is_draining=lambda: self.is_draining,
             is_ready=lambda: self.is_ready,
             breakers=lambda: [("asr", "riva:50051", self.breaker)],
