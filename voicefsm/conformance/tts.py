@@ -304,8 +304,19 @@ async def flow_control(targets: Targets) -> str:
 
     A client cannot see what the server makes, only how soon the rest comes once it reads again: at once, if it was made meanwhile.
     """
-    riva, loop = targets.riva, asyncio.get_running_loop()
-    messages = texts(riva, [_of_length(LINE_CHARS)] * LINES)
+    for tries_left in reversed(range(HELD_TRIES)):
+        rest_s, whole_s = await _after_a_pause(targets.riva)
+        seen = f"the rest came in {rest_s * 1000:.0f} ms after a pause in reading, the whole takes {whole_s * 1000:.0f} ms"
+        if rest_s >= HELD_SHARE_MIN * whole_s:
+            return seen
+        if not tries_left:
+            raise Failed(f"{seen}: the server works on whether anybody listens or not")
+    raise AssertionError("there is at least one try")
+
+
+async def _after_a_pause(riva: Riva) -> tuple[float, float]:
+    """How long the rest of a reply takes whose reader has paused for as long as it takes in all, and how long that is; in s."""
+    loop, messages = asyncio.get_running_loop(), texts(riva, [_of_length(LINE_CHARS)] * LINES)
     began = loop.time()
     audio_s = len(audio_of(await speak(riva, *messages))) / BYTES_PER_S
     whole_s = loop.time() - began
@@ -319,11 +330,7 @@ async def flow_control(targets: Targets) -> str:
         await asyncio.sleep(whole_s)
         began = loop.time()
         await rest(call)
-        rest_s = loop.time() - began
-    seen = f"the rest came in {rest_s * 1000:.0f} ms after a pause in reading, the whole takes {whole_s * 1000:.0f} ms"
-    if rest_s < HELD_SHARE_MIN * whole_s:
-        raise Failed(f"{seen}: the server works on whether anybody listens or not")
-    return seen
+        return loop.time() - began, whole_s
 
 
 # --- their tools -------------------------------------------------------------------------------------------------------------
@@ -344,6 +351,8 @@ ONE_WORD_MS_MIN = 250
 LINES, LINE_CHARS = 6, 100
 PACE_MAX = 30.0
 """A server that makes audio faster than so many times real time is done before anybody could hold it back."""
+HELD_TRIES = 3
+"""A server that is busy with others for a moment looks like one that works on."""
 HELD_SHARE_MIN = 0.4
 """Of a server that was held back, at least this share of the work is still to be done when reading goes on."""
 
