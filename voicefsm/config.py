@@ -178,7 +178,12 @@ def load(*, file: Path | None = None, overrides: Iterable[str] = (), fallback: S
 
     Raises `SettingsError` that lists everything wrong, with where it came from.
     """
-    return Settings(**load_sections(SECTIONS, file=file, overrides=overrides, fallback=fallback))
+    settings = Settings(**load_sections(SECTIONS, file=file, overrides=overrides, fallback=fallback))
+    room, sessions = settings.riva.connections_max * settings.riva.calls_per_connection_max, settings.server.sessions_max
+    if sessions > room:
+        problem = f"server.sessions_max admits {sessions} sessions, and Riva can be asked by {room} of them at a time"
+        raise _error([f"{problem}: raise riva.connections_max or riva.calls_per_connection_max"])
+    return settings
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -28,6 +28,29 @@ def test_two_callers(tmp_path, monkeypatch):
     assert picture.read_text().lstrip().startswith("<?xml")
 
 
+def test_beside_muted_ones(tmp_path, monkeypatch):
+    """Otherwise nobody knows what sessions cost in which nobody speaks, and whether they live."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
+    file = tmp_path / "load.json"
+    arguments = ["load", "--sessions", "0", "--idle", "30", "--seconds", "2", "--json", str(file), "--out", str(tmp_path / "logs")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1] == "load: nobody spoke; nothing was lost"
+    (level,) = json.loads(file.read_text())["levels"]
+    assert (level["idle"]["sessions"], level["idle"]["lost"], level["idle"]["errors"]) == (30, 0, [])
+    assert 50 < level["idle"]["memory_kib_per_session"] < 3000
+
+
+def test_muted_ones_that_are_refused_are_lost(tmp_path, monkeypatch):
+    """Otherwise a gateway that throws them out looks cheap."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
+    arguments = ["load", "--sessions", "0", "--idle", "4", "--seconds", "1", "--set", "server.sessions_max=3"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "logs")])
+    assert result.exit_code == 1
+    assert "beside 4 muted sessions: 1 lost" in result.output
+    assert "RESOURCE_EXHAUSTED" in result.output
+
+
 @pytest.mark.parametrize("sessions", ["ten", "0", "1,,2", ""])
 def test_no_number_of_sessions(sessions):
     """Otherwise a typo is a traceback."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from voicefsm.cli.common import Overrides, needs
 from voicefsm.errors import SettingsError
 
+if TYPE_CHECKING:
+    from voicefsm.load.figures import Level
+
 
 def load(  # noqa: PLR0917  # options, given by name
     sessions: Annotated[str, typer.Option(help="How many at a time; several numbers, with commas between, are a sweep.")] = "10",
+    idle: Annotated[int, typer.Option(help="Beside so many muted ones, that send no audio; then --sessions may be 0.", min=0)] = 0,
     seconds: Annotated[float, typer.Option(help="How long each level counts, once all have arrived.", min=1)] = 30.0,
     target: Annotated[
         str, typer.Option(help="HOST:PORT of a gateway; without it, one of our own with scripted backends.", show_default=False)
@@ -32,28 +36,30 @@ def load(  # noqa: PLR0917  # options, given by name
 
         if picture is not None:
             from voicefsm.load.picture import draw  # noqa: PLC0415
-    counts = _counts(sessions)
+    counts = _counts(sessions, least=0 if idle else 1)
     settings = LoadSettings(target=target, out=out)
     print(report.HEAD, flush=True)
-    levels = loop.run(
-        run(counts, seconds, settings, overrides=overrides or (), on_level=lambda level: print(report.line(level), flush=True))
-    )
+
+    def show(level: Level) -> None:
+        print(report.lines(level), flush=True)
+
+    levels = loop.run(run(counts, seconds, settings, idle=idle, overrides=overrides or (), on_level=show))
     if json_file is not None:
         report.write(json_file, levels, settings)
     if picture is not None:
         draw(picture, levels, settings)
-    for error in sorted({error for level in levels for error in level.errors})[:10]:
+    for error in sorted({error for level in levels for error in (*level.errors, *(level.idle.errors if level.idle else ()))})[:10]:
         print(f"  error: {error}")
     print(report.summary(levels, settings))
     if not levels[-1].is_within(settings) and len(levels) == 1:
         raise typer.Exit(1)
 
 
-def _counts(text: str) -> list[int]:
+def _counts(text: str, *, least: int) -> list[int]:
     try:
         counts = [int(word) for word in text.split(",")]
     except ValueError:
         counts = []
-    if not counts or min(counts) < 1:
+    if not counts or min(counts) < least:
         raise SettingsError(f"--sessions {text!r} is no number of sessions.", remedy="Give one number, or several: 10,20,40.")
     return counts

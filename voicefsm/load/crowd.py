@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import grpc.aio
 
@@ -25,6 +26,17 @@ def utterances(settings: LoadSettings) -> list[bytes]:
     return [pcm(voice(k, seconds, level_db=settings.level_db)).tobytes() for k in range(VOICES)]
 
 
+@asynccontextmanager
+async def connections(target: str, calls: int) -> AsyncIterator[Sequence[grpc.aio.Channel]]:
+    """As many as so many calls need."""
+    channels = [grpc.aio.insecure_channel(target, _OPTIONS) for _ in range(-(-calls // CALLS_PER_CHANNEL))]
+    try:
+        yield channels
+    finally:
+        for channel in channels:
+            await channel.close()
+
+
 async def crowd(
     target: str, sessions: int, seconds: float, settings: LoadSettings, on_begin: Callable[[], None] = lambda: None
 ) -> list[Seen]:
@@ -34,17 +46,12 @@ async def crowd(
     until = counts_from + seconds
     loop.call_at(counts_from, on_begin)
     said = utterances(settings)
-    channels = [grpc.aio.insecure_channel(target, _OPTIONS) for _ in range(-(-sessions // CALLS_PER_CHANNEL))]
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            calls = []
-            for k in range(sessions):
-                caller = Caller(channels[k // CALLS_PER_CHANNEL], said[k % VOICES], settings, lambda: counts_from)
-                calls.append(tasks.create_task(caller.run(until), name=f"caller {k}"))
-                await asyncio.sleep(1 / settings.ramp_per_s)
-    finally:
-        for channel in channels:
-            await channel.close()
+    async with connections(target, sessions) as channels, asyncio.TaskGroup() as tasks:
+        calls = []
+        for k in range(sessions):
+            caller = Caller(channels[k // CALLS_PER_CHANNEL], said[k % VOICES], settings, lambda: counts_from)
+            calls.append(tasks.create_task(caller.run(until), name=f"caller {k}"))
+            await asyncio.sleep(1 / settings.ramp_per_s)
     return [call.result() for call in calls]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from voicefsm.load.figures import Level
+from voicefsm.load.idlers import Idle
 from voicefsm.load.settings import LoadSettings
 
 HEAD = (
@@ -17,8 +18,12 @@ HEAD = (
 )
 
 
-def line(level: Level) -> str:
+def lines(level: Level) -> str:
     """One level."""
+    return "\n".join([_line(level), *([_idle_line(level.idle)] if level.idle else [])])
+
+
+def _line(level: Level) -> str:
 
     def pair(figure: Any) -> str:
         return f"{figure.p50:6.1f} /{figure.p95:6.1f} ms"
@@ -34,11 +39,21 @@ def line(level: Level) -> str:
     )
 
 
+def _idle_line(idle: Idle) -> str:
+    if idle.memory_kib_per_session is None:
+        cost = ""
+    else:
+        cost = f", {idle.memory_kib_per_session:.0f} KiB and {idle.cpu_ms_per_session_minute:.1f} CPU ms a minute each"
+    return f"          beside {idle.sessions} muted sessions: {idle.lost} lost{cost}"
+
+
 def summary(levels: Sequence[Level], settings: LoadSettings) -> str:
     """The last line."""
     within = [level.sessions for level in levels if level.is_within(settings)]
     overhead, pause = settings.overhead_p95_ms_max, settings.barge_in_p95_ms_max
     limits = f"overhead p95 <= {overhead:.0f} ms, pause p95 <= {pause:.0f} ms, nothing lost"
+    if not levels[0].sessions:
+        return f"load: nobody spoke; {'nothing' if within else 'SOMETHING'} was lost"
     if len(levels) > 1:
         return f"load: {max(within, default=0)} sessions within {limits}"
     return f"load: {levels[0].sessions} sessions {'within' if within else 'NOT within'} {limits}"

@@ -1,13 +1,18 @@
-"""One level, or a sweep of levels, each against a gateway that has just started."""
+"""One level, or a sweep of levels, each against a gateway that has just started; if wanted, beside sessions that say nothing."""
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
-from voicefsm.load.crowd import crowd
+from voicefsm.adapters.channels import RivaChannelSettings
+from voicefsm.load.crowd import connections, crowd
 from voicefsm.load.figures import Level, level
+from voicefsm.load.idlers import idlers
 from voicefsm.load.settings import LoadSettings
-from voicefsm.load.stage import Usage, stage
+from voicefsm.load.stage import Stage, Usage, stage
 
 
 async def run(
@@ -15,24 +20,43 @@ async def run(
     seconds: float,
     settings: LoadSettings,
     *,
+    idle: int = 0,
     overrides: Sequence[str] = (),
     on_level: Callable[[Level], None] = lambda _: None,
 ) -> list[Level]:
-    """Measure each number of sessions for so many seconds. `overrides` are settings of our own gateway.
+    """Measure each number of sessions for so many seconds, beside `idle` ones. `overrides` are settings of our own gateway.
 
     Raises `ProcessDied`.
     """
     levels: list[Level] = []
     for count in sessions:
-        levels.append(await _one(count, seconds, settings, (f"server.sessions_max={count}", *overrides)))
+        levels.append(await _one(count, idle, seconds, settings, (*_room(count + idle), *overrides)))
         on_level(levels[-1])
     return levels
 
 
-async def _one(sessions: int, seconds: float, settings: LoadSettings, overrides: Sequence[str]) -> Level:
+def _room(sessions: int) -> tuple[str, ...]:
+    """Settings of a gateway that admits so many."""
+    connections = max(
+        RivaChannelSettings().connections_max, math.ceil(2 * sessions / RivaChannelSettings().calls_per_connection_max)
+    )
+    return f"server.sessions_max={sessions}", f"riva.connections_max={connections}"
+
+
+async def _one(sessions: int, idle: int, seconds: float, settings: LoadSettings, overrides: Sequence[str]) -> Level:
     async with stage(settings, overrides) as staged:
-        used: list[Usage | None] = [staged.usage()]
-        seen = await crowd(staged.gateway, sessions, seconds, settings, lambda: used.append(staged.usage()))
-        used.append(staged.usage())
-        known = [one for one in used if one is not None]
+        if not idle:
+            return await _talk(staged, sessions, seconds, settings)
+        async with connections(staged.gateway, idle) as channels, idlers(channels, idle, settings, staged.usage) as silent:
+            await asyncio.sleep(seconds)
+            used = staged.usage()
+            measured = await _talk(staged, sessions, seconds, settings)
+            return dataclasses.replace(measured, idle=silent.idle(used, seconds))
+
+
+async def _talk(staged: Stage, sessions: int, seconds: float, settings: LoadSettings) -> Level:
+    used: list[Usage | None] = [staged.usage()]
+    seen = await crowd(staged.gateway, sessions, seconds, settings, lambda: used.append(staged.usage())) if sessions else []
+    used.append(staged.usage())
+    known = [one for one in used if one is not None]
     return level(sessions, seconds, seen, settings, (known[0], known[1], known[2]) if len(known) == 3 else None)  # noqa: PLR2004

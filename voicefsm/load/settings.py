@@ -25,6 +25,7 @@ class LoadSettings:
         8000, unit="ms", ge=1000, le=60_000, doc="An answer that takes longer is missing, and the caller goes on."
     )
     ramp_per_s: float = setting(10.0, unit="sessions/s", ge=0.1, le=1000, doc="How fast callers arrive.")
+    idle_ramp_per_s: float = setting(50.0, unit="sessions/s", ge=0.1, le=1000, doc="How fast those arrive who say nothing.")
     warm_s: float = setting(
         5.0, unit="s", ge=0, le=600, doc="What is seen in the first seconds after the last arrival does not count."
     )
