@@ -49,16 +49,14 @@ class FarEnd:
         self._active_db = settings.far_active_db
         self.level_db = SILENCE_DB
         """The loudest reference frame whose echo may still be audible."""
-
-    @property
-    def active(self) -> bool:
+        self.active = False
         """The far end, or its echo, may be audible."""
-        return self.level_db >= self._active_db
 
     def note(self, reference_db: int) -> None:
         """Take the level of one more frame of the reference."""
         self._recent.append(reference_db)
         self.level_db = max(self._recent)
+        self.active = self.level_db >= self._active_db
 
 
 class EchoGate:

@@ -91,6 +91,14 @@ class Judgement:
     """It is, or may be: enough to begin a stretch of speech with."""
     speech = 0.0
     """The gate's word: 0 to 1."""
+    far_active = False
+    """The far end, or its echo, may be audible."""
+    far_db = SILENCE_DB
+    """The loudest recent level of the reference."""
+    erle_db = 0
+    """What the canceller achieves; 0 while unknown."""
+    echo_db = SILENCE_DB
+    """The level of residual echo to be expected; silence while no far end is audible."""
 
     def __init__(self, settings: AecSettings) -> None:
         self._threshold, self._onset_threshold = settings.gate_pct_min / 100, settings.gate_onset_pct_min / 100
@@ -100,26 +108,6 @@ class Judgement:
         self._heard_frames = self._refused_frames = self._quiet_frames = 0
         """Of this stretch that sounds like a talker, and since it last did."""
         self._echo_power = 0.0
-
-    @property
-    def far_active(self) -> bool:
-        """The far end, or its echo, may be audible."""
-        return self._far.active
-
-    @property
-    def far_db(self) -> int:
-        """The loudest recent level of the reference."""
-        return self._far.level_db
-
-    @property
-    def erle_db(self) -> int:
-        """What the canceller achieves; 0 while unknown."""
-        return self._erle.db
-
-    @property
-    def echo_db(self) -> int:
-        """The level of residual echo to be expected; silence while no far end is audible."""
-        return max(SILENCE_DB, level_db(self._echo_power) - self._erle.db) if self.far_active else SILENCE_DB
 
     def judge(
         self,
@@ -135,17 +123,22 @@ class Judgement:
         """
         mic_power, self.near_power, echo_power, far_power = powers
         self._far.note(level_db(far_power))
+        self.far_active, self.far_db = self._far.active, self._far.level_db
         self.near_db, self.speech = level_db(self.near_power), speech
         self._echo_power = max(echo_power, self._echo_power * _FADE)
+        self.echo_db = max(SILENCE_DB, level_db(self._echo_power) - self.erle_db) if self.far_active else SILENCE_DB
         drowned = self.far_active and self.near_db < self.echo_db + _ABOVE_ECHO_DB
         sounds = speech >= (max(self._threshold, _SURELY_SPEECH) if drowned else self._threshold)
         may_begin = sounds or (self.far_active and not drowned and speech >= self._onset_threshold)
-        self._elsewhere.hear(near)
-        is_missing = self.far_active and self._refutation.take(mic_power, *fit) and self._erle.db >= _PROVED_DB
-        is_ours = self.far_active and self._is_ours(reference, may_begin=may_begin, is_missing=is_missing)
+        is_ours = False
+        if self.far_active:
+            self._elsewhere.hear(near)
+            is_missing = self._refutation.take(mic_power, *fit) and self.erle_db >= _PROVED_DB
+            is_ours = self._is_ours(reference, may_begin=may_begin, is_missing=is_missing)
         self.echo_only, self.may_be_onset = is_ours or not sounds, may_begin and not is_ours
         if speech < _SURELY_ECHO and self.far_active:
             self._erle.update(mic_power, self.near_power)
+            self.erle_db = self._erle.db
 
     def _is_ours(self, reference: Reference, *, may_begin: bool, is_missing: bool) -> bool:
         """Does this frame sound like a talker, and is our own voice from another place? `is_missing`: the echo expected is."""

@@ -86,12 +86,13 @@ class Framer:
                 remedy="Count every sample the microphone delivered, once, from 0.",
             )
         self._note(capture_sample, far_end_sample)
-        silence: Samples = np.zeros(min(gap, self._gap_samples_max), np.int16)
-        heard = np.concatenate((silence, samples)) if gap else samples
+        self._next_input = capture_sample + len(samples)
+        if gap:
+            silence: Samples = np.zeros(min(gap, self._gap_samples_max), np.int16)
+            samples = np.concatenate((silence, samples))
         if gap > self._gap_samples_max:
             self._skip(gap - self._gap_samples_max)
-        self._next_input = capture_sample + len(samples)
-        return self._frames(self._resampler.process(heard))
+        return self._frames(self._resampler.process(samples))
 
     def _note(self, capture_sample: int, far_end_sample: int | None) -> None:
         """Remember what this message says about the far end."""
@@ -109,10 +110,13 @@ class Framer:
     def _frames(self, converted: Samples) -> list[AudioFrame]:
         """Cut the remainder and what is new into frames."""
         audio = np.concatenate((self._rest, converted)) if len(self._rest) else converted
-        whole = len(audio) - len(audio) % FRAME_SAMPLES
+        count = len(audio)
+        whole = count - count % FRAME_SAMPLES
         self._rest = audio[whole:]
         first = self._next_frame
         self._next_frame += whole
+        if whole == count == FRAME_SAMPLES:
+            return [AudioFrame(audio, first, self._far_end_at(first))]
         return [
             AudioFrame(audio[at : at + FRAME_SAMPLES], first + at, self._far_end_at(first + at))
             for at in range(0, whole, FRAME_SAMPLES)

@@ -35,6 +35,7 @@ from voicefsm.vad.settings import VadSettings
 _STRETCH_FRAMES = 1000 // FRAME_MS
 _ECHO_FOR_SURE = 0.1
 """Less likely near-end speech than this is none."""
+_NONE = Evidence()
 _SWING_FRAMES_MIN = 4
 """Fewer voiced frames do not tell speech from a tone."""
 
@@ -74,7 +75,7 @@ class Heard:
     """For the recogniser: 16 kHz, shape (n * 320,), may be empty; silence while deaf."""
     edges: tuple[HeardEdge, ...]
     evidence: Evidence
-    """What is known at the end of the audio."""
+    """What is known of the speech at the end of the audio; nothing where there is none."""
     skipped_ms: int
     """Media time that was skipped before these samples because the client's clock jumped further than silence is filled in."""
     is_voiced: bool
@@ -90,8 +91,9 @@ class _Stretch:
 
     def begin(self) -> None:
         """Another stretch may begin."""
-        self._powers.clear()
-        self._speech.clear()
+        if self._powers:
+            self._powers.clear()
+            self._speech.clear()
 
     def add(self, power: float, speech: float) -> None:
         """One voiced frame: its mean square, and how likely it is speech."""
@@ -127,6 +129,8 @@ class _HeldBack:
 
     def let_through(self, frame: Samples, ear: NearEnd, *, is_near: bool) -> list[Samples]:
         """Take one frame; return those whose time has come."""
+        if not self._waiting and (is_near or not ear.far_active):
+            return [frame]
         if is_near or not self._frames_max:
             out = [waited for waited, _ in self._waiting]
             self._waiting.clear()
@@ -185,7 +189,9 @@ class Hearing:
                 edges.append(self._heard(edge, end))
             linear += self._held_back.let_through(SILENT_FRAME if deaf else near, self._ear, is_near=self._segmenter.is_near)
         skipped_ms = (self._framer.skipped_samples - skipped) // SAMPLES_PER_MS
-        return Heard(_joined(linear), tuple(edges), self._evidence(self._segmenter.voiced_ms), skipped_ms, self._is_voiced)
+        voiced_ms = self._segmenter.voiced_ms
+        evidence = self._evidence(voiced_ms) if voiced_ms else _NONE
+        return Heard(_joined(linear), tuple(edges), evidence, skipped_ms, self._is_voiced)
 
     @property
     def erle_db(self) -> int:

@@ -148,10 +148,10 @@ def echo_scene(seed: int, near_db: float | None = None) -> tuple[Signal, Signal]
 def test_our_own_voice_is_not_the_user(seed):
     """Otherwise the assistant interrupts itself, from the first second on."""
     mic, far = echo_scene(seed)
-    heard = converse(*hearing(), mic, far)
+    ear, reference = hearing()
+    heard = converse(ear, reference, mic, far)
     assert edges(heard) == []
-    assert heard[-1].evidence.far_db > -40
-    assert heard[-1].evidence.erle_db >= 6
+    assert ear.erle_db >= 6
 
 
 @pytest.mark.parametrize("seed", range(4))
