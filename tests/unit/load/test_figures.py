@@ -59,7 +59,7 @@ def test_a_limit_is_not_kept_by_having_seen_nothing():
     assert math.isnan(one.overhead_ms.p95)
     assert not one.is_within(SETTINGS)
     assert one.cpu_share is None
-    assert " - " in report.line(one)
+    assert " - " in report.lines(one)
 
 
 def test_a_driver_that_was_late_says_so():
@@ -67,7 +67,7 @@ def test_a_driver_that_was_late_says_so():
     late = replace(GOOD, late_frames_ms=[9.0] * 20)
     one = level(1, 30.0, [late], SETTINGS, USED)
     assert not one.is_measured
-    assert "NOT SHOWN" in report.line(one)
+    assert "NOT SHOWN" in report.lines(one)
 
 
 def test_a_sweep_names_the_largest_level_within_limits(tmp_path):
