@@ -203,6 +203,14 @@ def test_playout_may_stand_still_for_as_long_as_tools_may_take(did):
     assert 'CancelTools epoch=1 call_ids=["c"]' in did("speaking", f"{facts}18000 Timer PLAYOUT", sets)
 
 
+def test_a_tool_gives_playout_its_time_even_if_nothing_is_reported(did):
+    """Otherwise the client that heard all there is before the call is blamed while the tool is at work."""
+    sets = "set filler_ms=0 tool_ms_max=9000"
+    assert did("speaking", f"{TOOL}8900 Timer PLAYOUT", sets) == ["stale"]
+    assert did("speaking", f"{TOOL}17999 Timer PLAYOUT", sets) == ["stale"]
+    assert did("speaking", f"{TOOL}18000 Timer PLAYOUT", sets) != ["stale"]
+
+
 def test_a_client_that_is_stuck_is_found_out_beside_a_tool(did):
     """Otherwise it is told to wait for ever."""
     facts = f"{TOOL}4100 PlayoutAdvanced epoch=1 heard_ms=800 left_ms=200\n19000 Timer PLAYOUT"
