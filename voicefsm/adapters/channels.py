@@ -366,7 +366,7 @@ class RivaChannel:
         retryable, remedy = _verdict(code, details)
         return BackendError(
             self.backend,
-            f"{self._name} answered {code.name}: {details}.",
+            f"{self._name} answered {code.name}: {details.rstrip('.')}.",
             remedy=remedy.format(target=self.settings.target),
             retryable=retryable,
         )

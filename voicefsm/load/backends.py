@@ -43,7 +43,7 @@ class LoadAsr(ScriptedAsr):
     """Hears how long somebody speaks, and says as many words."""
 
     def __init__(self, final_ms: int) -> None:
-        super().__init__(AsrScript())
+        super().__init__(AsrScript(streams_max=100_000))
         self._final_ms = final_ms
 
     def _open(self) -> AsrStream:
