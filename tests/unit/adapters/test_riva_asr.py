@@ -294,7 +294,7 @@ async def test_status_that_grpc_loses_is_a_dead_stream_like_any_other() -> None:
                 await _shout(asr)
             assert caught.value.retryable
             told.add(caught.value.message.partition(" answered ")[2])
-    assert told <= {"UNAVAILABLE: Going..", "INTERNAL: Internal error from Core."}, told
+    assert told <= {"UNAVAILABLE: Going.", "INTERNAL: Internal error from Core."}, told
     lost = RivaChannel(Backend.ASR, RivaChannelSettings()).failed(grpc.StatusCode.INTERNAL, "Internal error from Core")
     assert lost.retryable
 
