@@ -176,7 +176,7 @@ class Scene:
     def remains(self) -> list[str]:
         """What the calls left behind. Nothing, if all is well."""
         left = self.stage.remains()
-        left += ["a session"] * self.servicer.sessions + ["a place"] * self.admission.sessions
+        left += ["a session"] * self.servicer.sessions + ["a place"] * (self.admission.sessions + self.admission.pending)
         left += [f"a session of {name}" for name, use in self.quotas._uses.items() if use.sessions]
         left += ["a journal" for journal in self.journals if not journal.closed]
         left += ["requests" for client, _ in self.calls if client.has_begun and not client.is_closed]

@@ -80,6 +80,13 @@ class SessionSettings:
     audio_bytes_max: int = setting(
         19200, unit="bytes", ge=160, le=65536, doc="The largest piece of microphone audio; 200 ms at 48 kHz are 19200."
     )
+    messages_per_s_max: int = setting(
+        250,
+        unit="messages",
+        ge=20,
+        le=100000,
+        doc="How many messages a client may send in a second, whatever is in them; bursts of 4 s.",
+    )
     inbox_facts_max: int = setting(1000, unit="facts", ge=10, le=100000, doc="How many facts may wait for a session's machine.")
     outbox_messages_max: int = setting(
         2000, unit="messages", ge=10, le=100000, doc="How many messages may wait for a client that does not read."

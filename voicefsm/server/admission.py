@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from voicefsm.errors import BackendError, NotOffered, TooMuch
 from voicefsm.ports import Clock
+from voicefsm.server.pace import Pace
 from voicefsm.values import setting
 
 T = TypeVar("T")
@@ -30,6 +32,20 @@ class ServerSettings:
         100, unit="sessions", ge=1, le=100000, doc="How many conversations may be held at once, by all workers together."
     )
     message_bytes_max: int = setting(65536, unit="bytes", ge=1024, le=4194304, doc="The largest message taken from a client.")
+    sessions_per_s_max: int = setting(
+        50,
+        unit="sessions",
+        ge=1,
+        le=100000,
+        doc="How many sessions a worker begins in a second, bursts of 4 s: beginning one costs more than holding it.",
+    )
+    pending_max: int = setting(
+        200,
+        unit="calls",
+        ge=1,
+        le=100000,
+        doc="How many calls of this worker may not have sent their configuration yet; they hold no place of a session.",
+    )
     config_ms_max: int = setting(10000, unit="ms", ge=100, le=60000, doc="How long a client may take to send its configuration.")
     offers_ms_max: int = setting(
         30000, unit="ms", ge=0, le=3600000, doc="How long the list of languages and voices of the backends is trusted."
@@ -89,15 +105,38 @@ class Admission:
     """Counts sessions and checks what they ask for."""
 
     def __init__(
-        self, sessions_max: int, languages: Remembered[frozenset[str]], voices: Remembered[Mapping[str, tuple[str, ...]]]
+        self,
+        sessions_max: int,
+        languages: Remembered[frozenset[str]],
+        voices: Remembered[Mapping[str, tuple[str, ...]]],
+        pending_max: int = 200,
+        pace: Pace | None = None,
     ) -> None:
-        self.sessions = 0
+        """`pace` is that of beginning sessions; None: as fast as they come."""
+        self.sessions = self.pending = 0
         self.sessions_max = sessions_max
-        self._languages, self._voices = languages, voices
+        self._languages, self._voices, self._pending_max = languages, voices, pending_max
+        self._pace = pace
+
+    @contextmanager
+    def at_the_door(self) -> Iterator[None]:
+        """Around what a call does before we know what it wants. Raises `TooMuch` when too many are there, or there is no place."""
+        self.check_room()
+        if self.pending >= self._pending_max:
+            raise TooMuch(
+                f"{self._pending_max} calls have not sent their configuration.", remedy="Try another replica, or again in a while."
+            )
+        self.pending += 1
+        try:
+            yield
+        finally:
+            self.pending -= 1
 
     def enter(self) -> None:
         """Take a place. Raises `TooMuch` when there is none."""
         self.check_room()
+        if self._pace is not None:
+            self._pace.note()
         self.sessions += 1
 
     def check_room(self) -> None:

@@ -44,6 +44,7 @@ from voicefsm.runtime.session import Session
 from voicefsm.server import codec
 from voicefsm.server.admission import Admission
 from voicefsm.server.callers import Callers
+from voicefsm.server.pace import Pace, of_messages
 from voicefsm.server.resume import Resumption
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.v1 import conversation_pb2_grpc as pb_grpc
@@ -155,8 +156,9 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         """One call, from the first message to the last."""
         with self._telling():
             self._refuse_if_draining()
-            self._admission.check_room()  # nobody is asked who they are in vain
-            identity = await self._callers.identify(call)
+            with self._admission.at_the_door():
+                identity = await self._callers.identify(call)
+                request = await self._first(requests)
         with self._telling(identity.name):
             self._callers.enter(identity)
         try:
@@ -164,7 +166,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
                 self._admission.enter()
             try:
                 with self._telling(identity.name):
-                    plan, keeping = await self._admit(requests, identity)
+                    plan, keeping = await self._admit(request, identity)
                 plan = dataclasses.replace(plan, traceparent=_traceparent_in(call))
                 return await self._hold(session_id, plan, keeping, requests, call)
             finally:
@@ -181,9 +183,8 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             self._observer.refused(error, identity)
             raise
 
-    async def _admit(self, requests: AsyncGenerator[pb.ConverseRequest], identity: Identity) -> tuple[SessionPlan, Keeping | None]:
+    async def _admit(self, request: pb.ConverseRequest, identity: Identity) -> tuple[SessionPlan, Keeping | None]:
         """What the client wants, if it can be had; and how it is kept."""
-        request = await self._first(requests)
         token = request.config.resume_token
         before = await self._resumption.find(token, identity)
         wishes = codec.wishes_of(request, before.wishes if before else b"") if codec.is_config(request) else request
@@ -235,7 +236,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             session.drain(self._drain_ms)
         faults: list[Exception] = []
         try:
-            return await _converse(session, requests, call)
+            return await _converse(session, requests, call, of_messages(self._clock, plan.session.messages_per_s_max))
         except ExceptionGroup as group:
             faults.append(first_error(group))
         finally:
@@ -251,29 +252,30 @@ def _traceparent_in(call: Call) -> str:
     return ""
 
 
-async def _converse(session: Session, requests: AsyncGenerator[pb.ConverseRequest], call: Call) -> SessionEnded:
+async def _converse(session: Session, requests: AsyncGenerator[pb.ConverseRequest], call: Call, pace: Pace) -> SessionEnded:
     """The session, its reader and its writer."""
     async with asyncio.TaskGroup() as tasks:
         writer = tasks.create_task(_write(session, call), name=f"writer {session.session_id}")
         try:
-            return await _run(session, requests)
+            return await _run(session, requests, pace)
         finally:
             await _farewell(writer)
 
 
-async def _run(session: Session, requests: AsyncGenerator[pb.ConverseRequest]) -> SessionEnded:
+async def _run(session: Session, requests: AsyncGenerator[pb.ConverseRequest], pace: Pace) -> SessionEnded:
     """The session and its reader: the end of one is the end of the other."""
     async with asyncio.TaskGroup() as tasks:
-        reader = tasks.create_task(_read(requests, session), name=f"reader {session.session_id}")
+        reader = tasks.create_task(_read(requests, session, pace), name=f"reader {session.session_id}")
         ended = await session.run()
         reader.cancel()
     return ended
 
 
-async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session) -> None:
+async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session, pace: Pace) -> None:
     """Feed the session until the client is gone, or does something wrong."""
     try:
         async for request in requests:
+            pace.note()
             message = codec.inbound_of(request, session.plan)
             if isinstance(message, codec.EndSession):
                 session.hang_up(is_farewell=True)

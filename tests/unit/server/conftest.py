@@ -35,6 +35,7 @@ class Served:
             # Looked up at each call: tests replace them.
             Remembered(lambda: stage.recognizer.languages(), clock, 0),  # noqa: PLW0108
             Remembered(lambda: stage.synthesizer.voices(), clock, 0),  # noqa: PLW0108
+            settings.pending_max,
         )
         self.servicer = ConversationServicer(
             plan,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from voicefsm.errors import BackendError, NotOffered, TooMuch
 from voicefsm.server.admission import Admission, Remembered
+from voicefsm.server.pace import of_sessions
 from voicefsm.values import Backend
 
 
@@ -142,3 +144,28 @@ async def test_a_caller_who_gives_up_does_not_take_the_answer_with_him() -> None
     await asyncio.sleep(0)
     riva.answers.set()
     assert await second
+
+
+def test_sessions_begin_only_so_fast() -> None:
+    """Otherwise a flood of short sessions, each of which costs more to begin than to hold, starves those that live."""
+    clock = Steps()
+    admission = Admission(1000, NOBODY, NOBODY, pace=of_sessions(clock, 2))
+    for _ in range(8):
+        admission.enter()
+        admission.leave()
+    with pytest.raises(TooMuch, match="More than 2 sessions a second"):
+        admission.enter()
+    assert admission.sessions == 0
+    clock.at_ms += 500
+    admission.enter()
+
+
+NOBODY: Any = None
+"""Is not asked."""
+
+
+class Steps:
+    at_ms = 0
+
+    def now_ms(self) -> int:
+        return self.at_ms

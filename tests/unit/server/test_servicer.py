@@ -270,3 +270,39 @@ async def test_last_messages_that_nobody_reads_hold_no_place(serve: Serve, monke
         await call.write(END)
         assert (await end_of(call))[0] == "OK"
         await served.until_empty()
+
+
+async def test_who_says_nothing_holds_no_place(serve: Serve) -> None:
+    """Otherwise a few calls that never say what they want keep everybody out: a slow loris."""
+    async with serve(sessions_max=2, pending_max=3) as served, contextlib.AsyncExitStack() as stack:
+        silent = [await stack.enter_async_context(served.call()) for _ in range(3)]
+        async with asyncio.timeout(10):
+            while served.admission.pending < 3:  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0.01)
+        assert served.admission.sessions == 0
+        async with served.call() as one_more:
+            code, details = await end_of(one_more)
+            assert (code, details) == (
+                "RESOURCE_EXHAUSTED",
+                "3 calls have not sent their configuration. Try another replica, or again in a while.",
+            )
+        for call in silent:
+            call.cancel()
+        async with asyncio.timeout(10):
+            while served.admission.pending:  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0.01)
+        async with served.session():
+            assert (served.admission.sessions, served.admission.pending) == (1, 0)
+
+
+async def test_a_flood_of_small_messages_ends_the_one_who_sends_it(serve: Serve) -> None:
+    """Otherwise one client keeps the loop busy with nothing."""
+    async with serve(plan=plan_with(session={"messages_per_s_max": 20})) as served, served.session() as call:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            for k in range(1000):
+                await call.write(pb.ConverseRequest(playout_progress=pb.PlayoutProgress(far_end_sample=k)))
+        code, _ = await end_of(call)
+        assert code in {"RESOURCE_EXHAUSTED", "INTERNAL"}, "or gRPC has lost it: see client/errors.py"
+        await served.until_empty()
+        assert served.stage.witness.closed[0][1] == "client_error"
+        assert "More than 20 messages a second" in served.stage.witness.last_words[0]
