@@ -52,7 +52,9 @@ def test_ports_and_probes_are_the_programs_own(deploy, objects, monkeypatch, tmp
         assert {each["name"]: each["containerPort"] for each in container["ports"]}["metrics"] == settings.metrics.port, name
         assert settings.metrics.host == "0.0.0.0", name
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            assert container[probe]["grpc"]["port"] == port, (name, probe)
+            # Probes speak no TLS: where the port does, health has one of its own.
+            assert bool(settings.server.health_port) == settings.tls.is_on, name
+            assert container[probe]["grpc"]["port"] == (settings.server.health_port or port), (name, probe)
         assert container["readinessProbe"]["grpc"]["service"] == gateway.SERVICE, name
         # A backend that is down makes a pod not ready; it must never make it restart.
         assert "service" not in container["livenessProbe"]["grpc"], name
@@ -165,7 +167,11 @@ def test_the_image_has_the_locked_versions():
         assert image <= locked, lock
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("runtime", ("otel",)), ("embedded", ("otel", "embedded", "timeline"))])
+OURS = ("otel", "auth", "redis")
+"""What every image has."""
+
+
+@pytest.mark.parametrize(("lock", "extras"), [("runtime", OURS), ("embedded", (*OURS, "embedded", "timeline"))])
 def test_the_image_has_everything_the_program_imports(lock, extras):
     """Otherwise a dependency that is new would be missing in the image. `make lock` mends it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -255,6 +261,43 @@ async def serving(channel: Any, service: str) -> None:
             return
 
 
+SECRETS = {"url": "redis://redis.example:6379/0"}
+
+
+def test_what_guards_the_door_is_where_the_program_looks(deploy, objects, monkeypatch, tmp_path):
+    """Otherwise a pod would let everybody in, in clear, although its overlay says otherwise; or start with nothing to show."""
+    found = {name: settings for name, settings, _, _ in deployed(deploy, objects, monkeypatch, tmp_path)}
+    secured, keys = found["secured"], found["keys-resume"]
+    for setting, secret in (
+        (secured.tls.certificate_file, "voicefsm-tls/tls.crt"),
+        (secured.tls.key_file, "voicefsm-tls/tls.key"),
+        (secured.tls.client_ca_file, "voicefsm-client-ca/ca.crt"),
+        (secured.auth.identities_file, "voicefsm-identities/identities.toml"),
+        (keys.auth.identities_file, "voicefsm-identities/identities.toml"),
+    ):
+        assert setting.endswith(f"/run/secrets/{secret}")
+        assert Path(setting).is_file(), "a secret of the pod is mounted there"
+    for settings in (secured, keys):
+        assert settings.resume.redis_url == SECRETS["url"]
+    assert keys.auth.allow_insecure, "TLS ends at the edge"
+    assert not keys.tls.is_on
+    others = {name for name, settings in found.items() if settings.tls.is_on or settings.auth.identities_file}
+    assert others == {"secured", "keys-resume"}
+
+
+def test_the_certificate_is_for_the_names_that_callers_use(objects):
+    """Otherwise every caller in the cluster would refuse the certificate."""
+    (certificate,) = [each for each in objects["secured"] if each["kind"] == "Certificate"]
+    services = {each["metadata"]["name"] for each in objects["secured"] if each["kind"] == "Service"}
+    assert certificate["spec"]["dnsNames"] == [
+        "voicefsm",
+        "voicefsm.voice",
+        "voicefsm.voice.svc",
+        "voicefsm.voice.svc.cluster.local",
+    ]
+    assert "voicefsm" in services
+
+
 # --- what a pod's program would find ------------------------------------------------------------------------------------------
 
 
@@ -289,8 +332,14 @@ def deployed(deploy, objects, monkeypatch, tmp_path) -> list[tuple[str, Settings
 
 
 def lay_out(pod: dict[str, Any], container: dict[str, Any], maps: dict[str, dict[str, str]], root: Path) -> None:
-    """The files of the ConfigMaps, where the container has them."""
+    """The files of the ConfigMaps, where the container has them; those of secrets with something in them."""
     for volume in pod["volumes"]:
+        if "secret" in volume and not volume["secret"].get("optional"):
+            (mount,) = [each for each in container["volumeMounts"] if each["name"] == volume["name"]]
+            directory = root / mount["mountPath"].lstrip("/")
+            directory.mkdir(parents=True, exist_ok=True)
+            for item in volume["secret"]["items"]:
+                (directory / item["path"]).write_text(SECRETS.get(item["path"], "secret"), encoding="utf-8")
         if "configMap" in volume:
             (mount,) = [each for each in container["volumeMounts"] if each["name"] == volume["name"]]
             directory = root / mount["mountPath"].lstrip("/")
