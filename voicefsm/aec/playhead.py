@@ -75,6 +75,8 @@ class Playhead:
         """The client renders."""
         self.begins = 0.0
         """The first sample of this stretch. The echo of a late device begins after silence, not with the reply before."""
+        self._dropped = 0.0
+        """What comes before this and was not rendered by now never is."""
         self.misplaced = False
         """`hear` found that reports had been wrong."""
         self.moved = False
@@ -96,6 +98,10 @@ class Playhead:
         self._track.advance()
         self.moved = self.misplaced = False
 
+    def drop(self, end: float) -> None:
+        """What was sent, up to `end`, is thrown away: the position will jump there without a sound."""
+        self._dropped = end
+
     def follow(self, report: float) -> float | None:
         """Take the position reported for this frame. When it tells of a start: how many samples have left before; else None."""
         moved, elapsed = report - self._report, (self._still_frames + 1) * FRAME_SAMPLES
@@ -106,7 +112,7 @@ class Playhead:
         elif moved > 0:
             self._track.lock(round(report + self._bias) - self._clock)
             self.playing = self._renders = True
-            played = min(moved, elapsed)
+            played = min(moved, elapsed, report - self._dropped if report >= self._dropped else moved)
             self.begins = report - played
             return max(0.0, played + self._bias)
         else:

@@ -148,6 +148,7 @@ class Reference:
 
     def drop(self) -> None:
         """The client was told to throw away what it has not played."""
+        self._playhead.drop(self._next_sample * RATE_HZ / self.rate_hz)
         self._pacing.drop()
 
     def _skip(self, first_sample: int) -> None:

@@ -231,6 +231,25 @@ def test_what_a_cancelled_reply_would_have_played_was_not_missed():
     assert len(reference.missed) <= 2
 
 
+@pytest.mark.parametrize("played", [0, 100])
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_the_rest_of_a_cancelled_reply_is_no_beginning_of_the_next(rate, played):
+    """Otherwise each barge-in ends with a fifth of a second of reference that nobody heard. Positions are numbered through."""
+    step, reply = rate // 50, np.full(rate // 2, 10_000, np.int16)
+    reply[-rate // 50 :] = 0  # the conversion rings
+    reference = Reference(rate, AecSettings(reference_lead_ms=20))
+    reference.append(0, reply)
+    for k in range(10):
+        reference.rendered(step * k)
+    reference.drop()
+    for _ in range(50):
+        reference.rendered(step * 9)
+    reference.append(len(reply), np.zeros_like(reply))
+    reference.rendered(len(reply) + played)
+    assert len(reference.missed) == 1 + (played > 0)
+    assert not np.concatenate(reference.missed).any()
+
+
 # --- drift, listening, clients that never report -------------------------------------------------------------------------------
 
 
