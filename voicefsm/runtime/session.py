@@ -106,12 +106,13 @@ _DRIFT_PPM_MAX = 1000
 """The fastest microphone clock that counts as honest; sound cards stay within a few hundred."""
 
 
-_STANDS_STILL: Mapping[type[Effect], Callable[[Reference], None]] = {
+_PACES: Mapping[type[Effect], Callable[[Reference], None]] = {
     PausePlayout: Reference.pause,
     ResumePlayout: Reference.resume,
     CancelTts: Reference.drop,
+    StartGeneration: Reference.resume,
 }
-"""What a client that never reports is taken to do at once."""
+"""What a client that never reports is taken to do at once. A reply that ended in a pause is followed by one that is not paused."""
 
 
 _ENDS_EXCHANGE = frozenset({CompleteTurn, RetractUserTurn})
@@ -376,8 +377,8 @@ class Session:
         if before is not context.state:
             self.outbox.put(messages.StateChanged(before, context.state, name_of(key_of(fact)), fact.at_ms))
         for effect in effects:
-            if type(effect) in _STANDS_STILL:
-                _STANDS_STILL[type(effect)](self._reference)
+            if type(effect) in _PACES:
+                _PACES[type(effect)](self._reference)
             done = self._interpreter.carry_out(effect)
             if done is not None:
                 self._journal.write("turn", fact.at_ms, plain(done))

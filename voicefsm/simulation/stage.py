@@ -150,10 +150,13 @@ class CountedCanceller:
 
     def __init__(self) -> None:
         self.closed = 0
+        self.audible_frames = 0
+        """Frames in which the reference was not silent."""
 
-    def process(self, near: Samples, far: Samples) -> Samples:  # noqa: ARG002 (the port has it)
+    def process(self, near: Samples, far: Samples) -> Samples:
         """See `ports.EchoCanceller`."""
         assert not self.closed, "audio for a canceller that was freed"
+        self.audible_frames += bool(far.any())
         return near
 
     def close(self) -> None:

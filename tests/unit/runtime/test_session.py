@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from voicefsm.audio.samples import FRAME_SAMPLES
 from voicefsm.context import State, TurnSettings
 from voicefsm.effects import Outcome
 from voicefsm.errors import BackendError, InvalidMessage, LocalProtocolError, TooMuch
@@ -320,6 +321,19 @@ async def test_a_client_that_never_reports_is_played_to_at_real_time() -> None:
     last = max(block.at_ms for block in stage.client.rendered if block.spans)
     assert idle.at_ms >= last
     assert len(stage.client.heard(1)) == stage.synthesizer.stream.delivered_samples
+
+
+async def test_a_reply_that_ends_in_a_pause_pauses_no_other() -> None:
+    """Otherwise the next reply to a client that never reports has no reference, and its echo is taken for the user."""
+    model = FakeLanguageModel([["It is noon.\n", " "], ["And now it is one."]], token_ms=2600)  # slow to say that this was all
+    stage = Stage(recognizer=FakeRecognizer(saying((2000, "what time is it"))), model=model)
+    typed: Line = (9000, lambda session: session.type_text("and now?"))
+    await stage.play(speech=[ASKS, (4900, 5060)], script=[typed, *hang_up_at(14_000)], habits=Habits(reports=False))
+    kinds = kinds_of(stage)
+    assert messages.PausePlayout in kinds
+    assert not {messages.ResumePlayout, messages.CancelTts} & set(kinds)
+    rendered = sum(len(stage.client.heard(epoch)) for epoch in (1, 2)) / FRAME_SAMPLES
+    assert stage.cancellers[0].audible_frames == pytest.approx(rendered, abs=2)
 
 
 async def test_audio_is_sent_no_further_ahead_than_allowed() -> None:
