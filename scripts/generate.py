@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PROTO = "voicefsm/v1/conversation.proto"
+PROTOS = ("voicefsm/v1/conversation.proto", "voicefsm/v1/admin.proto")
 
 PAGES: Mapping[str, tuple[str, ...]] = {
     "docs/settings.md": ("settings", "--format", "md"),
@@ -35,7 +35,7 @@ def protos() -> Files:
     """The Python code of the protocol."""
     with tempfile.TemporaryDirectory() as out:
         kinds = [f"--{kind}_out={out}" for kind in ("python", "pyi", "grpc_python")]
-        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", "-I", "protos", *kinds, PROTO], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", "-I", "protos", *kinds, *PROTOS], cwd=ROOT, check=True)
         return {str(path.relative_to(out)): path.read_text(encoding="utf-8") for path in sorted(Path(out).rglob("*.py*"))}
 
 

@@ -33,6 +33,7 @@ from voicefsm.runtime.keeper import ResumeSettings
 from voicefsm.runtime.messages import AudioFormat, Encoding
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.timers import LoopClock
+from voicefsm.server.admin import AdminServicer
 from voicefsm.server.admission import Admission, Remembered
 from voicefsm.server.callers import Gate, gate_of
 from voicefsm.server.gateway import Gateway
@@ -179,7 +180,9 @@ async def _holding(  # noqa: PLR0917 (what it is made of)
     admission = _admission(settings, senses, clock)
     servicer = _servicer(settings, senses, admission, clock, watchers, gate, store)
     tuned = _tuned(settings, reread, servicer, admission, told)
-    gateway = Gateway(settings.server, servicer, is_ready=False, certificates=gate.certificates)
+    gateway = Gateway(
+        settings.server, servicer, is_ready=False, certificates=gate.certificates, admin=_admin(settings, servicer, gate)
+    )
     health = Watch(_watched(backends), settings.health, clock, partial(_follow, gateway))
     port = await gateway.start()
     warm_up = (_warm_up(server.port, wanted=settings.llm.warm_up) for server in backends.models.all)
@@ -278,6 +281,11 @@ def _canceller(settings: Settings) -> Choice:
     choice = choose_canceller(settings.aec)
     structlog.get_logger("voicefsm").info("echo canceller", name=choice.name, reason=choice.reason)
     return choice
+
+
+def _admin(settings: Settings, servicer: ConversationServicer, gate: Gate) -> AdminServicer | None:
+    """For operators, where it is wanted."""
+    return AdminServicer(servicer, gate.callers, set_level, settings.server.admin_watch_ms) if settings.server.admin else None
 
 
 def _admission(settings: Settings, senses: Senses, clock: Clock) -> Admission:

@@ -8,6 +8,7 @@
     │   ├── NotIdentified             UNAUTHENTICATED: it shows no credentials, or they are wrong or over
     │   ├── NotPermitted              PERMISSION_DENIED: we know who it is, and it may not
     │   ├── NotOffered                NOT_FOUND: a language or voice no backend has
+    │   ├── NotThere                  NOT_FOUND: a session that an operator names, and that is not here
     │   ├── NothingToResume           NOT_FOUND: the session to be resumed is not known, or not any more
     │   ├── Unsupported               UNIMPLEMENTED: declared in the protocol, not offered by this server
     │   └── TooMuch                   RESOURCE_EXHAUSTED: faster, larger or more than allowed
@@ -65,6 +66,10 @@ class NotPermitted(RemoteProtocolError):
 
 class NotOffered(RemoteProtocolError):
     """The client asks for a language or voice that no backend has."""
+
+
+class NotThere(RemoteProtocolError):
+    """The session that an operator names is not here."""
 
 
 class NothingToResume(RemoteProtocolError):

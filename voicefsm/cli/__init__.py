@@ -14,6 +14,7 @@ import sys
 import typer
 
 from voicefsm.cli import (
+    admin,
     bench,
     conformance,
     demo,
@@ -59,6 +60,7 @@ for command in (
 ):
     app.command(cls=demo.DemoCommand if command is demo.demo else None)(command)
 app.add_typer(bench.bench, name="bench")
+app.add_typer(admin.admin, name="admin")
 
 
 def run() -> None:

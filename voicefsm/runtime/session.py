@@ -334,6 +334,11 @@ class Session:
         self.fault = None
         del self._interpreter.tasks
 
+    @property
+    def age_ms(self) -> int:
+        """Since it began."""
+        return self._clock.now_ms()
+
     def vitals(self) -> Vitals:
         """How the session is."""
         return Vitals(

@@ -61,6 +61,8 @@ class ServerSettings:
         le=65535,
         doc="A port of its own for grpc.health.v1 alone, never encrypted: probes of Kubernetes speak no TLS; 0: none.",
     )
+    admin: bool = setting(False, unit="", doc="Whether the port has the admin service, for identities that may administer.")
+    admin_watch_ms: int = setting(500, unit="ms", ge=20, le=60000, doc="How often who watches sessions is told what has changed.")
     reflection: bool = setting(True, unit="", doc="Whether the server describes its protocol to tools such as grpcurl.")
 
 

@@ -14,9 +14,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from voicefsm.errors import SettingsError
+from voicefsm.server.admin import AdminServicer
 from voicefsm.server.admission import ServerSettings
 from voicefsm.server.servicer import ConversationServicer
 from voicefsm.server.tls import Certificates
+from voicefsm.v1 import admin_pb2_grpc as admin_grpc
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.v1 import conversation_pb2_grpc as pb_grpc
 
@@ -37,6 +39,7 @@ class Gateway:
         *,
         is_ready: bool = True,
         certificates: Certificates | None = None,
+        admin: AdminServicer | None = None,
     ) -> None:
         """`is_ready`: whether it is before anybody calls `set_ready`. Without `certificates` nothing is encrypted."""
         self._settings, self._servicer = settings, servicer
@@ -44,6 +47,8 @@ class Gateway:
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
         pb_grpc.add_ConversationServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call] # generated
+        if admin is not None:
+            admin_grpc.add_AdminServiceServicer_to_server(admin, self._server)  # type: ignore[no-untyped-call] # generated
         if settings.health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._certificates = certificates

@@ -29,6 +29,7 @@ from voicefsm.errors import (
     NotIdentified,
     NotOffered,
     NotPermitted,
+    NotThere,
     OutOfOrder,
     StoreError,
     TooMuch,
@@ -58,6 +59,7 @@ _STATUS: dict[type[VoiceFsmError], grpc.StatusCode] = {
     NotIdentified: grpc.StatusCode.UNAUTHENTICATED,
     NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
     NotOffered: grpc.StatusCode.NOT_FOUND,
+    NotThere: grpc.StatusCode.NOT_FOUND,
     NothingToResume: grpc.StatusCode.NOT_FOUND,
     Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     TooMuch: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -76,6 +78,11 @@ _OUTLIVE = frozenset({messages.SessionReady, messages.TurnCompleted})
 
 _FAREWELL_S_MAX = 5.0
 """How long a client may take to read the last messages of a session that is over."""
+
+
+def status_of(error: Exception) -> grpc.StatusCode:
+    """Whose fault it is, as gRPC says it."""
+    return next((code for kind, code in _STATUS.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
 class ConversationServicer(pb_grpc.ConversationServiceServicer):
@@ -116,7 +123,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             async with aclosing(cast("AsyncGenerator[pb.ConverseRequest]", aiter(requests))) as opened:
                 ended = await self._converse(session_id, opened, call)
         except Exception as error:  # noqa: BLE001 (whatever it is, it ends this call and no other)
-            status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+            status = status_of(error)
             details = str(error)
             if status is grpc.StatusCode.INTERNAL:
                 self._observer.crashed(session_id, error)
@@ -137,6 +144,11 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         is_news, self._is_draining, self._drain_ms = not self._is_draining, True, wait_ms
         for session in self._sessions if is_news else ():
             session.drain(wait_ms)
+
+    @property
+    def live(self) -> frozenset[Session]:
+        """The conversations being held."""
+        return frozenset(self._sessions)
 
     @property
     def sessions(self) -> int:
