@@ -131,7 +131,7 @@ class TurnSettings:
         5000, unit="ms", ge=500, le=60000, doc="How long the client's playout may stand still while the assistant speaks."
     )
     verdict_ms_max: int = setting(
-        400,
+        360,
         unit="ms",
         ge=50,
         le=2000,
