@@ -189,7 +189,7 @@ def ways_to_rows(name: str, wanted: frozenset[RowName]) -> tuple[Core, dict[RowN
 
 def follow(core: Core, path: Sequence[str]) -> set[RowName]:
     """Walk a way for real, the table beside it. Returns the rows that fired at its end."""
-    context, now_ms, number = Context(settings=core.settings), 0, core.initial
+    context, now_ms, number = Context(settings=core.settings, usual_db=USUAL_DB), 0, core.initial
     with fired() as rows:
         step(context, SessionOpened(0))
         for name in path:
