@@ -212,6 +212,8 @@ class Conversation:
             piece = response.audio
             samples = codec.bytes_to_samples(piece.data, self.options.playout_format.encoding)
             self.player.push(Epoch(piece.epoch), piece.first_sample, samples, last=piece.last)
+            if self.player.duck_db != self._reported[2]:  # a reply that was still ducked is over
+                self._playout_changed.set()
             return
         if kind == "pause_playout":
             self.player.pause(Epoch(response.pause_playout.epoch))

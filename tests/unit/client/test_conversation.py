@@ -271,6 +271,25 @@ async def test_says_how_loud_it_is_while_audio_flows(serve, ready):
     assert [(one.far_end_sample, one.paused, one.duck_db) for one in got] == [(320, False, 12), (320, False, 0)]
 
 
+async def test_says_that_a_new_reply_is_not_ducked(serve, ready):
+    """If this fails the server takes the first tenth of a second of the next reply for quieter than it is."""
+    got = []
+
+    async def script(call):
+        await ready(call)
+        await call.send(audio=pb.AudioOutput(epoch=1, first_sample=0, data=FRAME.tobytes(), last=True))
+        await call.send(duck_playout=pb.DuckPlayout(epoch=1, duck_db=12))
+        got.append((await call.receive_until("playout_progress")).playout_progress)
+        await call.send(audio=pb.AudioOutput(epoch=2, first_sample=320, data=FRAME.tobytes()))
+        got.append((await call.receive_until("playout_progress")).playout_progress)
+        await call.receive_until("end_session")
+
+    settings = ClientSettings(report_ms=60_000)
+    async with serve(script) as target, Conversation.connect(target, settings=settings):
+        await until(lambda: len(got) == 2)
+    assert [(one.far_end_sample, one.duck_db) for one in got] == [(0, 12), (320, 0)]
+
+
 async def test_the_user_can_press_stop(serve, ready):
     """If this fails the stop button waits for the network before it silences anything."""
     got = []
