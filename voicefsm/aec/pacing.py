@@ -56,6 +56,10 @@ class Pacing:
         """Where in `paced` the sound is that leaves the loudspeaker as the newest frame begins."""
         return self.paced.end - FRAME_SAMPLES + self._track.offset
 
+    def catch_up(self, position: int) -> None:
+        """The client went on without its microphone, and this sample of what was sent is the next one."""
+        self._next = max(self._next, min(position, self._sent.end))
+
     def pause(self) -> None:
         """The client stands still."""
         self._is_paused = True

@@ -132,6 +132,13 @@ class Reference:
         self._next_sample = first_sample + len(samples)
         self._ring.append(self._ring.end, self._resampler.process(samples))
 
+    def catch_up(self, far_end_sample: int) -> None:
+        """The microphone was gone. By our clock this sample, at the output rate, left the loudspeaker as the next frame began.
+
+        Matters for a client that never reports: its microphone is the clock that its far end is paced by.
+        """
+        self._pacing.catch_up(far_end_sample * RATE_HZ // self.rate_hz)
+
     def pause(self) -> None:
         """The client was told to stand still. Matters for one that never reports."""
         self._pacing.pause()

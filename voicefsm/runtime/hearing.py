@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
@@ -156,15 +157,20 @@ class Hearing:
         reference: Reference,
         input_rate_hz: int,
         client_echo_cancellation: bool = False,
+        ear_at: Callable[[int], int] = lambda _ms: 0,
     ) -> None:
-        """Owns `canceller` from now on. With `client_echo_cancellation` neither it nor the reference is used."""
+        """Owns `canceller` from now on. With `client_echo_cancellation` neither it nor the reference is used.
+
+        `ear_at` tells by our own clock which far-end sample was heard so many milliseconds ago.
+        """
         self._framer = Framer(input_rate_hz, reference.rate_hz, settings.audio)
         self._rate_hz = input_rate_hz
         self._ear = near_end(settings.aec, canceller, reference, trusted=client_echo_cancellation)
         self._detector = detector
         self._floor, self._level_db_min = NoiseFloor(settings.vad), settings.vad.level_db_min
         self._segmenter = Segmenter(settings.vad)
-        self._canceller = canceller
+        self._canceller, self._reference = canceller, reference
+        self._ear_at, self._has_heard = ear_at, False
         self._stretch = _Stretch()
         self._is_voiced = False
         self._held_back = _HeldBack(settings.aec.recogniser_hold_ms // FRAME_MS if self._ear.hears_speech else 0)
@@ -179,6 +185,9 @@ class Hearing:
         """
         skipped, self._is_voiced = self._framer.skipped_samples, False
         frames = self._framer.push(samples, capture_sample, far_end_sample)
+        if not self._has_heard or self._framer.skipped_samples > skipped:
+            self._has_heard = True
+            self._reference.catch_up(self._ear_at(len(frames) * FRAME_MS))
         end = (capture_sample + len(samples)) * RATE_HZ // self._rate_hz
         linear: list[Samples] = []
         edges: list[HeardEdge] = []

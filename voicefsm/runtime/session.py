@@ -209,6 +209,7 @@ class Session:
             reference=self._reference,
             input_rate_hz=self.plan.input_format.rate_hz,
             client_echo_cancellation=self.plan.client_echo_cancellation,
+            ear_at=partial(_ear_at, self._playout, self._clock),
         )
         return hearing, "none" if self.plan.client_echo_cancellation else canceller.name
 
@@ -603,6 +604,10 @@ class Session:
                 await self._wake_pump.wait()
         except TimeoutError:
             return
+
+
+def _ear_at(playout: Playout, clock: SessionClock, ago_ms: int) -> int:
+    return playout.far_end_sample(clock.now_ms() - ago_ms)
 
 
 def _opening(plan: SessionPlan, before: Checkpoint | None) -> Opening:

@@ -336,6 +336,22 @@ async def test_a_reply_that_ends_in_a_pause_pauses_no_other() -> None:
     assert stage.cancellers[0].audible_frames == pytest.approx(rendered, abs=2)
 
 
+@pytest.mark.parametrize("began_ms", [100, 9000])
+async def test_what_was_heard_without_a_microphone_is_no_echo_of_later(began_ms: int) -> None:
+    """Otherwise who types, or is muted, and then speaks, and never reports, has the reference of minutes ago for ever."""
+    stage = Stage(model=FakeLanguageModel(["It is noon."]))
+
+    def speak(at_ms: int) -> Line:
+        return at_ms, lambda session: session.hear(np.zeros(320, np.int16), (at_ms - began_ms) * 16, None)
+
+    typed: Line = (200, lambda session: session.type_text("what time is it?"))
+    spoken = [speak(at_ms) for at_ms in sorted({began_ms, 9000})]
+    script = sorted([typed, *spoken, *hang_up_at(10_000)], key=lambda line: line[0])
+    await stage.play(script=script, habits=Habits(has_microphone=False, reports=False))
+    assert stage.client.all(messages.TurnCompleted)[0].heard_text == "It is noon."
+    assert stage.cancellers[0].audible_frames == 0
+
+
 async def test_audio_is_sent_no_further_ahead_than_allowed() -> None:
     """Otherwise a barge-in has seconds of audio to throw away, and a client that obeys late speaks for seconds."""
     for reports in (True, False):
