@@ -316,6 +316,13 @@ class Speech(NamedTuple):
     """Or finals alone."""
     failing: tuple[Backend, ...] = tuple(Backend)
     """At any time, and again and again, and are too late. The others are in time: their deadlines do not pass."""
+    question: str = ""
+    """What was being answered where the conversation began, if it began in another session."""
+
+    @property
+    def opening(self) -> SessionOpened:
+        """How the session begins."""
+        return SessionOpened(0, question=self.question)
 
 
 def hypotheses(context: Context, kinds: Sequence[int]) -> dict[str, str]:
@@ -509,7 +516,7 @@ class Core:
         """Contexts that `check` has seen; it need not look at what holds in each of them again and again."""
         self.table: dict[tuple[int, str], Move] = {}
         opened = Context(settings=settings, usual_db=USUAL_DB)
-        machine.step(opened, SessionOpened(0))
+        machine.step(opened, speech.opening)
         self.initial = self._number(freeze(opened))
 
     def _number(self, frozen: Frozen) -> int:

@@ -52,6 +52,7 @@ SESSIONS: Mapping[str, tuple[TurnSettings, Speech]] = {
         _small(barge_in_onset_ms_min=200, barge_in_soft_db=5, barge_in_insist_ms_min=1600),
         FINALS._replace(failing=()),
     ),
+    "resumed": (_small(), FINALS._replace(failing=(), question="Why?")),
     "failing recogniser": (_small(asr_reopen_attempts_max=1), FINALS._replace(failing=(Backend.ASR,))),
     "failing model and voice": (_small(reply_retries_max=1), FINALS._replace(failing=(Backend.LLM, Backend.TTS))),
 }

@@ -12,13 +12,14 @@ from voicefsm.simulation import scenario
 
 _ALL = Speech()
 _STEP_MS = 20
+_OPENED = SessionOpened(0)
 
 
-def facts_of(path: Sequence[Step], settings: TurnSettings) -> list[str | Fact]:
+def facts_of(path: Sequence[Step], settings: TurnSettings, opening: SessionOpened) -> list[str | Fact]:
     """A path on a real clock, with real numbers: facts, and what happened between them as comments."""
     context, now_ms = Context(settings=settings), 0
-    lines: list[str | Fact] = [SessionOpened(0)]
-    scenario.take(context, SessionOpened(0))
+    lines: list[str | Fact] = [opening]
+    scenario.take(context, opening)
     for step in path:
         if step.what:
             lines.append(f"# {step.what}")
@@ -30,8 +31,8 @@ def facts_of(path: Sequence[Step], settings: TurnSettings) -> list[str | Fact]:
     return lines
 
 
-def tell(report: Report, settings: TurnSettings) -> str:
-    """The counter-example of a report."""
+def tell(report: Report, settings: TurnSettings, opening: SessionOpened = _OPENED) -> str:
+    """The counter-example of a report, of a session that began so."""
     head = scenario.transcript((), settings, title=f"{report.name}: {report.violation}").rstrip("\n")
-    body = scenario.write(scenario.Scenario(settings, "en-US", tuple(facts_of(report.path, settings))))
+    body = scenario.write(scenario.Scenario(settings, "en-US", tuple(facts_of(report.path, settings, opening))))
     return f"{head}\n{body}"

@@ -17,7 +17,6 @@ from tests.model.invariants import check_move
 from tests.model.scopes import FINALS, PRODUCT, PRODUCT_WITH_TOOLS, SESSIONS, WORDLESS
 from tests.model.story import tell
 from voicefsm.context import Context, State
-from voicefsm.events import SessionOpened
 from voicefsm.machine import step
 
 TRANSITIONS_MIN = 10_000_000
@@ -53,7 +52,7 @@ def test_share_of_the_core(name, capsys):
     report = search_core(name, core)
     with capsys.disabled():
         print(f"\n{report}")
-    assert not report.violation, tell(report, core.settings)
+    assert not report.violation, tell(report, core.settings, core.speech.opening)
     assert report.is_exhausted
     assert deadlines_to_the_end(core) <= 8
 
@@ -62,7 +61,7 @@ def share_of(name: str) -> Speech:
     """Less to say: finals alone, of one kind of words. What a recogniser that fails does is left to the kinds that are about it."""
     speech = SESSIONS[name][1]
     failing = () if name == "client only" else speech.failing
-    return Speech(speech.kinds[-1:], with_partials=not speech.kinds, failing=failing)
+    return Speech(speech.kinds[-1:], with_partials=not speech.kinds, failing=failing, question=speech.question)
 
 
 @functools.cache
@@ -80,7 +79,7 @@ def test_the_core_is_exhausted(name, capsys):
     report, core, _ = exhausted(name)
     with capsys.disabled():
         print(f"\n{report}")
-    assert not report.violation, tell(report, core.settings)
+    assert not report.violation, tell(report, core.settings, core.speech.opening)
     assert report.is_exhausted
     assert deadlines_to_the_end(core) <= 8
 
@@ -127,7 +126,7 @@ def walk(core: Core, seed: int, steps: int) -> int:
     """A real session, with real times, numbers and words, and the table beside it. Returns how many steps were compared."""
     chance = random.Random(seed)
     context, now_ms, number = Context(settings=core.settings, usual_db=USUAL_DB), 0, core.initial
-    step(context, SessionOpened(0))
+    step(context, core.speech.opening)
     for count in range(steps):
         if context.state is State.CLOSED:
             return count
@@ -191,7 +190,7 @@ def follow(core: Core, path: Sequence[str]) -> set[RowName]:
     """Walk a way for real, the table beside it. Returns the rows that fired at its end."""
     context, now_ms, number = Context(settings=core.settings, usual_db=USUAL_DB), 0, core.initial
     with fired() as rows:
-        step(context, SessionOpened(0))
+        step(context, core.speech.opening)
         for name in path:
             rows.clear()
             fact = stimuli(context, now_ms + 1, core.speech)[name]
