@@ -46,8 +46,8 @@ _REFUSALS_MAX, _REGAINED = 20, 0.2
 """So many frames of a talker are refused because of a missing echo; each frame in which none is missing earns so much of one."""
 _ONSET_FRAMES = 4
 """So many frames of a talker are compared with all that may be in the air ..."""
-_REFUSED_FRAMES_MAX = 15
-"""... so many refused ..."""
+_REFUSED_FRAMES_MAX, _REFUSED_MAX = 15, 100
+"""... so many refused in a row, and in all ..."""
 _STRETCH_FRAMES = 25
 """... and the next ones are when nobody talked for so long."""
 
@@ -105,7 +105,7 @@ class Judgement:
         self._far = FarEnd(settings)
         self._erle = Erle()
         self._refutation, self._elsewhere = _Refutation(), Elsewhere()
-        self._heard_frames = self._refused_frames = self._quiet_frames = 0
+        self._heard_frames = self._refused_frames = self._refused_in_all = self._quiet_frames = 0
         """Of this stretch that sounds like a talker, and since it last did."""
         self._echo_power = 0.0
 
@@ -144,16 +144,24 @@ class Judgement:
         """Does this frame sound like a talker, and is our own voice from another place? `is_missing`: the echo expected is."""
         self._quiet_frames = 0 if may_begin else self._quiet_frames + 1
         if not may_begin:
-            if self._heard_frames < _ONSET_FRAMES or self._quiet_frames >= _STRETCH_FRAMES:
-                self._heard_frames = self._refused_frames = 0
+            self._rest()
             return False
         if is_missing:
             self._refutation.spend()
             self._heard_frames = 0
             return True
-        if self._heard_frames >= _ONSET_FRAMES or self._refused_frames >= _REFUSED_FRAMES_MAX:
+        is_enough = self._refused_frames >= _REFUSED_FRAMES_MAX or self._refused_in_all >= _REFUSED_MAX
+        if self._heard_frames >= _ONSET_FRAMES or is_enough:
             return False
         is_elsewhere = self._elsewhere.explains(reference.around(LATER_MS + WINDOW_MS, EARLIER_MS))
         self._heard_frames = 0 if is_elsewhere else self._heard_frames + 1
         self._refused_frames += is_elsewhere
+        self._refused_in_all += is_elsewhere
         return is_elsewhere
+
+    def _rest(self) -> None:
+        """Nobody sounds like a talker in this frame. Syllables end as well, so what was refused is forgotten later."""
+        if self._heard_frames < _ONSET_FRAMES or self._quiet_frames >= _STRETCH_FRAMES:
+            self._heard_frames = self._refused_frames = 0
+        if self._quiet_frames >= _STRETCH_FRAMES:
+            self._refused_in_all = 0

@@ -140,6 +140,17 @@ def test_our_own_voice_from_elsewhere_is_nobody(room):
     assert not room.judgement.may_be_onset or heard[-1]
 
 
+def test_who_goes_on_in_syllables_is_not_ignored_for_ever_either(room, monkeypatch):
+    """Otherwise a place that is never corrected makes the assistant deaf: between two syllables a frame is nobody's."""
+    monkeypatch.setattr(Elsewhere, "explains", lambda *_: True)
+    heard = [room.take(talker=1e6, speech=0.0 if k % 8 == 0 else 1.0) for k in range(160)]
+    assert not any(heard[:80]), "so long a jump may take to be followed"
+    assert heard[-16:].count(True) == 14
+    for _ in range(25):
+        room.take(talker=1e3, speech=0.0)
+    assert not room.take(talker=1e6)
+
+
 def test_onsets_are_refused_as_well(room):
     """Otherwise playout pauses at each jump, although nothing is cut."""
     late = np.concatenate((np.zeros(16 * 150, np.int16), FAR))
