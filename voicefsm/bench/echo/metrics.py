@@ -41,7 +41,7 @@ _ACTIVE_DB = -25.0
 _WINDOW_TICKS = 30
 _TICKS_MIN = 20
 _FILTER_TAPS = 512
-_LAG_SAMPLES_MAX = 640
+_LAG_SAMPLES_MAX = 960
 _NEAR_BEFORE_S, _NEAR_AFTER_S = 0.3, 1.0
 _ESTOI_S_MIN = 0.6
 _OUT_AFTER_SAMPLES = 320
@@ -128,8 +128,9 @@ def mean(values: Iterable[float]) -> float:
 
 
 def _utterance(near: Signal, mic: Signal, out: Signal, at: slice, lag: int) -> Quality:
-    clean, late = near[at], out[at.start : at.stop + _OUT_AFTER_SAMPLES]
-    padded = np.concatenate((clean, np.zeros(len(late) - len(clean))))
+    shift = max(0, lag - _FILTER_TAPS // 2)  # no filter makes up for more
+    clean, late = near[at], out[at.start + shift : at.stop + shift + _OUT_AFTER_SAMPLES]
+    padded = np.concatenate((clean, np.zeros(_OUT_AFTER_SAMPLES)))[: len(late)]
     aligned = out[at.start + lag : at.stop + lag]
     whole = len(aligned) == len(clean)
     return Quality(
@@ -141,7 +142,7 @@ def _utterance(near: Signal, mic: Signal, out: Signal, at: slice, lag: int) -> Q
 
 
 def lag_samples(clean: Signal, out: Signal) -> int:
-    """By how much the output is late: the best correlation within 40 ms."""
+    """By how much the output is late: the best correlation within 60 ms."""
     size = 1 << (len(clean) + len(out)).bit_length()
     correlation = np.fft.irfft(np.fft.rfft(out, size) * np.conj(np.fft.rfft(clean, size)), size)
     return int(np.argmax(np.abs(correlation[:_LAG_SAMPLES_MAX])))
