@@ -57,8 +57,14 @@ class Checkpoint:
         """For a store."""
         body = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         body["wishes"] = base64.b64encode(self.wishes).decode()
-        body["messages"] = [dataclasses.asdict(message) for message in self.messages]
+        body["messages"] = [_told(message) for message in self.messages]
         return json.dumps({"format": FORMAT, **body}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _told(message: Message) -> dict[str, Any]:
+    """As `dataclasses.asdict`, in a tenth of the time: this is done twice a second while somebody listens."""
+    calls = [dataclasses.asdict(call) for call in message.calls]
+    return {"role": message.role, "content": message.content, "calls": calls, "call_id": message.call_id}
 
 
 def from_bytes(data: bytes) -> Checkpoint:
