@@ -137,9 +137,12 @@ class Admission:
     def enter(self) -> None:
         """Take a place. Raises `TooMuch` when there is none."""
         self.check_room()
+        self.sessions += 1
+
+    def begin(self) -> None:
+        """A session is made now. Raises `TooMuch` when that happens too often; who is refused for another reason costs little."""
         if self._pace is not None:
             self._pace.note()
-        self.sessions += 1
 
     def check_room(self) -> None:
         """Is there a place? Raises `TooMuch` when there is none."""

@@ -207,6 +207,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         if session_ms_max <= 0:
             raise NothingToResume("The conversation has reached its longest duration.", remedy="Begin a new one.")
         turns = dataclasses.replace(plan.turns, session_ms_max=session_ms_max)
+        self._admission.begin()
         keeping = await self._resumption.keep(token, before)
         kept = wishes.config.SerializeToString() if keeping is not None else b""
         plan = dataclasses.replace(plan, turns=turns, identity=identity.name, is_known=identity.is_known, wishes=kept)
