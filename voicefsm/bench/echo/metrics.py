@@ -128,17 +128,20 @@ def mean(values: Iterable[float]) -> float:
 
 
 def _utterance(near: Signal, mic: Signal, out: Signal, at: slice, lag: int) -> Quality:
-    shift = max(0, lag - _FILTER_TAPS // 2)  # no filter makes up for more
-    clean, late = near[at], out[at.start + shift : at.stop + shift + _OUT_AFTER_SAMPLES]
-    padded = np.concatenate((clean, np.zeros(_OUT_AFTER_SAMPLES)))[: len(late)]
-    aligned = out[at.start + lag : at.stop + lag]
+    clean, aligned = near[at], out[at.start + lag : at.stop + lag]
     whole = len(aligned) == len(clean)
+    # No filter makes up for a longer delay; and a delay may have changed within the scene.
+    delays = {0, max(0, lag - _FILTER_TAPS // 2)}
     return Quality(
-        sdr_db=sdr_db(padded, late),
+        sdr_db=max(_late_sdr_db(clean, out[at.start + delay : at.stop + delay + _OUT_AFTER_SAMPLES]) for delay in delays),
         mic_sdr_db=sdr_db(clean, mic[at]),
         estoi=estoi(clean, aligned) if whole and len(clean) > _ESTOI_S_MIN * RATE_HZ else math.nan,
         level_db=_ratio_db(float(np.sum(np.square(aligned))), float(np.sum(np.square(clean)))) if whole else math.nan,
     )
+
+
+def _late_sdr_db(clean: Signal, late: Signal) -> float:
+    return sdr_db(np.concatenate((clean, np.zeros(_OUT_AFTER_SAMPLES)))[: len(late)], late)
 
 
 def lag_samples(clean: Signal, out: Signal) -> int:

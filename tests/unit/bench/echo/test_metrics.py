@@ -97,6 +97,9 @@ def test_delay_and_gain_do_no_damage(ms):
     assert quality.level_db == pytest.approx(-6.02, abs=0.01)
     end = int(speech[-1].end_s * 16000)
     assert metrics.quality(case.near[:end], case.near[:end], late[:end], speech).sdr_db > 40
+    since = int((speech[0].end_s + 0.1) * 16000)
+    changing = np.concatenate((case.near[:since], late[since:]))
+    assert metrics.quality(case.near, case.near, changing, speech[:1]).sdr_db > 40, "then it was not late yet"
     nobody = metrics.quality(case.near, case.near, late, ())
     assert all(math.isnan(figure) for figure in nobody)
 
