@@ -177,6 +177,10 @@ class MetricsObserver(Observer):
         for family, values in _CLOSED.items():
             for value in values:
                 metrics.count(family, value, by=0)
+        for what in ("settings", "certificate", "identities", "jwks"):
+            for taken in ("taken", "kept"):
+                metrics.count(fam.RELOADS, what, taken, by=0)
+        metrics.set(fam.IDENTITY_ACTIVE, 0, "anonymous")
         metrics.set(fam.INFO, 1, voicefsm.__version__, self._model, language_code)
 
     # --- sessions ------------------------------------------------------------------------------------------------------------
