@@ -334,7 +334,7 @@ class NimLanguageModel:
             raise self._refused(response, response.content)
         try:
             return tuple(str(model["id"]) for model in response.json()["data"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             remedy = "The base URL should end with the API's version, such as /v1."
             raise self._error("answered its list of models with something else.", remedy, retryable=False) from error
 
@@ -494,7 +494,7 @@ def error_text(body: bytes) -> str:
     text = body.decode(errors="replace").strip()
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text[:ERROR_CHARS_MAX] or "nothing"
     told = _message(found) or text
     return told[:ERROR_CHARS_MAX].rstrip(".")
@@ -513,6 +513,7 @@ def _message(body: object) -> str:
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
+_STATUS = re.compile(r"[1-9][0-9]{2}", re.ASCII)
 
 
 class EventParser:
@@ -597,7 +598,7 @@ class Completion:
     def _parse(self, event: str) -> Mapping[str, Any]:
         try:
             body = json.loads(event)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._error(f"sent an event that is no JSON: {event[:80]!r}.", _IS_IT_ONE, retryable=True) from error
         if not isinstance(body, Mapping):
             raise self._error(f"sent an event that is no object: {event[:80]!r}.", _IS_IT_ONE, retryable=True)
@@ -622,7 +623,7 @@ def _code(body: Mapping[str, Any]) -> int:
     """The HTTP status in an error's body; 0 when it has none."""
     error = body.get("error")
     code = error.get("code") if isinstance(error, Mapping) else body.get("code")
-    return int(code) if isinstance(code, int | str) and str(code).isdecimal() else 0
+    return int(code) if isinstance(code, int | str) and _STATUS.fullmatch(str(code)) else 0
 
 
 # --- tool calls --------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -368,7 +369,8 @@ class RivaRecognitionStream:
 
     def _note(self, response: rasr.StreamingRecognizeResponse) -> None:
         """The server's heart beats."""
-        self._processed_ms = max((result.audio_processed * 1000 for result in response.results), default=0.0)
+        told_ms = max((result.audio_processed * 1000 for result in response.results), default=0.0)
+        self._processed_ms = told_ms if math.isfinite(told_ms) else 0.0
         is_final = any(result.is_final for result in response.results)
         self._heartbeat.answered(_now_ms(), self._processed_ms, is_final=is_final)
 

@@ -298,6 +298,8 @@ class _Piece:
         """(word, end_ms) by the durations that the model planned, which come with the first audio; none if it told none."""
         if self._is_predicted or not meta.predicted_durations:
             return []
+        if not all(0 <= duration < math.inf for duration in meta.predicted_durations):
+            return []
         self._is_predicted = True
         return list(words_of_durations(self.text, meta.processed_text, meta.predicted_durations))
 
