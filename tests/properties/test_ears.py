@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from voicefsm.errors import BackendError
@@ -196,6 +196,7 @@ def lives(draw: st.DrawFn) -> Life:
 
 @settings(deadline=None, max_examples=settings().max_examples // 2, derandomize=settings().max_examples <= 100)
 @given(lives())
+@example(Life((("one", "one", "one"), ("one",), ("one",)), (616, 1220, 0), (), outage_ms=20, lag_ms=0, chunk_ms=960, rotates_s=1))
 def test_heard_again_is_as_heard_live(life: Life) -> None:
     """Otherwise a recogniser that dies in mid-word costs a word, or doubles one, or puts it elsewhere in time."""
     undisturbed = virtual.run(lived(dataclasses.replace(life, deaths_ms=(), rotates_s=0)))

@@ -255,8 +255,9 @@ class Ears:
             self._hear_partial(line, hypothesis)
 
     def _hear_last_words(self, line: Line, hypothesis: Hypothesis) -> None:
-        """A stream that was replaced between utterances flushes what it has."""
+        """A stream that was replaced between utterances flushes what it has: no other has to hear it again."""
         if hypothesis.is_final and hypothesis.text and not line.is_live:
+            self._forget(line, hypothesis)
             self._tell(FinalHeard(self._now(), hypothesis.text, line.placed(hypothesis.words)))
 
     def _hear_partial(self, line: Line, hypothesis: Hypothesis) -> None:
