@@ -36,7 +36,7 @@ def heard(text: str, processed_s: float, *, is_final: bool = True) -> bytes:
     result = rasr.StreamingRecognitionResult(
         alternatives=[alternative], is_final=is_final, stability=0.1, audio_processed=processed_s
     )
-    return rasr.StreamingRecognizeResponse(results=[result]).SerializeToString()
+    return bytes(rasr.StreamingRecognizeResponse(results=[result]).SerializeToString())
 
 
 HEARD = [heard(" hello there", 1.6, is_final=is_final) for is_final in (False, True)]

@@ -19,6 +19,7 @@ def test_the_tree_on_the_page_is_the_tree_of_the_program(kind):
 def test_a_client_error_is_the_clients():
     """Otherwise the gateway would answer INTERNAL for a client's mistake."""
     faults = {errors.InvalidMessage, errors.OutOfOrder, errors.NotOffered, errors.Unsupported, errors.TooMuch}
+    faults |= {errors.NotIdentified, errors.NotPermitted, errors.NotThere, errors.NothingToResume}
     assert {kind for kind in KINDS if kind.__base__ is errors.RemoteProtocolError} == faults
 
 
