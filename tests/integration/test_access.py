@@ -258,10 +258,20 @@ async def test_talk_shows_a_key_from_a_file(world: WorldOf, make_certificate: Ma
     async with world(tls=of_server(ours), auth=named(tmp_path, KIOSK)) as w:
         command = (sys.executable, "-m", "voicefsm", "talk", "--target", w.target, "--wav-in", str(tmp_path / "in.wav"))
         shown = ("--key", f"@{tmp_path / 'key'}", "--ca", str(ours.certificate))
-        for options, code in ((shown, 0), (shown[2:], 1)):
+
+        async def talk(*options: str) -> tuple[int | None, str]:
             process = await asyncio.create_subprocess_exec(
                 *command, *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
             )
             out, _ = await process.communicate()
-            assert process.returncode == code, out.decode()
-            assert ("talk: 0 turns" if code == 0 else "shows no credentials") in out.decode()
+            return process.returncode, out.decode()
+
+        code, told = await talk(*shown)
+        assert (code, "talk: 0 turns" in told) == (0, True), told
+        refusals = []
+        while not any("shows no credentials" in told for told in refusals):
+            # gRPC loses what the server said where the client was about to say more: not every time.
+            code, told = await talk(*shown[2:])
+            refusals.append(told)
+            assert code == 1, told
+            assert len(refusals) < 10, refusals
