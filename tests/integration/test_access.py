@@ -268,7 +268,7 @@ async def test_talk_shows_a_key_from_a_file(world: WorldOf, make_certificate: Ma
 
         code, told = await talk(*shown)
         assert (code, "talk: 0 turns" in told) == (0, True), told
-        refusals = []
+        refusals: list[str] = []
         while not any("shows no credentials" in told for told in refusals):
             # gRPC loses what the server said where the client was about to say more: not every time.
             code, told = await talk(*shown[2:])
