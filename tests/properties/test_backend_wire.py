@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import grpc.aio
@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.properties.mutations import mutated
 from voicefsm.adapters.nim import Completion, EventParser, error_text
 from voicefsm.adapters.riva_asr import RivaAsrSettings, RivaRecognitionStream
 from voicefsm.adapters.riva_tts import _Piece
@@ -52,28 +53,6 @@ SPOKEN = [
     ).SerializeToString()
     for timed in (0, 1)
 ]
-
-
-def mutated(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """A good answer, with some of it changed, cut out, doubled or put in."""
-
-    @st.composite
-    def draw_one(draw: st.DrawFn) -> bytes:
-        data = bytearray(draw(st.sampled_from(seeds)))
-        for _ in range(draw(st.integers(0, 6))):
-            at = draw(st.integers(0, len(data)))
-            match draw(st.integers(0, 3)):
-                case 0 if at < len(data):
-                    data[at] = draw(st.integers(0, 255))
-                case 1:
-                    del data[at : at + draw(st.integers(1, 8))]
-                case 2:
-                    data[at:at] = draw(st.binary(max_size=8))
-                case _:
-                    data[at:at] = data[at : at + draw(st.integers(1, 30))]
-        return bytes(data)
-
-    return draw_one()
 
 
 def failed(text: str, remedy: str, **about: bool) -> BackendError:

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.properties.mutations import mutated
 from voicefsm.errors import RemoteProtocolError
 from voicefsm.server import codec
 from voicefsm.simulation.stage import PLAN
@@ -41,24 +42,6 @@ SEEDS = [
 ]
 
 
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """A good message, with some of it changed, cut out, doubled or put in."""
-    data = bytearray(draw(st.sampled_from(SEEDS)))
-    for _ in range(draw(st.integers(0, 6))):
-        at = draw(st.integers(0, len(data)))
-        match draw(st.integers(0, 3)):
-            case 0 if at < len(data):
-                data[at] = draw(st.integers(0, 255))
-            case 1:
-                del data[at : at + draw(st.integers(1, 8))]
-            case 2:
-                data[at:at] = draw(st.binary(max_size=8))
-            case _:
-                data[at:at] = data[at : at + draw(st.integers(1, 30))]
-    return bytes(data)
-
-
 def take(data: bytes) -> str:
     """What becomes of it: as the first message, and as a later one."""
     try:
@@ -85,14 +68,14 @@ def _refusal(read: Callable[[], object]) -> RemoteProtocolError | None:
 
 
 @settings(max_examples=2000, deadline=None)
-@given(st.one_of(mutated(), st.binary(max_size=200)))
+@given(st.one_of(mutated(SEEDS), st.binary(max_size=200)))
 def test_every_message_is_understood_or_refused(data: bytes) -> None:
     """Otherwise a client that is broken, or means harm, finds a way to what nobody thought of."""
     take(data)
 
 
 @settings(max_examples=500, deadline=None)
-@given(mutated(), mutated())
+@given(mutated(SEEDS), mutated(SEEDS))
 def test_what_is_kept_of_a_configuration_is_one(before: bytes, after: bytes) -> None:
     """Otherwise a conversation that is resumed has wishes that nobody could have sent."""
     try:
