@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from voicefsm.errors import TooMuch
 from voicefsm.ports import Clock
 
 BURST_S = 4
 """So many seconds' worth may come at once: a network that stood still delivers what it held back."""
+
+
+@dataclasses.dataclass(slots=True)
+class Bucket:
+    """Tokens that come back one by one."""
+
+    left: float
+    at_ms: int
+    """When they were counted last."""
+
+    def fill(self, now_ms: int, most: float, come: int, in_ms: int) -> None:
+        """Count what came back until now, up to `most`: so many `come` back in so much time."""
+        self.left = min(most, self.left + (now_ms - self.at_ms) * come / in_ms)
+        self.at_ms = now_ms
 
 
 class Pace:
@@ -15,17 +31,14 @@ class Pace:
     def __init__(self, clock: Clock, per_s_max: int, what: str, remedy: str) -> None:
         """`what` there may be so many of, and what to do about it."""
         self._clock, self._most, self._what, self._remedy = clock, per_s_max, what, remedy
-        self._left = float(per_s_max * BURST_S)
-        self._at_ms = clock.now_ms()
+        self._bucket = Bucket(float(per_s_max * BURST_S), clock.now_ms())
 
     def note(self) -> None:
         """One more. Raises `TooMuch`, and does not count it then."""
-        now_ms = self._clock.now_ms()
-        self._left = min(self._most * BURST_S, self._left + (now_ms - self._at_ms) * self._most / 1000)
-        self._at_ms = now_ms
-        if self._left < 1:
+        self._bucket.fill(self._clock.now_ms(), float(self._most * BURST_S), self._most, 1000)
+        if self._bucket.left < 1:
             raise TooMuch(f"More than {self._most} {self._what} a second, for more than {BURST_S} s.", remedy=self._remedy)
-        self._left -= 1
+        self._bucket.left -= 1
 
 
 def of_messages(clock: Clock, per_s_max: int) -> Pace:

@@ -6,6 +6,7 @@ import dataclasses
 
 from voicefsm.errors import TooMuch
 from voicefsm.ports import Clock, Identity
+from voicefsm.server.pace import Bucket
 
 IDENTITIES_MAX = 10_000
 """Of how many identities without a session something is remembered; then those that can be forgotten are."""
@@ -16,9 +17,8 @@ _MINUTE_MS = 60_000
 class _Use:
     """What one identity uses."""
 
-    tokens: float
-    """Sessions it may begin at once; they come back one by one."""
-    at_ms: int
+    starts: Bucket
+    """Sessions it may begin at once."""
     sessions: int = 0
 
 
@@ -37,13 +37,13 @@ class Quotas:
             raise TooMuch(
                 f"{identity.name} holds {most.sessions_max} sessions already.", remedy="End one, or ask the operator for more."
             )
-        if use.tokens < 1:
-            wait_s = (1 - use.tokens) * 60 / most.sessions_per_minute_max
+        if use.starts.left < 1:
+            wait_s = (1 - use.starts.left) * 60 / most.sessions_per_minute_max
             raise TooMuch(
                 f"{identity.name} may begin {most.sessions_per_minute_max} sessions in a minute.",
                 remedy=f"Try again in {wait_s:.1f} s, or ask the operator for more.",
             )
-        use.tokens -= 1
+        use.starts.left -= 1
         use.sessions += 1
 
     def leave(self, identity: Identity) -> None:
@@ -56,12 +56,11 @@ class Quotas:
         use = self._uses.get(identity.name)
         if use is None:
             self._forget(now_ms)
-            use = self._uses[identity.name] = _Use(float(most), now_ms)
-        use.tokens = min(float(most), use.tokens + (now_ms - use.at_ms) * most / _MINUTE_MS)
-        use.at_ms = now_ms
+            use = self._uses[identity.name] = _Use(Bucket(float(most), now_ms))
+        use.starts.fill(now_ms, float(most), most, _MINUTE_MS)
         return use
 
     def _forget(self, now_ms: int) -> None:
         """Let go of those that have used nothing for a minute: for them all has come back."""
         if len(self._uses) >= IDENTITIES_MAX:
-            self._uses = {name: use for name, use in self._uses.items() if use.sessions or now_ms - use.at_ms < _MINUTE_MS}
+            self._uses = {name: use for name, use in self._uses.items() if use.sessions or now_ms - use.starts.at_ms < _MINUTE_MS}
