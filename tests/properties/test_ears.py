@@ -222,6 +222,7 @@ def test_what_is_shown_never_shrinks_because_a_stream_died(life: Life) -> None:
 
 @settings(deadline=None, max_examples=settings().max_examples // 5, derandomize=settings().max_examples <= 100)
 @given(lives(), st.lists(st.integers(0, 6000), max_size=4).map(lambda times: tuple(sorted(times))))
+@example(Life((("one", "one"),), (0,), (41,), outage_ms=150, lag_ms=0, chunk_ms=80, rotates_s=0), (0,))
 def test_words_come_once_whenever_a_final_is_asked_for(life: Life, asks_ms: tuple[int, ...]) -> None:
     """Otherwise asking a recogniser that dies for its last word costs words, or doubles them."""
     facts = virtual.run(lived(dataclasses.replace(life, asks_ms=asks_ms)))

@@ -225,9 +225,10 @@ class Ears:
         self._arm_keep_alive(self._settings.ears_idle_ms_max)
 
     async def _feed(self, line: Line) -> None:
-        """Let a line catch up."""
+        """Let a line catch up. A final that was asked for meanwhile is not asked for in the middle of a word."""
         await line.catch_up(self._unfinalised)
-        if self._wants_final and self._live_line() is line:
+        is_speaking = self._voiced_at == self._media
+        if self._wants_final and not is_speaking and self._live_line() is line:
             line.stream.finalize()
 
     def _lose(self) -> None:
