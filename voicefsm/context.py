@@ -14,7 +14,13 @@ from voicefsm.events import UNKNOWN_DB, Evidence, Fact, Timer
 from voicefsm.values import NO_EPOCH, Epoch, setting
 
 
-class State(enum.Enum):
+class Stage(enum.Enum):
+    """Where a machine stands. A key of its table in every step, and the library's own hash is written in Python."""
+
+    __hash__ = object.__hash__
+
+
+class State(Stage):
     """The states of the turn machine."""
 
     IDLE = "idle"
@@ -25,14 +31,14 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-class NearEnd(enum.Enum):
+class NearEnd(Stage):
     """What the voice detector says."""
 
     QUIET = "quiet"
     SPEECH = "speech"
 
 
-class Recognition(enum.Enum):
+class Recognition(Stage):
     """The ASR stream."""
 
     CLOSED = "closed"
@@ -44,7 +50,7 @@ class Recognition(enum.Enum):
     """Given up."""
 
 
-class Generation(enum.Enum):
+class Generation(Stage):
     """The model's part in the live reply."""
 
     NONE = "none"
@@ -58,7 +64,7 @@ class Generation(enum.Enum):
     """Gave up, or was given up; it may be asked again while nothing is written."""
 
 
-class Playout(enum.Enum):
+class Playout(Stage):
     """The client's part in the live reply."""
 
     NONE = "none"

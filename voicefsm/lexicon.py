@@ -35,6 +35,8 @@ class Lexicon:
 
         `is_open`: the text may go on, so that words at its end which begin a backchannel ("I" of "I see") do not count yet.
         """
+        if not text:  # as in most steps
+            return 0
         rest = self._begun.sub("", text) if is_open else text
         return len([word for word in self._phrases.sub("", rest).split() if word not in self.backchannels])
 
@@ -123,6 +125,8 @@ def lexicon_of(language_code: str) -> Lexicon:
 
 def normal(text: str) -> str:
     """Lower case, no punctuation but inner hyphens and apostrophes, single spaces."""
+    if not text.strip():  # as in most steps
+        return ""
     composed = unicodedata.normalize("NFC", text.lower()).translate(_PLAIN)
     return " ".join(_WORD.findall(composed))
 

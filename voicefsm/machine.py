@@ -24,7 +24,8 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, cast
 
-from transitions import EventData, Machine, MachineError, Transition
+from transitions import Event, EventData, Machine, MachineError, Transition
+from transitions import State as LibraryState
 
 from voicefsm.context import NEVER, Context, Generation, NearEnd, Playout, Recognition, State
 from voicefsm.effects import Effect
@@ -93,10 +94,21 @@ class RowTransition(Transition):
         return True
 
 
+class NamedState(LibraryState):
+    """A state, as the library's. The library asks for its name several times a step, and its own asks the enumeration each time."""
+
+    name = ""
+
+    def __init__(self, state: State, **options: Any) -> None:
+        super().__init__(state, **options)
+        self.name = state.name
+
+
 class TurnMachine(Machine):
     """The library's machine on our rows."""
 
     transition_cls = RowTransition
+    state_cls = NamedState
 
 
 def build() -> TurnMachine:
@@ -108,8 +120,13 @@ def build() -> TurnMachine:
     return machine
 
 
+def triggers(machine: TurnMachine) -> dict[Key, Event]:
+    """What the library calls an event, by the column that it is named after."""
+    return {key: machine.events[name_of(key)] for key in TURN_KEYS}
+
+
 _TURN_MACHINE = build()
-_TURN_EVENTS = _TURN_MACHINE.events
+_TRIGGERS = triggers(_TURN_MACHINE)
 
 
 def registered_models() -> int:
@@ -153,7 +170,7 @@ def _take(context: Context, fact: Fact) -> None:
 def _move(context: Context, key: Key, fact: Fact) -> None:
     before = context.state
     try:
-        moved = _TURN_EVENTS[name_of(key)].trigger(context, fact)
+        moved = _TRIGGERS[key].trigger(context, fact)
     except MachineError as error:
         raise LocalProtocolError(str(error), remedy="Please report this journal.") from error
     if not moved:

@@ -28,7 +28,7 @@ def rewrite(patch: pytest.MonkeyPatch, change: Callable[[Row[Any]], Row[Any]]) -
     rows = {state: tuple(change(row) for row in listed) for state, listed in machine.ROWS.items()}
     patch.setattr(machine, "ROWS", rows)
     patch.setattr(machine, "CELLS", cells(rows))
-    patch.setattr(machine, "_TURN_EVENTS", machine.build().events)
+    patch.setattr(machine, "_TRIGGERS", machine.triggers(machine.build()))
 
 
 def instead(old: Action, *new: Action) -> Plant:

@@ -249,7 +249,7 @@ def test_a_table_that_does_not_decide_is_our_defect(monkeypatch, raised):
                 raise raised
             return False
 
-    monkeypatch.setitem(machine._TURN_EVENTS, "TextReceived", Event())
+    monkeypatch.setitem(machine._TRIGGERS, TextReceived, Event())
     with pytest.raises(LocalProtocolError):
         step(opened(), TextReceived(1000, "hello"))
 
