@@ -23,6 +23,8 @@ from voicefsm.simulation.play import play
 from voicefsm.simulation.script import script_of
 
 FRAME = 320
+AHEAD = 10 * FRAME
+"""The far end is sent so much before it is rendered."""
 SETTLED, FRAMES = 100, 200
 """Frames before it counts, and that count."""
 
@@ -53,9 +55,9 @@ class Ear:
         silence = np.zeros((SETTLED + 4 * FRAMES) * FRAME, np.int16)
         self._near = silence if near is None else near
         self._reference = Reference(16000, settings.aec)
+        self._far = far
         if far is not None:
-            self._reference.append(0, far)
-        self._is_playing = far is not None
+            self._reference.append(0, far[:AHEAD])
         self._at = 0
         self._hearing = Hearing(
             settings,
@@ -68,9 +70,11 @@ class Ear:
 
     def hear(self, frames: int) -> None:
         for _ in range(frames):
-            place = self._at if self._is_playing else 0
-            self._hearing.hear(self._near[self._at : self._at + FRAME], self._at, place)
-            self._at += FRAME
+            end = self._at + FRAME
+            if self._far is not None:
+                self._reference.append(self._at + AHEAD, self._far[self._at + AHEAD : end + AHEAD])
+            self._hearing.hear(self._near[self._at : end], self._at, self._at if self._far is not None else 0)
+            self._at = end
 
 
 SPEECH = pcm(voice(1, 20, pitch_hz=120))
@@ -81,10 +85,10 @@ PLAYED = pcm(voice(2, 20, pitch_hz=190))
 @pytest.mark.parametrize(
     ("near", "far", "budget"),
     [
-        pytest.param(None, None, 58, id="nobody speaks"),
-        pytest.param(SPEECH, None, 66, id="the user speaks"),
-        pytest.param(None, PLAYED, 98, id="the assistant speaks"),
-        pytest.param(SPEECH, PLAYED, 106, id="both speak"),
+        pytest.param(None, None, 57, id="nobody speaks"),
+        pytest.param(SPEECH, None, 64, id="the user speaks"),
+        pytest.param(None, PLAYED, 137, id="the assistant speaks"),
+        pytest.param(SPEECH, PLAYED, 140, id="both speak"),
     ],
 )
 def test_calls_of_a_frame(near, far, budget):

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
+from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, Samples
 
 DELAY_MS_MAX = 800
 """The longest delay that is found, what the search is `ahead` included."""
@@ -91,22 +91,25 @@ class _Thinned:
         matrix = _thinning()
         self._overlap = len(matrix) - _ROW * _DOWN
         self._input = np.zeros(self._overlap + _HOP * _DOWN, np.float32)
+        self._frames: list[Samples] = []
+        """Of the hop in progress."""
         self.samples = np.zeros(size, np.float32)
         """The newest last."""
 
-    def put(self, frame_index: int, frame: Samples) -> None:
-        """Take frame `frame_index` of a hop."""
-        at = self._overlap + frame_index * FRAME_SAMPLES
-        self._input[at : at + FRAME_SAMPLES] = frame
+    def put(self, frame: Samples) -> None:
+        """Take the next frame of a hop; nobody writes to it any more."""
+        self._frames.append(frame)
 
     def turn(self) -> float:
         """The hop is complete: append it. Returns its mean square."""
         rows, width = _HOP // _ROW, len(_thinning())
+        self._input[: self._overlap] = self._input[-self._overlap :]
+        np.concatenate(self._frames, out=self._input[self._overlap :], casting="safe")
+        self._frames.clear()
         view: Floats = np.ndarray((rows, width), np.float32, self._input, 0, (_ROW * _DOWN * 4, 4))
         self.samples[:-_HOP] = self.samples[_HOP:]
         newest = self.samples[-_HOP:]
         newest[:] = (view.copy() @ _thinning()).ravel()
-        self._input[: self._overlap] = self._input[-self._overlap :]
         return float(np.dot(newest, newest)) / _HOP
 
 
@@ -132,9 +135,8 @@ class DelayEstimator:
         index = self._frame % _HOP_FRAMES
         self._frame += 1
         estimate = self._step(index)
-        self._near.put(index, near)
-        if far is not SILENT_FRAME or self._silent_hops < self._silent_hops_max:
-            self._far.put(index, far)
+        self._near.put(near)
+        self._far.put(far)
         return estimate
 
     def forget(self) -> None:
@@ -145,7 +147,7 @@ class DelayEstimator:
 
     def _step(self, index: int) -> Estimate | None:
         """A share of the work on the hop that was completed."""
-        if index == 0:
+        if index == 0 and self._frame > 1:
             self._turn()
         if self._silent_hops >= self._silent_hops_max or self._skip_hops:
             return None

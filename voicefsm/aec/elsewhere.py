@@ -12,18 +12,19 @@ All this at 8 kHz. It takes a quarter of a millisecond, for a few frames of each
 from __future__ import annotations
 
 import functools
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, Samples
+from voicefsm.audio.samples import FRAME_MS, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
 
 WINDOW_MS = 80
 """Of the microphone."""
 LATER_MS, EARLIER_MS = 700, 100
 """How far from its place its echo is looked for."""
 _PER_MS = SAMPLES_PER_MS // 2
-_FRAME = FRAME_SAMPLES // 2
+_FRAMES = WINDOW_MS // FRAME_MS
 _WINDOW = WINDOW_MS * _PER_MS
 _NEARBY_MS = 30
 """An echo so close to its place is where it belongs: the room's own reflections are there."""
@@ -47,12 +48,11 @@ class Elsewhere:
     """What one microphone heard last."""
 
     def __init__(self) -> None:
-        self._near: Floats = np.zeros(_WINDOW, np.float32)
+        self._near: deque[Samples] = deque([SILENT_FRAME] * _FRAMES, maxlen=_FRAMES)
 
     def hear(self, near: Samples) -> None:
-        """Take a frame of the microphone, shape (320,)."""
-        self._near[:-_FRAME] = self._near[_FRAME:]
-        self._near[-_FRAME:] = _halved(near)
+        """Take a frame of the microphone, shape (320,), which nobody writes to any more."""
+        self._near.append(near)
 
     def explains(self, far: Samples) -> bool:
         """Do the last frames hold an echo of `far` that is not in its place?
@@ -64,7 +64,7 @@ class Elsewhere:
         sounding = _sounding(thinned)
         if not sounding:
             return False
-        near, sent = _spectrum(self._near * _taper()), _spectrum(thinned)
+        near, sent = _spectrum(_halved(np.concatenate(self._near)) * _taper()), _spectrum(thinned)
         flat = (np.abs(near) + _NEAR_MIN) ** _FLATTENED * (np.abs(sent) + _FAR_MIN) ** _FLATTENED
         correlation = np.fft.irfft(sent * near.conj() * _band() / flat, _SIZE)[:_LAGS]
         spread = float(np.sqrt(np.dot(correlation, correlation) / sounding))

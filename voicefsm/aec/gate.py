@@ -54,8 +54,12 @@ class FarEnd:
 
     def note(self, reference_db: int) -> None:
         """Take the level of one more frame of the reference."""
+        oldest = self._recent[0]
         self._recent.append(reference_db)
-        self.level_db = max(self._recent)
+        if reference_db >= self.level_db:
+            self.level_db = reference_db
+        elif oldest == self.level_db:
+            self.level_db = max(self._recent)
         self.active = self.level_db >= self._active_db
 
 

@@ -60,13 +60,13 @@ class _Refutation:
     """
 
     def __init__(self) -> None:
-        self._recent: deque[tuple[float, float, float]] = deque(maxlen=_REFUTED_FRAMES)
+        self._recent = deque([(0.0, 0.0, 0.0)] * _REFUTED_FRAMES, maxlen=_REFUTED_FRAMES)
         self._credit = float(_REFUSALS_MAX)
 
     def take(self, near: float, expected: float, product: float) -> bool:
         """Mean squares of the microphone and of the echo expected, and the mean of their product."""
         self._recent.append((near, expected, product))
-        near, expected, product = (sum(column) for column in zip(*self._recent, strict=True))
+        near, expected, product = map(sum, zip(*self._recent, strict=True))
         sigma = math.sqrt(near * expected / _INDEPENDENT)
         is_missing = expected > _EXPECTED_POWER_MIN * _REFUTED_FRAMES and expected - product > _REFUTED_SIGMA * sigma
         if not is_missing:

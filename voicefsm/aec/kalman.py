@@ -24,8 +24,8 @@ HOP_SAMPLES = 160
 REMEDY = "Install a C compiler and install voicefsm again, or use a wheel for this platform."
 _ALIGNMENT = 64
 _WEIGHTS = "gate.npz"
-_POWERS, _FEATURES, _FIT = 4, 160, 2
-_REPORT = _POWERS + 1 + _FEATURES + _FIT
+_FIRST, _FEATURES, _LAST = 5, 160, 2
+_REPORT = _FIRST + _FEATURES + _LAST
 """A report: the mean squares of near end, what is left, what was taken away and reference; the probability; what the gate saw; the
 mean square of the echo that the filter expected, and the mean of its product with the near end."""
 ASK_THE_GATE = -1.0
@@ -83,32 +83,22 @@ class KalmanCanceller:
         # Taking an array's address costs more than copying a frame into an array whose address is known.
         self._addresses = tuple(a.ctypes.data for a in (self._near, self._far, self._out))
         self._report_address = self._report.ctypes.data
-        lib.ear_reset(self._state)
-
-    @property
-    def powers(self) -> tuple[float, float, float, float]:
+        self._first, self._last = self._report.data[:_FIRST], self._report.data[-_LAST:]
+        self.powers = (0.0, 0.0, 0.0, 0.0)
         """Mean squares of the last call: near end, what is left of it, what was taken away, reference."""
-        near, left, echo, far = self._report[:_POWERS].tolist()
-        return near, left, echo, far
-
-    @property
-    def speech(self) -> float:
-        """How likely near-end speech is, at the end of the last call: 0 to 1."""
-        return float(self._report[_POWERS])
-
-    @property
-    def fit(self) -> tuple[float, float]:
+        self.fit = (0.0, 0.0)
         """Of the last call: mean square of the echo that the filter expected, and mean of its product with the near end.
 
         They are about the same where the near end holds that echo, whatever else it holds; the latter is about 0 where it does not.
         """
-        expected, product = self._report[-_FIT:].tolist()
-        return expected, product
+        self.speech = 0.0
+        """How likely near-end speech is, at the end of the last call: 0 to 1."""
+        lib.ear_reset(self._state)
 
     @property
     def features(self) -> NDArray[np.float32]:
         """What the gate saw of the last hop. For training."""
-        return self._report[_POWERS + 1 : -_FIT]
+        return self._report[_FIRST:-_LAST]
 
     def process(self, near: Samples, far: Samples, *, speech: float = ASK_THE_GATE) -> Samples:
         """`near` without its echo of `far`; both of shape (160,) or (320,).
@@ -124,6 +114,9 @@ class KalmanCanceller:
         self._near[:samples] = near
         self._far[:samples] = far
         self._lib.ear_process(self._state, *self._addresses, samples // HOP_SAMPLES, self._report_address, speech)
+        near_power, left_power, echo_power, far_power, self.speech = self._first.tolist()
+        expected, product = self._last.tolist()
+        self.powers, self.fit = (near_power, left_power, echo_power, far_power), (expected, product)
         return self._out[:samples].copy()
 
     def moved(self) -> None:

@@ -29,9 +29,9 @@ def power(samples: Samples) -> float:
 
 def level_db(mean_square: float) -> int:
     """A mean square as a level, dB full scale."""
-    if mean_square < 1.0:
+    if mean_square < 1.0:  # -90 dB
         return SILENCE_DB
-    return max(SILENCE_DB, round(10.0 * math.log10(mean_square / _FULL_SCALE)))
+    return round(10.0 * math.log10(mean_square / _FULL_SCALE))
 
 
 class Erle:

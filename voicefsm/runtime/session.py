@@ -598,12 +598,15 @@ class Session:
         """Until something new comes, or the pacing allows more, or the end may have been reached."""
         times = (self._playout.next_take_ms(now_ms), self._playout.next_check_ms(now_ms))
         due_ms = min((at_ms for at_ms in times if at_ms is not None), default=None)
-        timeout = None if due_ms is None else (due_ms - now_ms) / 1000
-        try:
-            async with asyncio.timeout(timeout):
-                await self._wake_pump.wait()
-        except TimeoutError:
+        if due_ms is None:
+            await self._wake_pump.wait()
             return
+        # A timer that wakes the pump as anything new does: a `timeout` around the wait costs several times as much.
+        timer = asyncio.get_running_loop().call_later((due_ms - now_ms) / 1000, self._wake_pump.set)
+        try:
+            await self._wake_pump.wait()
+        finally:
+            timer.cancel()
 
 
 def _ear_at(playout: Playout, clock: SessionClock, ago_ms: int) -> int:
