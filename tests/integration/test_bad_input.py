@@ -18,22 +18,22 @@ from voicefsm.client import (
     SessionOptions,
 )
 from voicefsm.v1 import conversation_pb2 as pb
-from voicefsm.v1.conversation_pb2_grpc import ConversationServiceStub
 
 WorldOf: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Any]]
 
 FORMAT = pb.AudioFormat(encoding=pb.AudioFormat.ENCODING_PCM16, sample_rate_hertz=16000)
 CONFIG = pb.ConverseRequest(config=pb.SessionConfig(input_format=FORMAT))
+METHOD = "/voicefsm.v1.ConversationService/Converse"
 AUDIO = pb.ConverseRequest(audio=pb.AudioInput(data=bytes(640)))
 
 
-async def status_of(target: str, *requests: pb.ConverseRequest) -> tuple[str, str]:
+async def status_of(target: str, *requests: pb.ConverseRequest | bytes) -> tuple[str, str]:
     """What raw requests lead to."""
     async with grpc.aio.insecure_channel(target) as channel:
-        call = ConversationServiceStub(channel).Converse(timeout=20)
+        call = channel.stream_stream(METHOD)(timeout=20)
         with contextlib.suppress(grpc.aio.AioRpcError):
             for request in requests:
-                await call.write(request)
+                await call.write(request if isinstance(request, bytes) else request.SerializeToString())
             while await call.read() is not grpc.aio.EOF:
                 pass
         return (await call.code()).name, await call.details()
@@ -46,6 +46,8 @@ async def test_every_bad_call_is_refused_while_a_conversation_goes_on(world: Wor
         ((CONFIG, CONFIG), "FAILED_PRECONDITION", "Open a new call"),
         ((CONFIG, pb.ConverseRequest(audio=pb.AudioInput(data=bytes(641)))), "INVALID_ARGUMENT", "Send whole 16-bit samples"),
         ((CONFIG, pb.ConverseRequest(audio=pb.AudioInput(data=bytes(20_000)))), "INVALID_ARGUMENT", "Send pieces of 20 ms"),
+        ((b"\xff\xff\xff",), "INVALID_ARGUMENT", "Send what conversation.proto describes"),
+        ((CONFIG, b"\xff\xff\xff"), "INVALID_ARGUMENT", "Send what conversation.proto describes"),
         ((CONFIG, pb.ConverseRequest(text=pb.TextInput(text=" "))), "INVALID_ARGUMENT", "The text is empty"),
     ]
     async with world() as w, w.connect() as good:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from voicefsm.effects import EndSession as SessionEnded
 from voicefsm.errors import (
@@ -220,7 +221,8 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
     async def _first(self, requests: AsyncGenerator[pb.ConverseRequest]) -> pb.ConverseRequest:
         try:
             async with asyncio.timeout(self._config_ms_max / 1000):
-                return await anext(requests)
+                with _refusing_garbage():
+                    return await anext(requests)
         except TimeoutError:
             raise OutOfOrder(f"No `config` within {self._config_ms_max} ms.", remedy="Send `config` first.") from None
         except StopAsyncIteration:
@@ -257,6 +259,15 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         return raised(faults)
 
 
+@contextmanager
+def _refusing_garbage() -> Iterator[None]:
+    """Around reading: gRPC hands on what protobuf makes of bytes that are no message of ours."""
+    try:
+        yield
+    except DecodeError:
+        raise InvalidMessage("These bytes are no `ConverseRequest`.", remedy="Send what conversation.proto describes.") from None
+
+
 def _traceparent_in(call: Call) -> str:
     """The client's trace context; one that is malformed is none, as W3C wants it."""
     for name, value in call.invocation_metadata() or ():
@@ -287,13 +298,14 @@ async def _run(session: Session, requests: AsyncGenerator[pb.ConverseRequest], p
 async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session, pace: Pace) -> None:
     """Feed the session until the client is gone, or does something wrong."""
     try:
-        async for request in requests:
-            pace.note()
-            message = codec.inbound_of(request, session.plan)
-            if isinstance(message, codec.EndSession):
-                session.hang_up(is_farewell=True)
-                return
-            _feed(session, message)
+        with _refusing_garbage():
+            async for request in requests:
+                pace.note()
+                message = codec.inbound_of(request, session.plan)
+                if isinstance(message, codec.EndSession):
+                    session.hang_up(is_farewell=True)
+                    return
+                _feed(session, message)
     except Exception as error:
         session.fault = error
         raise
