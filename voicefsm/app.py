@@ -38,7 +38,7 @@ from voicefsm.server.admission import Admission, Remembered
 from voicefsm.server.callers import Gate, gate_of
 from voicefsm.server.gateway import Gateway
 from voicefsm.server.health import Watch, Watched
-from voicefsm.server.pace import of_sessions
+from voicefsm.server.pace import of_beginnings, of_sessions
 from voicefsm.server.resume import Resumption
 from voicefsm.server.servicer import ConversationServicer
 from voicefsm.telemetry.exposition import Sources, registry_of, sampled, served
@@ -294,7 +294,8 @@ def _admission(settings: Settings, senses: Senses, clock: Clock) -> Admission:
         Remembered(senses.recognizer.languages, clock, settings.server.offers_ms_max),
         Remembered(senses.synthesizer.voices, clock, settings.server.offers_ms_max),
         settings.server.pending_max,
-        of_sessions(clock, settings.server.sessions_per_s_max),
+        pace=of_sessions(clock, settings.server.sessions_per_s_max),
+        spread=of_beginnings(clock, settings.server.sessions_per_s_max),
     )
 
 

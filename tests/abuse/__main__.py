@@ -1,4 +1,4 @@
-"""`python -m tests.abuse [SECONDS]`: the table."""
+"""`python -m tests.abuse [SECONDS [ATTACK ...]]`: the table."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.abuse.attacks import ATTACKS
 from tests.abuse.run import HEAD, run
 
+seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 15.0
 with TemporaryDirectory() as directory:
-    rows = asyncio.run(run(Path(directory), float(sys.argv[1]) if len(sys.argv) > 1 else 15.0))
+    rows = asyncio.run(run(Path(directory), seconds, sys.argv[2:] or tuple(ATTACKS)))
 print(HEAD)
 for row in rows:
     print(row.line())

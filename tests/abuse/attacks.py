@@ -6,7 +6,6 @@ Bounded: by seconds, by a number of calls, and to loopback. The last line printe
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -15,6 +14,7 @@ from contextlib import suppress
 import grpc
 import grpc.aio
 
+from tests.abuse.backends import ordinary_priority
 from voicefsm.client import SessionOptions, wire
 from voicefsm.v1 import conversation_pb2 as pb
 
@@ -201,8 +201,7 @@ def main(name: str, target: str, seconds: str) -> None:
     host = target.rpartition(":")[0]
     if host != "127.0.0.1":
         raise SystemExit(f"{host}: only this machine is attacked")
-    if hasattr(os, "sched_setscheduler"):  # the run may have a priority that its attackers are not to share
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    ordinary_priority()
     print(asyncio.run(ATTACKS[name](target, float(seconds))))
 
 

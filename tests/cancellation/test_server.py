@@ -26,6 +26,7 @@ from voicefsm.runtime.keeper import ResumeSettings
 from voicefsm.runtime.timers import LoopClock
 from voicefsm.server.admission import Admission, Remembered
 from voicefsm.server.callers import Callers
+from voicefsm.server.pace import of_beginnings
 from voicefsm.server.quotas import Quotas
 from voicefsm.server.resume import Resumption
 from voicefsm.server.servicer import ConversationServicer
@@ -35,7 +36,7 @@ from voicefsm.simulation.stage import PLAN, MemoryJournal, Stage
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.values import Backend
 
-SOURCES = sources("server/servicer.py", "server/admission.py", "server/callers.py", "server/resume.py")
+SOURCES = sources("server/servicer.py", "server/admission.py", "server/callers.py", "server/pace.py", "server/resume.py")
 EXCUSED = {"server/admission.py get: exit self._lock": "a lock is given back without waiting"}
 """Points at which nobody can be cancelled, since nobody ever waits there."""
 
@@ -127,7 +128,8 @@ class Scene:
         self.journals: list[MemoryJournal] = []
         self._is_away = backend_is_away
         clock = LoopClock()
-        self.admission = Admission(10, Remembered(self._languages, clock, 0), Remembered(self._voices, clock, 0))
+        offers = Remembered(self._languages, clock, 0), Remembered(self._voices, clock, 0)
+        self.admission = Admission(10, *offers, spread=of_beginnings(clock, 6))
         self.quotas = Quotas(clock)
         store = LingeringStore()
         begun = Checkpoint("s-0", "somebody", CONFIG.config.SerializeToString())
@@ -195,6 +197,7 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "a client that is gone": lambda: Scene((Client((0.1, CONFIG), (0.5, TEXT)), Call(breaks=3))),
     "a client that does not read": lambda: Scene((Client((0.1, CONFIG), (0.5, TEXT), (3, END)), Call(hangs=3))),
     "two at the door": lambda: Scene((Client((0.1, CONFIG), (1, END)), Call()), (Client((0.1, CONFIG), (1, END)), Call())),
+    "two who type too fast": lambda: Scene(*((Client((0.1, CONFIG), *[(0.01, TEXT)] * 5, (1, END)), Call()) for _ in range(2))),
     "nobody at home": lambda: Scene((Client((0.1, CONFIG)), Call()), (Client((0.1, CONFIG)), Call()), backend_is_away=True),
     "no configuration": lambda: Scene((Client(), Call())),
 }

@@ -41,7 +41,7 @@ async def status_of(target: str, *requests: pb.ConverseRequest | bytes) -> tuple
 
 async def test_every_bad_call_is_refused_while_a_conversation_goes_on(world: WorldOf) -> None:
     """Otherwise one broken client is either everybody's outage, or nobody can say what is wrong with it."""
-    cases = [
+    cases: list[tuple[tuple[pb.ConverseRequest | bytes, ...], str, str]] = [
         ((AUDIO,), "FAILED_PRECONDITION", "Send `config` first"),
         ((CONFIG, CONFIG), "FAILED_PRECONDITION", "Open a new call"),
         ((CONFIG, pb.ConverseRequest(audio=pb.AudioInput(data=bytes(641)))), "INVALID_ARGUMENT", "Send whole 16-bit samples"),

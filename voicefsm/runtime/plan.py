@@ -56,7 +56,10 @@ class SessionSettings:
     )
     text_chars_max: int = setting(4000, unit="characters", ge=10, le=100000, doc="The longest typed input.")
     texts_per_minute_max: int = setting(
-        60, unit="messages", ge=1, le=10000, doc="How many typed inputs a client may send in a minute: each asks the model."
+        60, unit="messages", ge=1, le=10000, doc="How many typed inputs are taken in a minute: each asks the model. More wait."
+    )
+    texts_at_once_max: int = setting(
+        3, unit="messages", ge=1, le=1000, doc="How many of them may come at once, without waiting for their share of the minute."
     )
     prompt_chars_max: int = setting(8000, unit="characters", ge=10, le=1000000, doc="The longest system prompt of a client.")
     tools_max: int = setting(32, unit="tools", ge=0, le=1000, doc="How many tools a client may declare; 0: none.")
@@ -90,6 +93,13 @@ class SessionSettings:
     inbox_facts_max: int = setting(1000, unit="facts", ge=10, le=100000, doc="How many facts may wait for a session's machine.")
     outbox_messages_max: int = setting(
         2000, unit="messages", ge=10, le=100000, doc="How many messages may wait for a client that does not read."
+    )
+    outbox_ms_max: int = setting(
+        10000,
+        unit="ms",
+        ge=500,
+        le=600000,
+        doc="How long a message may wait for a client that does not read.",
     )
     ears_backlog_ms_max: int = setting(
         30000,

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -99,7 +98,6 @@ from voicefsm.table import key_of, name_of
 from voicefsm.vad.segmenter import EdgeKind
 from voicefsm.values import NO_EPOCH, Backend, EndReason, Epoch
 
-_MINUTE_MS = 60_000
 COMMIT_PCT = 80
 """Of the time a final may take: then the ears take the last partial for it, just before the machine would."""
 _DRIFT_PPM_MAX = 1000
@@ -165,7 +163,8 @@ class Session:
         self._turn_clock = TurnClock()
         self._playout = Playout(plan.output_format.rate_hz, plan.playout)
         self._invariants = Invariants(self._playout.unheard_samples_max)
-        self.outbox = Outbox(plan.session.outbox_messages_max, check=self._gate())
+        limits = plan.session
+        self.outbox = Outbox(limits.outbox_messages_max, ms_max=limits.outbox_ms_max, now=self._clock.now_ms, check=self._gate())
         self._reference = Reference(plan.output_format.rate_hz, plan.hearing.aec)
         self._hearing, self.echo_canceller = self._open_hearing(senses)
         self._ears = self._open_ears(senses)
@@ -191,7 +190,6 @@ class Session:
         self._is_farewell = self._is_leaving = False
         self._leaving: asyncio.TimerHandle | None = None
         self._audio_origin_ms, self._paced_ms = 0.0, 0
-        self._typed_ms: deque[int] = deque()
         self._told_heard_ms = 0
         self._told_started = self._told_finished = NO_EPOCH
         self._told_voiced_ms = 0
@@ -483,16 +481,7 @@ class Session:
         self._tell(ClientCancelled(self._clock.now_ms(), epoch))
 
     def type_text(self, text: str) -> None:
-        """The user typed something; stripped, not empty.
-
-        Raises:
-            TooMuch: too many texts in a minute.
-
-        """
-        now_ms, texts_max = self._clock.now_ms(), self.plan.session.texts_per_minute_max
-        self._typed_ms.append(now_ms)
-        if len(self._typed_ms) > texts_max and now_ms - self._typed_ms.popleft() < _MINUTE_MS:
-            raise TooMuch(f"More than {texts_max} texts in a minute.", remedy="Send what the user typed, not while they type.")
+        """The user typed something; stripped, not empty."""
         self._tell(TextReceived(self._clock.now_ms(), text))
 
     def answer_tool(self, epoch: Epoch, call_id: str, *, output: str = "", error: str = "") -> None:

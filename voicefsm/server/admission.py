@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from voicefsm.errors import BackendError, NotOffered, TooMuch
 from voicefsm.ports import Clock
-from voicefsm.server.pace import Pace
+from voicefsm.server.pace import Pace, Spread
 from voicefsm.values import setting
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class ServerSettings:
         unit="sessions",
         ge=1,
         le=100000,
-        doc="How many sessions a worker begins in a second, bursts of 4 s: beginning one costs more than holding it.",
+        doc="How many sessions a worker begins in a second, bursts of 4 s (in one): beginning one costs more than holding it.",
     )
     pending_max: int = setting(
         200,
@@ -112,13 +112,15 @@ class Admission:
         languages: Remembered[frozenset[str]],
         voices: Remembered[Mapping[str, tuple[str, ...]]],
         pending_max: int = 200,
+        *,
         pace: Pace | None = None,
+        spread: Spread | None = None,
     ) -> None:
-        """`pace` is that of beginning sessions; None: as fast as they come."""
+        """`pace` is that of beginning sessions, `spread` how far apart they begin; None: as fast as they come."""
         self.sessions = self.pending = 0
         self.sessions_max = sessions_max
         self._languages, self._voices, self._pending_max = languages, voices, pending_max
-        self._pace = pace
+        self._pace, self._spread = pace, spread
 
     @contextmanager
     def at_the_door(self) -> Iterator[None]:
@@ -139,10 +141,16 @@ class Admission:
         self.check_room()
         self.sessions += 1
 
-    def begin(self) -> None:
-        """A session is made now. Raises `TooMuch` when that happens too often; who is refused for another reason costs little."""
+    async def begin(self) -> None:
+        """A session is made after this. Raises `TooMuch` when that happens too often.
+
+        Who is refused for another reason costs little. Those that come at once wait for each other a little, for the sake of the
+        sessions that live.
+        """
         if self._pace is not None:
             self._pace.note()
+        if self._spread is not None:
+            await self._spread.turn()
 
     def check_room(self) -> None:
         """Is there a place? Raises `TooMuch` when there is none."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 from voicefsm.errors import TooMuch
 from voicefsm.ports import Clock
+from voicefsm.runtime.plan import SessionSettings
 
+LATE_TEXTS_MAX = 10
+"""So many typed texts in a row may come too early and wait, before a client is told to stop."""
+LATE_TEXTS_APART_MS = 50
+"""How far apart those of all clients are taken."""
+_MINUTE_MS = 60_000
 BURST_S = 4
 """So many seconds' worth may come at once: a network that stood still delivers what it held back."""
 
@@ -49,3 +56,72 @@ def of_messages(clock: Clock, per_s_max: int) -> Pace:
 def of_sessions(clock: Clock, per_s_max: int) -> Pace:
     """Of all clients together."""
     return Pace(clock, per_s_max, "sessions", "Try another replica, or again in a while.")
+
+
+class Spread:
+    """One after the other, so far apart: what each costs the loop is over before the next begins."""
+
+    def __init__(self, clock: Clock, apart_ms: int) -> None:
+        self._clock, self._apart_ms = clock, apart_ms
+        self._next_ms = clock.now_ms()
+
+    async def turn(self) -> None:
+        """Wait for one's turn."""
+        now_ms = self._clock.now_ms()
+        at_ms = max(now_ms, self._next_ms)
+        self._next_ms = at_ms + self._apart_ms
+        if at_ms > now_ms:
+            await asyncio.sleep((at_ms - now_ms) / 1000)
+
+
+class Texts:
+    """How fast typed texts are taken of one client. Who types faster waits, and their next messages are not even read.
+
+    What all such clients together may cost is bounded by their having one turn after the other.
+    """
+
+    def __init__(self, clock: Clock, per_minute_max: int, at_once_max: int, late: Spread) -> None:
+        """`late`: the turns of those that have to wait, whoever sent them."""
+        self._clock, self._per_minute, self._at_once = clock, per_minute_max, at_once_max
+        self._bucket = Bucket(float(at_once_max), clock.now_ms())
+        self._turns, self._late = late, 0
+        """How many in a row had to wait."""
+
+    async def turn(self) -> None:
+        """Wait until another may be taken. Raises `TooMuch` when too many in a row had to wait."""
+        self._fill()
+        self._late = self._late + 1 if self._bucket.left < 1 else 0
+        if self._late > LATE_TEXTS_MAX:
+            raise TooMuch(f"More than {self._per_minute} texts a minute.", remedy="Send what the user typed, not while they type.")
+        if self._late:
+            await asyncio.sleep((1 - self._bucket.left) * _MINUTE_MS / self._per_minute / 1000)
+            await self._turns.turn()
+            self._fill()
+        self._bucket.left = max(0.0, self._bucket.left - 1)
+
+    def _fill(self) -> None:
+        self._bucket.fill(self._clock.now_ms(), float(self._at_once), self._per_minute, _MINUTE_MS)
+
+
+def of_beginnings(clock: Clock, per_s_max: int) -> Spread:
+    """A whole burst of sessions begins in a second."""
+    return Spread(clock, 1000 // (per_s_max * BURST_S))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Paces:
+    """Of one client."""
+
+    messages: Pace
+    texts: Texts
+
+
+def of_late_texts(clock: Clock) -> Spread:
+    """Of all clients that type too fast."""
+    return Spread(clock, LATE_TEXTS_APART_MS)
+
+
+def of_client(clock: Clock, limits: SessionSettings, late_texts: Spread) -> Paces:
+    """Of one session's client."""
+    texts = Texts(clock, limits.texts_per_minute_max, limits.texts_at_once_max, late_texts)
+    return Paces(of_messages(clock, limits.messages_per_s_max), texts)

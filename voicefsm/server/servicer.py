@@ -46,7 +46,7 @@ from voicefsm.runtime.session import Session
 from voicefsm.server import codec
 from voicefsm.server.admission import Admission
 from voicefsm.server.callers import Callers
-from voicefsm.server.pace import Pace, of_messages
+from voicefsm.server.pace import Paces, of_client, of_late_texts
 from voicefsm.server.resume import Resumption
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.v1 import conversation_pb2_grpc as pb_grpc
@@ -113,6 +113,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         self._config_ms_max, self._traceparent = config_ms_max, traceparent
         self._callers = callers or Callers.open(clock)
         self._resumption = resumption or Resumption(None, ResumeSettings())
+        self._late_texts = of_late_texts(clock)
         self._sessions: set[Session] = set()
         self._is_draining, self._drain_ms = False, 0
 
@@ -208,7 +209,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         if session_ms_max <= 0:
             raise NothingToResume("The conversation has reached its longest duration.", remedy="Begin a new one.")
         turns = dataclasses.replace(plan.turns, session_ms_max=session_ms_max)
-        self._admission.begin()
+        await self._admission.begin()
         keeping = await self._resumption.keep(token, before)
         kept = wishes.config.SerializeToString() if keeping is not None else b""
         plan = dataclasses.replace(plan, turns=turns, identity=identity.name, is_known=identity.is_known, wishes=kept)
@@ -251,7 +252,7 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
             session.drain(self._drain_ms)
         faults: list[Exception] = []
         try:
-            return await _converse(session, requests, call, of_messages(self._clock, plan.session.messages_per_s_max))
+            return await _converse(session, requests, call, of_client(self._clock, plan.session, self._late_texts))
         except ExceptionGroup as group:
             faults.append(first_error(group))
         finally:
@@ -276,35 +277,37 @@ def _traceparent_in(call: Call) -> str:
     return ""
 
 
-async def _converse(session: Session, requests: AsyncGenerator[pb.ConverseRequest], call: Call, pace: Pace) -> SessionEnded:
+async def _converse(session: Session, requests: AsyncGenerator[pb.ConverseRequest], call: Call, paces: Paces) -> SessionEnded:
     """The session, its reader and its writer."""
     async with asyncio.TaskGroup() as tasks:
         writer = tasks.create_task(_write(session, call), name=f"writer {session.session_id}")
         try:
-            return await _run(session, requests, pace)
+            return await _run(session, requests, paces)
         finally:
             await _farewell(writer)
 
 
-async def _run(session: Session, requests: AsyncGenerator[pb.ConverseRequest], pace: Pace) -> SessionEnded:
+async def _run(session: Session, requests: AsyncGenerator[pb.ConverseRequest], paces: Paces) -> SessionEnded:
     """The session and its reader: the end of one is the end of the other."""
     async with asyncio.TaskGroup() as tasks:
-        reader = tasks.create_task(_read(requests, session, pace), name=f"reader {session.session_id}")
+        reader = tasks.create_task(_read(requests, session, paces), name=f"reader {session.session_id}")
         ended = await session.run()
         reader.cancel()
     return ended
 
 
-async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session, pace: Pace) -> None:
+async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session, paces: Paces) -> None:
     """Feed the session until the client is gone, or does something wrong."""
     try:
         with _refusing_garbage():
             async for request in requests:
-                pace.note()
+                paces.messages.note()
                 message = codec.inbound_of(request, session.plan)
                 if isinstance(message, codec.EndSession):
                     session.hang_up(is_farewell=True)
                     return
+                if isinstance(message, codec.TextInput):
+                    await paces.texts.turn()
                 _feed(session, message)
     except Exception as error:
         session.fault = error

@@ -69,6 +69,24 @@ async def test_a_full_outbox_blames_the_client() -> None:
     outbox.put(audio(5))
 
 
+async def test_a_client_that_leaves_messages_lying_is_told() -> None:
+    """Otherwise model and voice work for minutes for somebody who reads nothing."""
+    now_ms = 0
+    outbox = Outbox(10, ms_max=500, now=lambda: now_ms)
+    outbox.put(PausePlayout(Epoch(1)))
+    now_ms = 500
+    outbox.put(PausePlayout(Epoch(2)))
+    now_ms = 501
+    with pytest.raises(TooMuch, match="has not read for 500 ms"):
+        outbox.put(PausePlayout(Epoch(3)))
+    await outbox.get()  # one that is slow, and reads
+    outbox.put(PausePlayout(Epoch(4)))
+    await outbox.get()
+    await outbox.get()
+    now_ms = 10_000
+    outbox.put(PausePlayout(Epoch(5)))  # nothing waited
+
+
 def test_what_must_not_leave_does_not():
     """Otherwise the invariants would be a comment."""
 

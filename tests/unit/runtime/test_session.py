@@ -508,6 +508,15 @@ async def test_client_that_does_not_read_is_stopped() -> None:
     assert not stage.remains()
 
 
+async def test_client_that_leaves_messages_lying_is_stopped_early() -> None:
+    """Otherwise model and voice work for minutes for somebody who reads nothing."""
+    stage = story_stage()
+    stage.plan = plan_with(session={"outbox_ms_max": 2000})
+    with pytest.raises(TooMuch, match="has not read for 2000 ms"):
+        await stage.play(speech=[ASKS], habits=Habits(reads=False))
+    assert not stage.remains()
+
+
 async def test_more_facts_than_the_inbox_holds_end_the_session() -> None:
     """Otherwise a flood of messages becomes a flood of memory."""
 

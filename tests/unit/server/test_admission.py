@@ -146,16 +146,16 @@ async def test_a_caller_who_gives_up_does_not_take_the_answer_with_him() -> None
     assert await second
 
 
-def test_sessions_begin_only_so_fast() -> None:
+async def test_sessions_begin_only_so_fast() -> None:
     """Otherwise a flood of short sessions, each of which costs more to begin than to hold, starves those that live."""
     clock = Steps()
     admission = Admission(1000, NOBODY, NOBODY, pace=of_sessions(clock, 2))
     for _ in range(8):
-        admission.begin()
+        await admission.begin()
     with pytest.raises(TooMuch, match="More than 2 sessions a second"):
-        admission.begin()
+        await admission.begin()
     clock.at_ms += 500
-    admission.begin()
+    await admission.begin()
     for _ in range(100):  # whoever is refused for want of a backend begins nothing
         admission.enter()
         admission.leave()

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import pairwise
+
 import pytest
 
 from voicefsm.errors import TooMuch
-from voicefsm.server.pace import BURST_S, of_messages, of_sessions
+from voicefsm.runtime.timers import LoopClock
+from voicefsm.server.pace import (
+    BURST_S,
+    LATE_TEXTS_APART_MS,
+    LATE_TEXTS_MAX,
+    Texts,
+    of_beginnings,
+    of_late_texts,
+    of_messages,
+    of_sessions,
+)
 
 
 class Clock:
@@ -55,3 +68,62 @@ def test_what_is_refused_costs_nothing_more() -> None:
             pace.note()
     clock.at_ms += 1000
     pace.note()
+
+
+def texts_of(clock: LoopClock) -> Texts:
+    return Texts(clock, 60, 3, of_late_texts(clock))
+
+
+@pytest.mark.looptime
+async def test_typed_texts_that_come_too_fast_wait_and_then_are_refused() -> None:
+    """Otherwise a client that types in a flood has the model, the voice and the loop to itself; or is refused for typing twice."""
+    clock = LoopClock()
+    texts, times = texts_of(clock), []
+    for _ in range(3 + LATE_TEXTS_MAX):
+        await texts.turn()
+        times.append(clock.now_ms())
+    apart = [after - before for before, after in pairwise(times)]
+    assert apart == [0, 0, *[1000] * LATE_TEXTS_MAX]
+    with pytest.raises(TooMuch, match=r"More than 60 texts a minute.*not while they type"):
+        await texts.turn()
+
+
+@pytest.mark.looptime
+async def test_who_types_no_faster_than_is_allowed_never_waits() -> None:
+    """Otherwise a talkative person is slowed down, or thrown out in the end."""
+    clock = LoopClock()
+    texts = texts_of(clock)
+    for nth in range(300):
+        await texts.turn()
+        assert clock.now_ms() == nth * 1000
+        await asyncio.sleep(1)
+
+
+@pytest.mark.looptime
+async def test_clients_that_type_too_fast_have_one_turn_after_the_other() -> None:
+    """Otherwise a crowd of them, each within its own limit, takes the loop from everybody once a second."""
+    clock = LoopClock()
+    late, times = of_late_texts(clock), []
+
+    async def flood() -> None:
+        texts = Texts(clock, 60, 3, late)
+        for _ in range(4):
+            await texts.turn()
+        times.append(clock.now_ms())
+
+    await asyncio.gather(*(flood() for _ in range(8)))
+    assert times == [1000 + nth * LATE_TEXTS_APART_MS for nth in range(8)]
+
+
+@pytest.mark.looptime
+async def test_sessions_that_begin_at_once_are_spread_over_a_second() -> None:
+    """Otherwise the callers of a replica that is drained all begin here in one moment, and everybody who speaks is interrupted."""
+    clock = LoopClock()
+    spread, times = of_beginnings(clock, 50), []
+    for _ in range(3):
+        await spread.turn()
+        times.append(clock.now_ms())
+    assert times == [0, 5, 10]
+    await asyncio.sleep(1)
+    await spread.turn()
+    assert clock.now_ms() == 1010
