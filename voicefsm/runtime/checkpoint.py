@@ -58,7 +58,10 @@ class Checkpoint:
         body = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         body["wishes"] = base64.b64encode(self.wishes).decode()
         body["messages"] = [_told(message) for message in self.messages]
-        return json.dumps({"format": FORMAT, **body}, ensure_ascii=False, separators=(",", ":")).encode()
+        return _JSON.encode({"format": FORMAT, **body}).encode()
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def _told(message: Message) -> dict[str, Any]:

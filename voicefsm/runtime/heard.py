@@ -30,16 +30,27 @@ class Rendered:
     """All of it is synthesised."""
 
 
+class SpokenText:
+    """A text and the times of its words. Asked again and again while it is heard, so what does not change is found once."""
+
+    def __init__(self, text: str, words: Sequence[SpokenWord]) -> None:
+        """`words`: those that have a time."""
+        self._tokens = text.split()
+        self._sounding = [nth for nth, token in enumerate(self._tokens) if normal(token)]  # a dash has no time
+        self._stretches = tuple(_stretches(words, [self._tokens[nth] for nth in self._sounding]))
+
+    def heard(self, so_far: Rendered) -> tuple[str, bool]:
+        """The words that were heard, and whether that is known by their times; else it is an estimate."""
+        for stretch in self._stretches:
+            if (found := stretch.count(so_far)) is not None:
+                count, is_timed = found
+                return " ".join(self._tokens[: self._sounding[count - 1] + 1 if count else 0]), is_timed
+        return " ".join(self._tokens), True
+
+
 def heard_words(text: str, words: Sequence[SpokenWord], so_far: Rendered) -> tuple[str, bool]:
-    """The words of `text` that were heard, and whether that is known by their times; else it is an estimate."""
-    tokens = text.split()
-    sounding = [nth for nth, token in enumerate(tokens) if normal(token)]  # a dash has no time
-    said = [tokens[nth] for nth in sounding]
-    for stretch in _stretches(words, said):
-        if (found := stretch.count(so_far)) is not None:
-            count, is_timed = found
-            return " ".join(tokens[: sounding[count - 1] + 1 if count else 0]), is_timed
-    return " ".join(tokens), True
+    """The words of `text` that were heard: see `SpokenText`."""
+    return SpokenText(text, words).heard(so_far)
 
 
 def _stretches(words: Sequence[SpokenWord], said: Sequence[str]) -> Iterator[_Timed | _Untimed]:

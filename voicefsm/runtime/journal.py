@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import json
 import os
 import time
@@ -163,16 +164,27 @@ def utc_now() -> str:
 
 def _line(record: Mapping[str, Any]) -> bytes:
     """One record. Half a surrogate pair, which a model may write, becomes its escape."""
-    return f"{json.dumps(record, ensure_ascii=False, separators=(',', ':'))}\n".encode(errors="backslashreplace")
+    return f"{_JSON.encode(record)}\n".encode(errors="backslashreplace")
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+@functools.cache
+def _fields(kind: type[Any]) -> tuple[tuple[str, object], ...]:
+    """Name and default of each field of a dataclass."""
+    return tuple((field.name, field.default) for field in dataclasses.fields(kind))
 
 
 def record_of(item: object) -> dict[str, Any]:
     """A fact or an order as JSON: its type and its fields, defaults left out."""
-    assert dataclasses.is_dataclass(item)
-    fields = {f.name: getattr(item, f.name) for f in dataclasses.fields(item)}
-    defaults = {f.name: f.default for f in dataclasses.fields(item)}
-    kept = {name: plain(value) for name, value in fields.items() if name != "at_ms" and value != defaults[name]}
-    return {"type": type(item).__name__, **kept}
+    kind: Any = type(item)
+    record = {"type": kind.__name__}
+    for name, default in _fields(kind):
+        value = getattr(item, name)
+        if name != "at_ms" and value != default:
+            record[name] = plain(value)
+    return record
 
 
 def until(context: Context) -> list[int | str] | None:
@@ -183,10 +195,16 @@ def until(context: Context) -> list[int | str] | None:
 
 def plain(value: object) -> Any:
     """A value of a fact, an order or a setting as JSON."""
+    kind: Any = type(value)
+    if kind in _PLAIN:
+        return value
     if isinstance(value, enum.Enum):
         return value.name if isinstance(value, int) else value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple):
         return [plain(item) for item in value]
+    if dataclasses.is_dataclass(kind):
+        return {name: plain(getattr(value, name)) for name, _ in _fields(kind)}
     return value
+
+
+_PLAIN = frozenset({int, str, float, bool, type(None)})

@@ -23,7 +23,7 @@ from collections import deque
 import numpy as np
 
 from voicefsm.ports import Samples, SpokenAudio, SpokenWord
-from voicefsm.runtime.heard import Rendered, heard_words
+from voicefsm.runtime.heard import Rendered, SpokenText
 from voicefsm.runtime.messages import AudioOutput
 from voicefsm.values import NO_EPOCH, Epoch, SampleIndex, setting
 
@@ -65,6 +65,8 @@ class _Segment:
     words: list[SpokenWord] = dataclasses.field(default_factory=list)
     is_predicted: bool = False
     """Whether the voice only planned those times."""
+    spoken: SpokenText | None = None
+    """Made of text and words when it is asked for."""
 
 
 SOURCES = ("all", "words", "durations", "proportional")
@@ -171,7 +173,9 @@ class Playout:
         if not segment.samples:
             segment.first = self._made
         segment.samples += len(samples)
-        segment.words.extend(audio.words)
+        if audio.words:
+            segment.words.extend(audio.words)
+            segment.spoken = None
         segment.is_predicted |= audio.is_predicted
         self._made += len(samples)
         if len(samples):
@@ -347,7 +351,9 @@ class Playout:
         if is_whole and heard >= segment.samples:
             return segment.text, "all"
         so_far = Rendered(self._ms(heard), self._ms(segment.samples), is_whole)
-        text, is_timed = heard_words(segment.text, segment.words, so_far)
+        if segment.spoken is None:
+            segment.spoken = SpokenText(segment.text, segment.words)
+        text, is_timed = segment.spoken.heard(so_far)
         return text, ("durations" if segment.is_predicted else "words") if is_timed else "proportional"
 
 

@@ -11,6 +11,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -104,9 +105,9 @@ class LogObserver(Observer):
         self._is_store_lost = False
 
     def _of(self, session_id: str, turn: int) -> Any:
-        """A line of this session: every one says of which turn, and where its trace is."""
+        """A line of this session: every one says of which turn, and where its trace is. Too dear for what is not written."""
         trace = self._trace_id(session_id)
-        log = self._log.bind(session=session_id, turn=turn)
+        log = self._log.bind(session=session_id, turn=int(turn))
         return log.bind(trace_id=trace) if trace else log
 
     def session_opened(self, session_id: str, opening: Opening) -> None:
@@ -119,19 +120,19 @@ class LogObserver(Observer):
         """See `ports.Observer`."""
         if not step.effects and step.before is step.after and not isinstance(step.fact, RecognitionFailed):
             return
-        log = self._of(step.session_id, int(step.epoch))
         self._turns[step.session_id] = int(step.epoch) or self._turns.get(step.session_id, 0)
+        of = partial(self._of, step.session_id)
         if step.before is not step.after:
-            log.debug("state", before=step.before.value, after=step.after.value, fact=name_of(key_of(step.fact)))
+            of(step.epoch).debug("state", before=step.before.value, after=step.after.value, fact=name_of(key_of(step.fact)))
         if isinstance(step.fact, RecognitionFailed):
-            log.warning("recognition failed", problem=step.fact.message, retryable=step.fact.retryable)
+            of(step.epoch).warning("recognition failed", problem=step.fact.message, retryable=step.fact.retryable)
         for effect in step.effects:
             if isinstance(effect, OpenRecognition) and isinstance(step.fact, TimerFired):
-                log.warning("recognition reopened", attempt=context.reopen_attempts)
+                of(step.epoch).warning("recognition reopened", attempt=context.reopen_attempts)
             # One step may end a reply and begin the next: the order knows whose it is.
-            _line_of(effect, log.bind(turn=int(getattr(effect, "epoch", step.epoch))))
+            _line_of(effect, partial(of, getattr(effect, "epoch", step.epoch)))
             if self._transcripts is not Transcripts.NONE and isinstance(effect, StartGeneration | SpeakText):
-                self._line_of_words(effect, log.bind(turn=int(effect.epoch)))
+                self._line_of_words(effect, of(effect.epoch))
 
     def _line_of_words(self, order: StartGeneration | SpeakText, log: Any) -> None:
         who, text = ("user", order.user_text) if isinstance(order, StartGeneration) else ("assistant", order.text)
@@ -147,13 +148,13 @@ class LogObserver(Observer):
 
     def kept(self, session_id: str, kept: Kept) -> None:
         """See `ports.Observer`: who goes on is told, and a store that fails, once until it works again."""
-        log = self._of(session_id, self._turns.get(session_id, 0))
+        log = partial(self._of, session_id, self._turns.get(session_id, 0))
         if kept.outcome == "taken over":
-            log.info("session taken over")
+            log().info("session taken over")
         elif kept.problem and not self._is_store_lost:
-            log.warning("session not kept", problem=kept.problem, remedy="It cannot be resumed while this lasts.")
+            log().warning("session not kept", problem=kept.problem, remedy="It cannot be resumed while this lasts.")
         elif not kept.problem and self._is_store_lost:
-            log.info("sessions are kept again")
+            log().info("sessions are kept again")
         self._is_store_lost = bool(kept.problem)
 
     def session_closed(self, session_id: str, reason: str, message: str) -> None:
@@ -178,17 +179,17 @@ class LogObserver(Observer):
         self._of(session_id, self._turns.get(session_id, 0)).error("session crashed", exc_info=error)
 
 
-def _line_of(effect: object, log: Any) -> None:
+def _line_of(effect: object, log: Callable[[], Any]) -> None:
     """The line an order is worth, if any."""
     match effect:
         case CancelTts():
-            log.info("reply cancelled", reason=effect.reason.value, why=effect.why)
+            log().info("reply cancelled", reason=effect.reason.value, why=effect.why)
         case ResumePlayout():
-            log.info("interruption rejected", why=effect.why)
+            log().info("interruption rejected", why=effect.why)
         case CompleteTurn():
-            log.info("turn completed", outcome=effect.outcome.value)
+            log().info("turn completed", outcome=effect.outcome.value)
         case ReportFailure():
             fault = effect.backend.value if effect.backend else "client"
-            log.warning("backend failed", backend=fault, problem=effect.message, remedy=effect.remedy)
+            log().warning("backend failed", backend=fault, problem=effect.message, remedy=effect.remedy)
         case EndSession():
-            log.debug("session ends", reason=effect.reason.value, message=effect.message)
+            log().debug("session ends", reason=effect.reason.value, message=effect.message)
