@@ -24,10 +24,12 @@ derived() { # derived FILE ARGUMENTS...: packages that are also in requirements.
     --generate-hashes --no-config --default-index https://pypi.org/simple --no-emit-index-url --no-annotate \
     --custom-compile-command "make lock" --quiet --output-file "$file"
 }
-derived deploy/requirements.lock deploy/requirements.in                                           # what checks deploy/
-derived deploy/image/runtime.lock pyproject.toml --extra otel --extra auth --extra redis --override scripts/overrides.in     # what is in the image
-derived deploy/image/embedded.lock pyproject.toml --extra otel --extra auth --extra redis --extra embedded --extra timeline --override scripts/overrides.in # … with engines and demo
-derived deploy/image/build.lock scripts/build.in                                                  # what builds the wheel in it
+image=(pyproject.toml --extra otel --extra auth --extra redis --override scripts/overrides.in --override scripts/image-overrides.in)
+derived deploy/requirements.lock deploy/requirements.in                              # what checks deploy/
+derived deploy/image/runtime.lock "${image[@]}"                                      # what is in the image
+derived deploy/image/embedded.lock "${image[@]}" --extra embedded --extra timeline   # … with engines and demo
+derived deploy/image/build.lock scripts/build.in                                     # what builds the wheel in it
+derived deploy/image/sbom.lock deploy/image/sbom.in                                  # what lists what is in it
 if grep -nE 'file://|--(extra-)?index-url|--find-links|@ ' requirements.lock; then
   echo "a lock file names a place only this machine knows" >&2
   exit 1
