@@ -202,7 +202,7 @@ def plain(value: object) -> Any:
         return value.name if isinstance(value, int) else value.value
     if isinstance(value, tuple):
         return [plain(item) for item in value]
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: plain(getattr(value, name)) for name, _ in _fields(kind)}
     return value
 
