@@ -259,6 +259,37 @@ def test_what_a_strict_server_refuses_is_refused_here(deploy, objects, wanted, p
     assert deploy.schema_problems(spoilt, deploy.VERSIONS[-1])
 
 
+PLANTED = {
+    "a field": ("\n  replicas: 1\n", "\n  replica: 1\n", "replica"),
+    "a kind": ("kind: Deployment", "kind: Deploymint", "no schema of apps/v1 Deploymint"),
+    "a version": ("apiVersion: apps/v1\n", "apiVersion: apps/v2\n", "no schema of apps/v2 Deployment"),
+    "a type": ("terminationGracePeriodSeconds: 30", "terminationGracePeriodSeconds: half a minute", "half a minute"),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_is_planted_in_a_combination_fails_the_command(deploy, monkeypatch, tmp_path, capsys, planted):
+    """Otherwise `tox -e deploy` would print `ok` beside what no server takes."""
+    right, wrong, told = PLANTED[planted]
+    planted_in = tmp_path / "deploy" / "kustomize" / "tests" / "planted"
+    planted_in.mkdir(parents=True)
+    text = (DEPLOY / "kustomize" / "tests" / "dev" / "render.yaml").read_text(encoding="utf-8")
+    assert right in text
+    (planted_in / "resources.yaml").write_text(text.replace(right, wrong), encoding="utf-8")
+    (planted_in / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [resources.yaml]\n", encoding="utf-8"
+    )
+    monkeypatch.setattr(deploy, "KUSTOMIZE", tmp_path / "deploy" / "kustomize")
+    monkeypatch.setattr(deploy, "ROOT", tmp_path)
+    deploy.kubectl()  # found before, and kept
+    (planted_in / "render.yaml").write_text(deploy.render(planted_in), encoding="utf-8")
+    assert deploy.main(rewrite=False) == 1
+    printed = capsys.readouterr().out
+    assert told in printed
+    assert re.search(r"(?m)^planted .* FAILED", printed)
+    assert "deploy: 0 combinations passed, 1 failed" in printed
+
+
 @pytest.mark.parametrize("word", ["n", "y", "off", "Yes", "NO"])
 def test_a_word_that_is_a_boolean_would_be_seen(deploy, word):
     """Otherwise the check above could not fail."""
