@@ -23,6 +23,7 @@ import httpx
 
 from voicefsm.adapters.channels import GRACE_S
 from voicefsm.adapters.followed import Followed
+from voicefsm.adapters.patience import Patience
 
 T = TypeVar("T")
 
@@ -47,27 +48,31 @@ class Exchange:
         """To be called when it goes wrong: what comes next goes over new connections."""
         self.waits_since: float | None = None
         """When it began to wait for the server, on the loop's clock; None while it does not."""
-        self._patience: asyncio.Timeout | None = None
+        self._patience = Patience()
         self._is_lost = False
 
     async def within(self, at: float, wait: Awaitable[T]) -> T:
         """Await `wait` until `at` on the loop's clock. Raises `TimeoutError`, `Lost`, and what `wait` does."""
         self.waits_since = asyncio.get_running_loop().time()
+        self._patience.until(at)
         try:
-            async with asyncio.timeout_at(at) as self._patience:
-                return await wait
+            return await self._patience.wait(wait)
         except TimeoutError:
             if self._is_lost:
                 raise Lost from None
             raise
         finally:
-            self.waits_since = self._patience = None
+            self.waits_since = None
 
     def give_up(self) -> None:
         """Nothing comes any more."""
-        if self._patience is not None and not self._patience.expired():
+        if self.waits_since is not None:
             self._is_lost = True
-            self._patience.reschedule(asyncio.get_running_loop().time())
+            self._patience.end()
+
+    def close(self) -> None:
+        """It is over."""
+        self._patience.close()
 
 
 class _Generation:
@@ -126,6 +131,7 @@ class Connections:
         try:
             yield exchange
         finally:
+            exchange.close()
             generation.exchanges.discard(exchange)
             self._tidy()
 

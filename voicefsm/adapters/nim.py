@@ -406,16 +406,15 @@ def _tool_of(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class _Deadline:
     """The end of a wait that begins now."""
 
-    ms: int
-    at: float = dataclasses.field(init=False)
-    """On the clock of the running loop, in seconds."""
+    __slots__ = ("at", "ms")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "at", asyncio.get_running_loop().time() + self.ms / 1000)
+    def __init__(self, ms: int) -> None:
+        self.ms = ms
+        self.at = asyncio.get_running_loop().time() + ms / 1000
+        """On the clock of the running loop, in seconds."""
 
 
 async def _read_to_end(body: AsyncGenerator[bytes]) -> None:

@@ -44,6 +44,7 @@ from voicefsm.adapters.channels import (
     is_cancelled_from_outside,
     write,
 )
+from voicefsm.adapters.patience import Patience
 from voicefsm.errors import BackendError
 from voicefsm.ports import Samples, SpokenAudio, SpokenWord, SynthesisRequest
 from voicefsm.values import Backend, setting
@@ -362,7 +363,8 @@ class RivaSynthesisStream:
         self._failure: BackendError | None = None
         self._call: grpc.aio.StreamStreamCall | None = None
         self._wake_feeder, self._wake_reader = asyncio.Event(), asyncio.Event()
-        self._patience: asyncio.Timeout | None = None
+        self._patience = Patience()
+        self._is_reading = False
 
     # --- for the session ---
 
@@ -383,6 +385,7 @@ class RivaSynthesisStream:
     def leave(self) -> None:
         """Cancel whatever runs; nothing arrives afterwards."""
         self._has_left = True
+        self._patience.close()
         self._hang_up()
 
     async def __aiter__(self) -> AsyncIterator[SpokenAudio]:
@@ -463,7 +466,7 @@ class RivaSynthesisStream:
                 async with asyncio.timeout(None if unsent is None else AHEAD_S_MAX):
                     await self._wake_feeder.wait()
             except TimeoutError:
-                if self._patience is not None:
+                if self._is_reading:
                     return unsent
 
     async def _streamed(self) -> AsyncIterator[SpokenAudio]:
@@ -570,10 +573,10 @@ class RivaSynthesisStream:
 
     async def _read(self, call: grpc.aio.StreamStreamCall) -> Any:
         """The next response, or EOF when the server ended the call with OK or the reply was left."""
+        self._is_reading = True
+        self._rearm()
         try:
-            async with asyncio.timeout(None) as self._patience:
-                self._rearm()
-                return await call.read()
+            return await self._patience.wait(call.read())
         except TimeoutError:
             raise self._overdue() from None
         except asyncio.CancelledError:
@@ -587,18 +590,16 @@ class RivaSynthesisStream:
         except grpc.aio.AioRpcError as error:
             raise self._failure or self._server.channel.failed(error.code(), error.details()) from error
         finally:
-            self._patience = None
+            self._is_reading = False
 
     def _rearm(self) -> None:
         """Set the reader's patience by what the server owes."""
-        if self._patience is None:
-            return
         is_first = any(piece.is_sent for piece in self._pending)
         if not is_first and not self._is_half_closed:
-            self._patience.reschedule(None)
+            self._patience.until(None)
             return
         limit_ms = self._settings.first_audio_ms_max if is_first or self._current is None else self._settings.chunk_ms_max
-        self._patience.reschedule(asyncio.get_running_loop().time() + limit_ms / 1000)
+        self._patience.until(asyncio.get_running_loop().time() + limit_ms / 1000)
 
     def _overdue(self) -> BackendError:
         return self._server.channel.silent("owes audio and sent none in time")

@@ -162,10 +162,10 @@ class Playout:
         """A segment that the voice was asked for."""
         self._segments[index] = _Segment(text)
 
-    def add(self, audio: SpokenAudio) -> None:
-        """A piece of the voice, at the output rate."""
+    def add(self, audio: SpokenAudio) -> bool:
+        """A piece of the voice, at the output rate. Whether playout has waited for it."""
         if not self._is_live:
-            return
+            return False
         samples = audio.samples[: max(0, self._reply_max - self._made)]
         self.truncated_samples += len(audio.samples) - len(samples)
         self._is_cut = self._is_cut or len(samples) < len(audio.samples)
@@ -178,8 +178,10 @@ class Playout:
             segment.spoken = None
         segment.is_predicted |= audio.is_predicted
         self._made += len(samples)
+        has_waited = not self._pieces
         if len(samples):
             self._pieces.append(samples)
+        return has_waited
 
     def add_earcon(self, samples: Samples) -> None:
         """A sound that is nobody's words, after what the voice has delivered; of the text, no more is spoken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 
@@ -12,6 +13,11 @@ from voicefsm.runtime.playout import Playout
 from voicefsm.runtime.speakable import SentenceCutter
 from voicefsm.runtime.tools import calls_of
 from voicefsm.values import Backend, Epoch
+
+AHEAD_CHARS = 40
+"""Who has so much to say, 2.6 s of speech, can wait a little for what comes next …"""
+LATE_MS = 50
+"""… and the pieces of so much time are taken at once: a token that is waited for costs twice as much as one that is there."""
 
 
 async def write(
@@ -61,20 +67,24 @@ class _Teller:
     def __init__(self, epoch: Epoch, now: Callable[[], int], tell: Callable[[Fact], None]) -> None:
         self.has_begun = False
         """Whether a token came."""
-        self._epoch, self._now, self._tell = epoch, now, tell
+        self.now = now
+        self.chars = 0
+        """Of all sentences told."""
+        self._epoch, self._tell = epoch, tell
         self._sentences = 0
 
     def begin(self) -> None:
         """A token came; the first is news."""
         if not self.has_begun:
             self.has_begun = True
-            self._tell(TokenArrived(self._now(), self._epoch))
+            self._tell(TokenArrived(self.now(), self._epoch))
 
     def say(self, sentences: Iterable[str]) -> None:
         """These can be spoken."""
         for sentence in sentences:
-            self._tell(SentenceReady(self._now(), self._epoch, self._sentences, sentence))
+            self._tell(SentenceReady(self.now(), self._epoch, self._sentences, sentence))
             self._sentences += 1
+            self.chars += len(sentence)
 
 
 async def _write(model: LanguageModel, request: GenerationRequest, teller: _Teller, count: Callable[[], None]) -> list[WantedCall]:
@@ -82,6 +92,7 @@ async def _write(model: LanguageModel, request: GenerationRequest, teller: _Tell
     cutter = SentenceCutter()
     wanted: list[WantedCall] = []
     async with aclosing(model.stream(request)) as pieces:
+        asked_ms = teller.now()
         async for piece in pieces:
             teller.begin()
             count()
@@ -89,6 +100,9 @@ async def _write(model: LanguageModel, request: GenerationRequest, teller: _Tell
                 teller.say(cutter.feed(piece))
             else:
                 wanted.append(piece)
+            if teller.chars >= AHEAD_CHARS and teller.now() > asked_ms:  # else more is here already
+                await asyncio.sleep(LATE_MS / 1000)
+            asked_ms = teller.now()
     teller.say(cutter.flush())
     return wanted
 
@@ -145,8 +159,8 @@ class Voice:
                     if is_silent and len(audio.samples):
                         is_silent = False
                         tell(FirstAudio(now(), epoch))
-                    playout.add(audio)
-                    wake()
+                    if playout.add(audio):
+                        wake()
                     await room()
             self._check(is_silent=is_silent)
         except BackendError as error:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from voicefsm.errors import BackendError, ContextOverflow
 from voicefsm.events import BackendFailed, Fact, FirstAudio, GenerationFinished, SentenceReady, TokenArrived
-from voicefsm.ports import GenerationRequest, Message, SpokenAudio, SynthesisRequest
+from voicefsm.ports import GenerationRequest, Message, SpokenAudio, SynthesisRequest, WantedCall
 from voicefsm.runtime.playout import Playout, PlayoutSettings
-from voicefsm.runtime.reply import Voice, write
+from voicefsm.runtime.reply import AHEAD_CHARS, LATE_MS, Voice, write
 from voicefsm.simulation.fakes import FakeLanguageModel, FakeSynthesizer, FakeVoice, Reply
 from voicefsm.values import Backend, Epoch
 
@@ -46,6 +46,47 @@ async def test_sentences_are_told_as_they_are_complete_and_numbered() -> None:
     assert sentences(facts) == [(0, "It is a quarter past noon."), (1, "The sun is out there."), (2, "Go for a walk.")]
     assert facts[-1] == GenerationFinished(5, EPOCH)
     assert sum(isinstance(fact, TokenArrived) for fact in facts) == 1
+
+
+class Tokens:
+    """A model that writes a word every 10 ms, after the first sentence."""
+
+    def __init__(self, words: Sequence[str], wait_s: float) -> None:
+        self._words, self._wait_s = words, wait_s
+        self.wakes = 0
+        """How often somebody waited for it."""
+
+    async def stream(self, _request: GenerationRequest) -> AsyncGenerator[str | WantedCall]:
+        began = asyncio.get_running_loop().time()
+        for nth, word in enumerate(self._words):
+            wait_s = began + nth * self._wait_s - asyncio.get_running_loop().time()
+            if wait_s > 0:  # else the word waits in the socket
+                self.wakes += 1
+                await asyncio.sleep(wait_s)
+            yield f"{word} "
+
+
+@pytest.mark.parametrize("first", ["It is noon.", "It is a quarter past noon and the sun is out there."])
+async def test_who_has_much_to_say_is_not_woken_for_each_token(first: str) -> None:
+    """Otherwise the gateway spends its time on tokens that nobody waits for; or the first sentences come late."""
+    loop = asyncio.get_running_loop()
+    words = (first + " So we go for a long walk." * 10).split()
+    model, written_ms, late_ms, chars = Tokens(words, 0.01), 0, [], []
+    began = loop.time()
+
+    def tell(fact: Fact) -> None:
+        nonlocal written_ms
+        if isinstance(fact, SentenceReady):
+            written_ms += 10 * len(fact.text.split())
+            chars.append(len(fact.text))
+            late_ms.append(round((loop.time() - began) * 1000) - (written_ms - 10))
+
+    await write(model, lambda: ASKED, EPOCH, now=lambda: int(loop.time() * 1000), tell=tell, shorten=no_need)
+    assert len(late_ms) == 11
+    assert max(late_ms) <= LATE_MS
+    assert model.wakes < len(words) / 2
+    prompt = next(nth for nth in range(11) if sum(chars[:nth]) >= AHEAD_CHARS)
+    assert late_ms[:prompt] == [0] * prompt, "as long as little is there to be spoken"
 
 
 async def test_a_model_that_fails_in_mid_sentence() -> None:
