@@ -101,7 +101,7 @@ sbom() { # of both, checked
     tag=$VERSION lock=runtime
     [ "$target" = gateway ] || tag=$VERSION-$target lock=embedded
     podman save --quiet --format docker-archive --output "$folder/$target.tar" "$NAME:$tag"
-    scripts/sbom.sh "$folder/$target.tar" "deploy/image/$lock.lock" "${OUT:-dist}/sbom-$target.cdx.json"
+    scripts/sbom.sh "docker-archive:$folder/$target.tar" "deploy/image/$lock.lock" "${OUT:-dist}/sbom-$target.cdx.json"
   done
   rm -rf "$folder"
 }

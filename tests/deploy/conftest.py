@@ -20,9 +20,11 @@ DEPLOY = ROOT / "deploy"
 def missing() -> list[str]:
     """What of the tools is not here."""
     packages = [
-        name for name in ("yaml", "jsonschema", "kubernetes_validate", "yamllint", "cel") if importlib.util.find_spec(name) is None
+        name
+        for name in ("yaml", "jsonschema", "kubernetes_validate", "yamllint", "cel", "check_jsonschema")
+        if importlib.util.find_spec(name) is None
     ]
-    programs = [name for name in ("hadolint",) if tool(name) is None]
+    programs = [name for name in ("hadolint", "zizmor") if tool(name) is None]
     find = [str(ROOT / "scripts" / "kubectl.sh"), "--find"]
     has_kubectl = subprocess.run(find, env=environment(), capture_output=True, check=False).returncode == 0
     return packages + programs + ([] if has_kubectl else ["kubectl"])

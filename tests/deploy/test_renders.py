@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.deploy.conftest import DEPLOY, ROOT, tool
+from tests.deploy.conftest import DEPLOY, ROOT, environment, tool
 
 BASE_KINDS = {
     "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount",
@@ -108,6 +108,62 @@ def test_every_action_is_pinned_by_its_commit():
         assert named, path
         for action in named:
             assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v[\d.]+", action), f"{path.name}: {action}"
+
+
+WORKFLOWS = ROOT / ".github" / "workflows"
+
+
+def said(*command: object) -> str:
+    """What a tool beside our Python complains about; nothing if it has no complaint."""
+    program = tool(str(command[0]))
+    if program is None:
+        pytest.skip(f"{command[0]} is not here")
+    done = subprocess.run([program, *map(str, command[1:])], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+def test_the_workflows_are_what_github_understands_and_give_nothing_away():
+    """Otherwise a release would fail on its day; or a pull request of anybody could publish one."""
+    schema = ("check-jsonschema", "--builtin-schema")
+    assert not said(*schema, "vendor.github-workflows", *sorted(WORKFLOWS.glob("*.yml")))
+    assert not said(*schema, "vendor.dependabot", ROOT / ".github" / "dependabot.yml")
+    assert not said("zizmor", "--offline", "--quiet", ROOT / ".github")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("permissions:\n  contents: read", "permissions: write-all"),
+        ("actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1", "somebody/checkout@main"),
+        ("run: .ci/run", "run: .ci/run ${{ github.event.pull_request.title }}"),
+    ],
+)
+def test_a_workflow_that_gives_something_away_would_be_seen(tmp_path, right, wrong):
+    """Otherwise the check above could not fail."""
+    text = (WORKFLOWS / "ci.yml").read_text(encoding="utf-8")
+    assert right in text
+    (tmp_path / "ci.yml").write_text(text.replace(right, wrong), encoding="utf-8")
+    assert said("zizmor", "--offline", "--quiet", tmp_path / "ci.yml")
+
+
+def test_a_workflow_that_github_does_not_understand_would_be_seen(tmp_path):
+    """As above."""
+    text = (WORKFLOWS / "ci.yml").read_text(encoding="utf-8").replace("timeout-minutes", "timeout-minuets", 1)
+    (tmp_path / "ci.yml").write_text(text, encoding="utf-8")
+    assert said("check-jsonschema", "--builtin-schema", "vendor.github-workflows", tmp_path / "ci.yml")
+
+
+def test_a_release_renders_every_overlay_with_its_digests(deploy, tmp_path):
+    """Otherwise the files of a release would deploy whatever the tag is moved to."""
+    gateway, embedded = (f"sha256:{digit * 64}" for digit in "12")
+    command = [ROOT / "scripts" / "release_overlays.sh", tmp_path, "ghcr.io/somebody/voicefsm", gateway, embedded]
+    done = subprocess.run(command, env=environment(), capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    overlays = {path.parent.name for path in (DEPLOY / "kustomize" / "overlays").glob("*/kustomization.yaml")}
+    assert {path.stem for path in tmp_path.glob("*.yaml")} == overlays
+    for path in tmp_path.glob("*.yaml"):
+        found = {image for image in deploy._images(deploy.documents(path.read_text(encoding="utf-8"))) if "somebody" in image}
+        assert found == {f"ghcr.io/somebody/voicefsm@{embedded if path.stem == 'dev' else gateway}"}
 
 
 def test_the_dockerfile_keeps_hadolints_rules():
@@ -271,6 +327,7 @@ PLANTED = {
 def test_what_is_planted_in_a_combination_fails_the_command(deploy, monkeypatch, tmp_path, capsys, planted):
     """Otherwise `tox -e deploy` would print `ok` beside what no server takes."""
     right, wrong, told = PLANTED[planted]
+    deploy.kubectl()  # is kept: it is not looked for where the planted combination is
     planted_in = tmp_path / "deploy" / "kustomize" / "tests" / "planted"
     planted_in.mkdir(parents=True)
     text = (DEPLOY / "kustomize" / "tests" / "dev" / "render.yaml").read_text(encoding="utf-8")
@@ -281,7 +338,6 @@ def test_what_is_planted_in_a_combination_fails_the_command(deploy, monkeypatch,
     )
     monkeypatch.setattr(deploy, "KUSTOMIZE", tmp_path / "deploy" / "kustomize")
     monkeypatch.setattr(deploy, "ROOT", tmp_path)
-    deploy.kubectl()  # found before, and kept
     (planted_in / "render.yaml").write_text(deploy.render(planted_in), encoding="utf-8")
     assert deploy.main(rewrite=False) == 1
     printed = capsys.readouterr().out
