@@ -270,7 +270,7 @@ def selectors(objects: list[Document]) -> Iterator[str]:
 
 
 def nims(objects: list[Document]) -> Iterator[str]:
-    """No `replicas` with `scale`, no nulls (NVIDIA's samples have both), and time for a first start."""
+    """No `replicas` with `scale`, no nulls (NVIDIA's samples have both), time for a first start, memory for what is shared."""
     for document in objects:
         if document["kind"] != "NIMService":
             continue
@@ -281,7 +281,17 @@ def nims(objects: list[Document]) -> Iterator[str]:
         seconds = probe.get("initialDelaySeconds", 0) + probe.get("periodSeconds", 0) * probe.get("failureThreshold", 0)
         if seconds < FIRST_ENGINE_S:
             yield f"{name(document)}: {seconds} s to start; a first engine takes up to 50 min"
+        shared, asked = (
+            spec["storage"].get("sharedMemorySizeLimit") or "0",
+            spec["resources"].get("requests", {}).get("memory", "0"),
+        )
+        if _gib(asked) <= _gib(shared):
+            yield f"{name(document)}: {asked} of memory requested; {shared} of shared memory are part of it"
         yield from (f"{name(document)}: {path} is null" for path in _nulls(spec, "spec"))
+
+
+def _gib(quantity: str) -> int:
+    return int(quantity.removesuffix("Gi"))
 
 
 def _nulls(node: Any, path: str) -> Iterator[str]:

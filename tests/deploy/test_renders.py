@@ -254,6 +254,10 @@ def spoil_nim_start(objects):
     kind(objects, "NIMService")["spec"]["startupProbe"]["probe"]["failureThreshold"] = 120
 
 
+def spoil_nim_memory(objects):
+    kind(objects, "NIMService")["spec"]["resources"]["requests"]["memory"] = "8Gi"
+
+
 def spoil_nim_null(objects):
     kind(objects, "NIMService")["spec"]["storage"]["sharedMemorySizeLimit"] = None
 
