@@ -48,12 +48,13 @@ base() { # a base image from Debian's packages alone
 }
 
 build() {
-  local target tag
+  local target tag revision # labels, not arguments: buildah 1.28 takes a layer from its cache whose argument was another one
+  revision=(--label "org.opencontainers.image.revision=$(git rev-parse HEAD)" --label "org.opencontainers.image.created=$(git log -1 --format=%cI)")
   for target in gateway embedded; do
     tag=$VERSION
     [ "$target" = gateway ] || tag=$VERSION-$target
     buildah build "${build_options[@]}" ${BASE:+--from "$BASE"} --layers --format docker --build-arg VERSION="$VERSION" \
-      --build-arg REVISION="$(git rev-parse HEAD)" --build-arg CREATED="$(git log -1 --format=%cI)" --target "$target" --tag "$NAME:$tag" .
+      "${revision[@]}" --target "$target" --tag "$NAME:$tag" .
   done
 }
 
