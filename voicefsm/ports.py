@@ -58,8 +58,11 @@ class Hypothesis:
 class RecognitionStream(Protocol):
     """One open ASR stream."""
 
-    def send(self, pcm: bytes, *, at_once: bool = False) -> None:
-        """Queue 16 kHz PCM16 audio, any even length. `at_once`: it must not wait until there is more of it."""
+    def send(self, pcm: bytes, *, at_once: bool = False, is_quiet: bool = False) -> None:
+        """Queue 16 kHz PCM16 audio, any even length.
+
+        `at_once`: it must not wait until there is more of it. `is_quiet`: nobody speaks, so it may wait longer than speech.
+        """
 
     async def room(self) -> None:
         """Wait until most of what was queued has left: for audio that is sent faster than it was spoken. Returns when it failed."""

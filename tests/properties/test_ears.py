@@ -60,7 +60,7 @@ class ReadingStream:
         self._server._begin()
         self._heard: asyncio.Queue[tuple[float, Hypothesis | BackendError | None]] = asyncio.Queue()
 
-    def send(self, pcm: bytes, *, at_once: bool = False) -> None:
+    def send(self, pcm: bytes, *, at_once: bool = False, is_quiet: bool = False) -> None:
         self._server._take(pcm, is_last=False)
         self._say()
 

@@ -68,8 +68,15 @@ class RivaAsrSettings:
         unit="ms",
         ge=20,
         le=200,
-        doc="Audio per message in long speech and in silence. Longer saves CPU (0.2 ms of it per message), shorter brings words "
-        "sooner. When speech ends or a reply may be cut, every frame goes at once.",
+        doc="Audio per message in long speech. Longer saves CPU (0.2 ms of it per message), shorter brings words sooner. When "
+        "speech ends or a reply may be cut, every frame goes at once.",
+    )
+    quiet_chunk_ms: int = setting(
+        160,
+        unit="ms",
+        ge=20,
+        le=400,
+        doc="Audio per message while nobody speaks. The first frame of speech takes it along.",
     )
     buffer_ms_max: int = setting(
         5000,
@@ -229,6 +236,8 @@ class RivaRecognitionStream:
     def __init__(self, call: grpc.aio.StreamStreamCall, settings: RivaAsrSettings, channel: RivaChannel) -> None:
         self._call, self._settings, self._channel = call, settings, channel
         self._chunk = bytearray()
+        self._was_quiet = False
+        """When audio was sent last, nobody spoke."""
         self._outbox: deque[rasr.StreamingRecognizeRequest | None] = deque()
         """What is to be written; None: nothing more."""
         self._outbox_bytes = 0
@@ -245,11 +254,13 @@ class RivaRecognitionStream:
         self._partial: tuple[str, bool] = ("", False)
         self._processed_ms = 0.0
 
-    def send(self, pcm: bytes, *, at_once: bool = False) -> None:
+    def send(self, pcm: bytes, *, at_once: bool = False, is_quiet: bool = False) -> None:
         """See `ports.RecognitionStream`. Too much unsent audio fails the stream: the iterator raises it."""
         self._chunk += pcm
-        if at_once or len(self._chunk) >= self._settings.chunk_ms * BYTES_PER_MS:
+        enough_ms = self._settings.quiet_chunk_ms if is_quiet else self._settings.chunk_ms
+        if at_once or (not is_quiet and self._was_quiet) or len(self._chunk) >= enough_ms * BYTES_PER_MS:
             self._flush()
+        self._was_quiet = is_quiet
 
     async def room(self) -> None:
         """See `ports.RecognitionStream`."""

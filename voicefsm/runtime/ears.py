@@ -118,7 +118,8 @@ class Ears:
         if is_voiced:
             self._voiced_at = piece.end
         if line is not None:
-            line.send(piece, at_once=is_urgent or self._hurries(is_voiced=is_voiced))
+            is_quiet = not (is_voiced or is_urgent or self._unfinalised.has_speech)
+            line.send(piece, at_once=is_urgent or self._hurries(is_voiced=is_voiced), is_quiet=is_quiet)
             self._fed_at_ms = self._now()
             self._look_for_staleness(len(samples) if is_voiced else 0)
 
@@ -144,9 +145,9 @@ class Ears:
             self._is_whole = self._is_whole and not self._wording.is_open
 
     def _hurries(self, *, is_voiced: bool) -> bool:
-        """Is this the silence after speech, in which the recogniser makes up its mind?"""
+        """Is this the silence after speech, in which the recogniser makes up its mind? A first pass says that it has."""
         is_recent = self._media - self._voiced_at <= HURRY_MS_MAX * SAMPLES_PER_MS
-        return is_recent and not is_voiced and self._unfinalised.has_speech
+        return is_recent and not is_voiced and self._unfinalised.has_speech and not self._wording.is_stable
 
     def _look_for_staleness(self, voiced_samples: int) -> None:
         self._wordless += voiced_samples

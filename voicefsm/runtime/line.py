@@ -75,10 +75,10 @@ class Line:
         """Media time one past the last sample it was sent."""
         return self.clock.end
 
-    def send(self, piece: Piece, *, at_once: bool = False) -> None:
-        """Queue a piece."""
+    def send(self, piece: Piece, *, at_once: bool = False, is_quiet: bool = False) -> None:
+        """Queue a piece: see `ports.RecognitionStream`."""
         self.clock.add(piece.start, len(piece.pcm) // 2)
-        self.stream.send(piece.pcm, at_once=at_once)
+        self.stream.send(piece.pcm, at_once=at_once, is_quiet=is_quiet)
 
     def send_silence(self, samples: int) -> None:
         """Queue silence that nobody heard, so that the server does not give the stream up."""

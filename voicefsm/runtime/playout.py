@@ -266,7 +266,8 @@ class Playout:
         """When to ask `take` again although nothing new has come; None: not before something does."""
         if not self._pieces or self._is_held or self._is_paused or not self._is_live:
             return None
-        return now_ms + max(1, self._ms(self._ahead(now_ms) - self._ahead_max + 1))
+        samples = self._ahead(now_ms) - self._ahead_max + 1
+        return now_ms + max(1, -(-samples * 1000 // self._rate_hz))  # a moment too early is another wait
 
     def next_check_ms(self, now_ms: int) -> int | None:
         """When the end of the reply will be reached if nothing reports it; None while that is not in sight."""

@@ -71,6 +71,8 @@ class FakeRecognitionStream:
         """How often a final was asked for."""
         self.at_once = 0
         """How many pieces could not wait."""
+        self.quiet = 0
+        """How many could wait longer."""
         self.is_finished = False
         """No more audio comes."""
         self.is_open = True
@@ -80,9 +82,10 @@ class FakeRecognitionStream:
         self._partial = ""
         self._heard: asyncio.Queue[Heard] = asyncio.Queue(WAITING_MAX)
 
-    def send(self, pcm: bytes, *, at_once: bool = False) -> None:
+    def send(self, pcm: bytes, *, at_once: bool = False, is_quiet: bool = False) -> None:
         """Count the audio; hear what the script has for this much of it."""
         self.at_once += at_once
+        self.quiet += is_quiet
         self.received_ms += len(pcm) / ASR_BYTES_PER_MS
         while self._script and self._script[0][0] <= self.received_ms:
             self._put(self._script.pop(0)[1])

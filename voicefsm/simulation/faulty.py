@@ -84,7 +84,7 @@ class _RecognitionStream:
         self._last_ms = 0
         self._said_stable = False
 
-    def send(self, pcm: bytes, *, at_once: bool = False) -> None:  # noqa: ARG002
+    def send(self, pcm: bytes, *, at_once: bool = False, is_quiet: bool = False) -> None:  # noqa: ARG002
         for at in range(0, len(pcm), _BLOCK_BYTES):
             self._received_ms += _BLOCK_MS
             self._hear(word_of(int.from_bytes(pcm[at : at + 2], "little", signed=True)))

@@ -127,6 +127,21 @@ async def test_frames_that_cannot_wait_do_not() -> None:
         assert riva.asr.stream.messages == 3
 
 
+async def test_quiet_goes_in_longer_messages_and_the_first_of_speech_takes_it_with_it() -> None:
+    """Otherwise silence costs as much as speech; or what was quiet holds the first word up."""
+    riva = ScriptedRiva(asr=AsrScript([(At(440), Close())]))
+    async with riva, aclosing(recognizer(riva)) as asr, asr.open(REQUEST) as stream:
+        for _ in range(9):  # 160 ms, and 20 that wait
+            stream.send(FRAME, is_quiet=True)
+        stream.send(FRAME)
+        for _ in range(4):
+            stream.send(FRAME)
+        for _ in range(8):
+            stream.send(FRAME, is_quiet=True)
+        assert [h async for h in stream] == []
+        assert riva.asr.stream.messages == 4
+
+
 async def test_hypotheses_say_how_far_the_server_has_come() -> None:
     """Otherwise nobody knows what has to be heard again when the stream is lost."""
     script = AsrScript([(At(160), partial("hel")), (ON_FORCE_EOU, final("hello")), (At(480), Close())])

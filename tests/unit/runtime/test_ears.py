@@ -283,6 +283,40 @@ async def test_frames_hurry_from_the_first_silent_one_until_the_final() -> None:
     await ear.close()
 
 
+async def test_nothing_hurries_once_the_recogniser_has_made_up_its_mind() -> None:
+    """Otherwise a server that announces the end and finalises late, or when asked, gets 50 messages a second through a reply."""
+    ear = Listener()
+    await ear.open()
+    ear.hear(400, voiced=True)
+    await ear.says("hello")
+    ear.hear(100)
+    assert ear.stream.at_once == 5
+    await ear.says("hello there", stability=1.0)
+    ear.hear(1000)
+    assert ear.stream.at_once == 5
+    await ear.says("hello there you")  # it has changed its mind
+    ear.hear(100)
+    assert ear.stream.at_once == 10
+    await ear.close()
+
+
+async def test_only_what_nobody_speaks_into_may_wait_longer() -> None:
+    """Otherwise words come late, or silence costs as much as speech."""
+    ear = Listener()
+    await ear.open()
+    ear.hear(400)
+    assert ear.stream.quiet == 20
+    ear.hear(400, voiced=True)
+    ear.hear(400)
+    assert ear.stream.quiet == 20, "its final is still to come"
+    await ear.says("hello", final=True)
+    ear.hear(400)
+    assert ear.stream.quiet == 40
+    ear.ears.hear(np.zeros(320, np.int16), is_urgent=True)
+    assert ear.stream.quiet == 40
+    await ear.close()
+
+
 # --- recognisers that never finalise, or hear nothing ----------------------------------------------------------------------------
 
 
