@@ -119,21 +119,31 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
 
     async def Converse(self, requests: AsyncIterable[pb.ConverseRequest], call: Call) -> None:  # noqa: N802 (the protocol's name)
         """See conversation.proto."""
+        status, details = await self._end_of(requests, call)
+        if status is not grpc.StatusCode.OK:
+            # gRPC keeps what `abort` raises in the call, and that keeps this frame: were the call in it, only the garbage collector
+            # would part them, and whoever is refused would make work for everybody.
+            aborts = [call.abort(status, details[:_DETAILS_CHARS_MAX])]
+            del requests, call
+            await aborts.pop()
+
+    async def _end_of(self, requests: AsyncIterable[pb.ConverseRequest], call: Call) -> tuple[grpc.StatusCode, str]:
+        """Hold the call to its end; how it ends."""
         session_id = secrets.token_hex(8)
         try:
             # What grpc.aio hands out is a generator; left open, the garbage collector closes it, on whatever loop there is then.
             async with aclosing(cast("AsyncGenerator[pb.ConverseRequest]", aiter(requests))) as opened:
                 ended = await self._converse(session_id, opened, call)
+        except asyncio.CancelledError as error:
+            raise error.with_traceback(None)  # noqa: B904 (the same one, without the frames that keep it: see groups.py)
         except Exception as error:  # noqa: BLE001 (whatever it is, it ends this call and no other)
             status = status_of(error)
-            details = str(error)
             if status is grpc.StatusCode.INTERNAL:
                 self._observer.crashed(session_id, error)
-                details = f"A defect of the server ended session {session_id}. Please report it."
-            await call.abort(status, details[:_DETAILS_CHARS_MAX])
-        else:
-            if ended.reason in (EndReason.FAILURE, EndReason.SHUTDOWN):
-                await call.abort(grpc.StatusCode.UNAVAILABLE, ended.message[:_DETAILS_CHARS_MAX])
+                return status, f"A defect of the server ended session {session_id}. Please report it."
+            return status, str(error)
+        is_cut = ended.reason in (EndReason.FAILURE, EndReason.SHUTDOWN)
+        return (grpc.StatusCode.UNAVAILABLE, ended.message) if is_cut else (grpc.StatusCode.OK, "")
 
     def shut_down(self) -> None:
         """Take no new sessions, and end those that live: the process stops."""
