@@ -23,6 +23,7 @@ PROTOS = ("voicefsm/v1/conversation.proto", "voicefsm/v1/admin.proto")
 PAGES: Mapping[str, tuple[str, ...]] = {
     "docs/settings.md": ("settings", "--format", "md"),
     "docs/state-machine.md": ("table", "--format", "md"),
+    "docs/operations/memory.md": ("settings", "--format", "memory"),
     "docs/operations/metrics.md": ("metrics",),
 }
 """Page: the command whose output it is."""

@@ -352,7 +352,7 @@ def store_of(settings: ResumeSettings, clock: Clock) -> SessionStore | None:
     if not settings.enabled:
         return None
     if not settings.redis_url:
-        return MemoryStore(clock, settings.sessions_max)
+        return MemoryStore(clock, settings.sessions_max, settings.bytes_max)
     try:
         from voicefsm.adapters.redis_store import RedisStore  # noqa: PLC0415  # an extra
     except ImportError as missing:

@@ -31,6 +31,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from voicefsm import footprint
 from voicefsm.adapters.channels import RivaChannelSettings
 from voicefsm.adapters.identities import AuthSettings
 from voicefsm.adapters.jwt_settings import JwtSettings
@@ -183,7 +184,27 @@ def load(*, file: Path | None = None, overrides: Iterable[str] = (), fallback: S
     if sessions > room:
         problem = f"server.sessions_max admits {sessions} sessions, and Riva can be asked by {room} of them at a time"
         raise _error([f"{problem}: raise riva.connections_max or riva.calls_per_connection_max"])
+    _check_memory(settings)
     return settings
+
+
+def footprint_of(settings: Settings) -> footprint.Sections:
+    """What bounds the memory of sessions."""
+    return footprint.Sections(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(footprint.Sections)})
+
+
+def _check_memory(settings: Settings) -> None:
+    """Can all sessions have what they may need? Raises `SettingsError`."""
+    of, server = footprint_of(settings), settings.server
+    limit = server.memory_mib_max * footprint.MIB
+    needed, each = footprint.gateway_bytes(of), footprint.session_bytes(of)
+    if limit and needed > limit:
+        fit = max(0, server.sessions_max - -((limit - needed) // each))
+        problem = (
+            f"server.memory_mib_max is {server.memory_mib_max} MiB, and {server.sessions_max} sessions (server.sessions_max)"
+            f" may need {-(-needed // footprint.MIB)} ({each / footprint.MIB:.1f} each)"
+        )
+        raise _error([f"{problem}: {fit} fit, or lower what a session may hold (docs/operations/memory.md)"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

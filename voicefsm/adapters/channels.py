@@ -74,7 +74,7 @@ class RivaChannelSettings:
         3000, unit="ms", ge=500, le=60000, doc="How long a ping may stay unanswered before the connection counts as dead."
     )
     message_bytes_max: int = setting(
-        16 << 20, unit="bytes", ge=1 << 16, le=1 << 28, doc="The largest message taken from the server."
+        4 << 20, unit="bytes", ge=1 << 16, le=1 << 28, doc="The largest message taken from the server."
     )
     calls_per_connection_max: int = setting(
         100,

@@ -17,8 +17,9 @@ class _Entry:
 class MemoryStore:
     """See `ports.SessionStore`."""
 
-    def __init__(self, clock: Clock, sessions_max: int) -> None:
+    def __init__(self, clock: Clock, sessions_max: int, bytes_max: int = 1 << 30) -> None:
         self._clock, self._sessions_max = clock, sessions_max
+        self._bytes, self._bytes_max = 0, bytes_max
         self._entries: dict[str, _Entry] = {}
         """The one that was written last comes last."""
 
@@ -40,9 +41,10 @@ class MemoryStore:
         entry = self._entry(token)
         if entry is not None and entry.owner > owner:
             return False
-        self._entries.pop(token, None)
-        while len(self._entries) >= self._sessions_max:
-            self._entries.pop(next(iter(self._entries)))
+        self._drop(token)
+        while self._entries and (len(self._entries) >= self._sessions_max or self._bytes + len(data) > self._bytes_max):
+            self._drop(next(iter(self._entries)))
+        self._bytes += len(data)
         self._entries[token] = _Entry(owner, data, self._clock.now_ms() + keep_ms)
         self._expire()
         return True
@@ -51,11 +53,12 @@ class MemoryStore:
         """See `ports.SessionStore`."""
         entry = self._entry(token)
         if entry is not None and entry.owner <= owner:
-            del self._entries[token]
+            self._drop(token)
 
     async def aclose(self) -> None:
         """See `ports.SessionStore`."""
         self._entries.clear()
+        self._bytes = 0
 
     def _entry(self, token: str) -> _Entry | None:
         entry = self._entries.get(token)
@@ -65,4 +68,8 @@ class MemoryStore:
         """Let go of what has expired, the oldest first, as far as it comes first."""
         now_ms = self._clock.now_ms()
         while self._entries and (first := next(iter(self._entries.items())))[1].until_ms <= now_ms:
-            del self._entries[first[0]]
+            self._drop(first[0])
+
+    def _drop(self, token: str) -> None:
+        entry = self._entries.pop(token, None)
+        self._bytes -= len(entry.data) if entry else 0

@@ -48,7 +48,7 @@ ERROR_CHARS_MAX = 300
 CALLS_MAX = 32
 """Most tool calls of one reply."""
 ARGUMENTS_CHARS_MAX = 1 << 16
-"""Longest arguments of one of them."""
+"""Longest arguments of all of them together."""
 DONE = "[DONE]"
 """The event after which nothing comes."""
 RETRY_AFTER_MS_MAX = 3_600_000
@@ -668,7 +668,7 @@ class WantedCalls:
             call.name = call.name or str(function.get("name") or "")
             arguments = function.get("arguments") or ""
             call.arguments += arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        return len(call.arguments) <= ARGUMENTS_CHARS_MAX
+        return sum(len(call.arguments) for call in self._calls) <= ARGUMENTS_CHARS_MAX
 
     def _call(self, index: int | None, call_id: str) -> _CallInPieces:
         for call in reversed(self._calls):

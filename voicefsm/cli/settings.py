@@ -24,11 +24,16 @@ class Format(StrEnum):
     MD = "md"
     TOML = "toml"
     ENV = "env"
+    MEMORY = "memory"
 
 
 def settings(
     form: Annotated[
-        Format, typer.Option("--format", help="md: docs/settings.md; toml: a file to start from; env: shell lines.")
+        Format,
+        typer.Option(
+            "--format",
+            help="md: docs/settings.md; toml: a file to start from; env: shell lines; memory: docs/operations/memory.md.",
+        ),
     ] = (Format.MD),
 ) -> None:
     """List every setting: unit, bounds, default, and what it does."""
@@ -37,7 +42,12 @@ def settings(
 
 def render(form: Format) -> str:
     """All settings in one text without a final newline. Its last line is the summary."""
-    pages: dict[Format, Callable[[Mapping[str, type]], list[str]]] = {Format.MD: _markdown, Format.TOML: _toml, Format.ENV: _env}
+    pages: dict[Format, Callable[[Mapping[str, type]], list[str]]] = {
+        Format.MD: _markdown,
+        Format.TOML: _toml,
+        Format.ENV: _env,
+        Format.MEMORY: lambda _: _memory(),
+    }
     return "\n".join(pages[form](_sections()))
 
 
@@ -65,6 +75,13 @@ def _each(sections: Mapping[str, type]) -> Iterable[tuple[str, str, list[Entry]]
 
     for section, kind in sections.items():
         yield section, (kind.__doc__ or "").splitlines()[0], entries(section, kind)
+
+
+def _memory() -> list[str]:
+    from voicefsm import footprint  # noqa: PLC0415  # a quick --help
+    from voicefsm.config import Settings, footprint_of  # noqa: PLC0415  # a quick --help
+
+    return list(footprint.page(footprint_of(Settings())))
 
 
 # --- markdown ----------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,10 @@ from collections.abc import Iterable
 from voicefsm.events import ToolCall
 from voicefsm.ports import Message
 
+CHARS_PATIENCE = 2
+"""By so much what tools put out in one exchange may exceed the limit of the conversation, which is shortened between exchanges."""
+UNFIT = "The output was left out: the conversation is too long already."
+"""What the model is told of an output beyond that."""
 UNANSWERED = "The call was given up: the user went on before it was answered. It may have been carried out or not."
 """What the model is told of a call that nobody waits for any more."""
 
@@ -73,7 +77,8 @@ class History:
     def add_result(self, call_id: str, text: str) -> None:
         """What came of a call."""
         if call_id in self._open_calls():
-            self._messages.append(Message("tool", text, call_id=call_id))
+            fits = self._chars() + len(text) <= CHARS_PATIENCE * self._chars_max
+            self._messages.append(Message("tool", text if fits else UNFIT, call_id=call_id))
 
     def add_heard(self, text: str) -> None:
         """What the user heard of the answer; an answer nobody heard leaves no trace, nor does one whose question was dropped.

@@ -78,6 +78,8 @@ class Interpreter:
         """Whether the model was allowed to ask for them, the last time it was asked."""
         self._written: list[str] = []
         """Its sentences since the last of them."""
+        self._chars_left = 0
+        """Of the text that the live reply may have."""
         self._before = before if before is not None and before.question and not before.is_answered else None
         """The answer that goes on here, until it does."""
         self._heard_before = ""
@@ -116,7 +118,7 @@ class Interpreter:
         if before is None:
             self._history.add_user(order.user_text)
         self._playout.begin(order.epoch)
-        self._calls, self._written = 0, []
+        self._calls, self._written, self._chars_left = 0, [], self._plan.session.reply_chars_max
         if before is not None and before.has_rest:
             writing = retell(before.rest, order.epoch, now=self._now, tell=self._tell)
             self._writing = self.tasks.create_task(writing, name=f"generation {order.epoch}")
@@ -150,6 +152,7 @@ class Interpreter:
             shorten=self._history.halve,
             count=self.tally.add,
             first_call=self._calls,
+            chars_max=self._chars_left,
         )
         self._writing = self.tasks.create_task(writing, name=f"generation {epoch}")
 
@@ -187,6 +190,7 @@ class Interpreter:
         self._playout.expect(order.index, order.text)
         self._voice.speak(order.index, order.text)
         self._written.append(order.text)
+        self._chars_left -= len(order.text)
         self._outbox.put(messages.AssistantText(order.epoch, order.index, order.text))
 
     def _finish_speech(self, _: fx.FinishSpeech) -> None:

@@ -48,6 +48,9 @@ class ResumeSettings:
         le=1000000,
         doc="How many conversations a process keeps itself; then the oldest are forgotten.",
     )
+    bytes_max: int = setting(
+        268_435_456, unit="bytes", ge=1 << 20, le=1 << 40, doc="How large they may be together; then the oldest are forgotten."
+    )
     cursor_ms: int = setting(
         500,
         unit="ms",

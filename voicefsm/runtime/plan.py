@@ -44,6 +44,13 @@ class SessionSettings:
     )
     temperature: float = setting(0.6, unit="", ge=0.0, le=2.0, doc="Sampling temperature of the model.")
     tokens_max: int = setting(512, unit="tokens", ge=16, le=8192, doc="The longest answer of the model.")
+    reply_chars_max: int = setting(
+        50000,
+        unit="characters",
+        ge=1000,
+        le=1_000_000,
+        doc="The longest answer that is taken from a model that writes on and on; what follows is cut off.",
+    )
     history_messages_max: int = setting(
         200, unit="messages", ge=4, le=10000, doc="How many messages of the conversation the model sees; the oldest are dropped."
     )
@@ -91,8 +98,14 @@ class SessionSettings:
         doc="How many messages a client may send in a second, whatever is in them; bursts of 4 s.",
     )
     inbox_facts_max: int = setting(1000, unit="facts", ge=10, le=100000, doc="How many facts may wait for a session's machine.")
+    inbox_bytes_max: int = setting(
+        1_048_576, unit="bytes", ge=65_536, le=1_073_741_824, doc="How large the facts that wait may be together."
+    )
     outbox_messages_max: int = setting(
         2000, unit="messages", ge=10, le=100000, doc="How many messages may wait for a client that does not read."
+    )
+    outbox_bytes_max: int = setting(
+        4_194_304, unit="bytes", ge=262_144, le=1_073_741_824, doc="How large these messages may be together."
     )
     outbox_ms_max: int = setting(
         10000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 
@@ -30,18 +31,19 @@ async def write(
     shorten: Callable[[], bool],
     count: Callable[[], None] = lambda: None,
     first_call: int = 0,
+    chars_max: int = sys.maxsize,
 ) -> None:
     """Let the model answer, and cut its answer into sentences. Ends with `GenerationFinished`, `ToolsCalled` or `BackendFailed`.
 
     `first_call` is the number of the next call of a tool in this reply. `ask` makes the request. When it is too long for the model,
     `shorten` makes the next one shorter, and says whether it could: a backend that is well and was asked too much has not failed
-    yet, so it is asked once more. `count` is called for each piece.
+    yet, so it is asked once more. `count` is called for each piece. What is written beyond `chars_max` is cut off.
     """
     teller = _Teller(epoch, now, tell)
     for may_ask_again in (True, False):
         request = ask()
         try:
-            wanted = await _write(model, request, teller, count)
+            wanted = await _write(model, request, teller, count, chars_max)
         except BackendError as error:
             is_shorter = isinstance(error, ContextOverflow) and shorten()  # if this reply is lost, the next need not be
             if is_shorter and may_ask_again and not teller.has_begun:
@@ -87,9 +89,11 @@ class _Teller:
             self.chars += len(sentence)
 
 
-async def _write(model: LanguageModel, request: GenerationRequest, teller: _Teller, count: Callable[[], None]) -> list[WantedCall]:
+async def _write(
+    model: LanguageModel, request: GenerationRequest, teller: _Teller, count: Callable[[], None], chars_max: int
+) -> list[WantedCall]:
     """Tell what can be said, and return what the model asks for."""
-    cutter = SentenceCutter()
+    cutter, left = SentenceCutter(), chars_max
     wanted: list[WantedCall] = []
     async with aclosing(model.stream(request)) as pieces:
         asked_ms = teller.now()
@@ -97,7 +101,10 @@ async def _write(model: LanguageModel, request: GenerationRequest, teller: _Tell
             teller.begin()
             count()
             if isinstance(piece, str):
-                teller.say(cutter.feed(piece))
+                teller.say(cutter.feed(piece[:left]))
+                left -= len(piece)
+                if left <= 0:
+                    break
             else:
                 wanted.append(piece)
             if teller.chars >= AHEAD_CHARS and teller.now() > asked_ms:  # else more is here already

@@ -156,7 +156,7 @@ class Session:
         self._wall_clock = wall_clock
         self._traceparent = partial(_traceparent, traceparent, session_id, self._clock)
         self._context = Context(settings=plan.turns, language_code=plan.language_code)
-        self._inbox = Inbox(plan.session.inbox_facts_max)
+        self._inbox = Inbox(plan.session.inbox_facts_max, plan.session.inbox_bytes_max)
         self._tell = self._inbox.put
         self._timer = DeadlineTimer(self._clock, self._tell)
         self._wake_pump, self._has_room = asyncio.Event(), asyncio.Event()
@@ -164,7 +164,13 @@ class Session:
         self._playout = Playout(plan.output_format.rate_hz, plan.playout)
         self._invariants = Invariants(self._playout.unheard_samples_max)
         limits = plan.session
-        self.outbox = Outbox(limits.outbox_messages_max, ms_max=limits.outbox_ms_max, now=self._clock.now_ms, check=self._gate())
+        self.outbox = Outbox(
+            limits.outbox_messages_max,
+            bytes_max=limits.outbox_bytes_max,
+            ms_max=limits.outbox_ms_max,
+            now=self._clock.now_ms,
+            check=self._gate(),
+        )
         self._reference = Reference(plan.output_format.rate_hz, plan.hearing.aec)
         self._hearing, self.echo_canceller = self._open_hearing(senses)
         self._ears = self._open_ears(senses)

@@ -31,6 +31,13 @@ class ServerSettings:
     sessions_max: int = setting(
         100, unit="sessions", ge=1, le=100000, doc="How many conversations may be held at once, by all workers together."
     )
+    memory_mib_max: int = setting(
+        0,
+        unit="MiB",
+        ge=0,
+        le=1 << 24,
+        doc="What all workers together may take; settings by which sessions could need more are refused. 0: not checked.",
+    )
     message_bytes_max: int = setting(65536, unit="bytes", ge=1024, le=4194304, doc="The largest message taken from a client.")
     sessions_per_s_max: int = setting(
         50,
