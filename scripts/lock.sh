@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Writes requirements.lock: every package of every extra but [speexdsp], for Python 3.11-3.13 on Linux and macOS, with hashes.
 # uv resolves (docs/adr/0006), in a scratch environment; everybody else installs with plain pip.
-# Then those derived from it: deploy/requirements.lock and deploy/image/*.lock.
+# Then those derived from it: deploy/requirements.lock, deploy/image/*.lock and tests/abuse/requirements.lock.
 # usage: scripts/lock.sh [--upgrade]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,6 +30,7 @@ derived deploy/image/runtime.lock "${image[@]}"                                 
 derived deploy/image/embedded.lock "${image[@]}" --extra embedded --extra timeline   # … with engines and demo
 derived deploy/image/build.lock scripts/build.in                                     # what builds the wheel in it
 derived deploy/image/sbom.lock deploy/image/sbom.in                                  # what lists what is in it
+derived tests/abuse/requirements.lock tests/abuse/requirements.in                    # what fuzzes
 if grep -nE 'file://|--(extra-)?index-url|--find-links|@ ' requirements.lock; then
   echo "a lock file names a place only this machine knows" >&2
   exit 1

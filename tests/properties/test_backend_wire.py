@@ -76,6 +76,10 @@ def read(body: bytes, cut: int) -> None:
     completion.check()
 
 
+def read_in_two(body: bytes) -> None:
+    read(body, len(body) // 2)
+
+
 @given(st.lists(mutated(EVENTS), min_size=1, max_size=4).map(b"".join), st.integers(0, 300))
 @example(b"data: " + b"[" * 100_000 + b"\n\n", 0)
 @example(b'data: {"error":{"code":"' + b"9" * 5000 + b'"}}\n\n', 0)
