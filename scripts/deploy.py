@@ -35,7 +35,8 @@ WORDS = re.compile(r"^(y|Y|n|N|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$")
 NOT_ASKED = re.compile(r"oldSelf|\.split\(")
 """Rules about changes, and one on the length of label keys with a function that Kubernetes adds to CEL."""
 
-ALERTS = KUSTOMIZE / "components" / "monitoring" / "prometheusrule.yaml"
+ALERTS = {"monitoring": ("rules.yaml", "voicefsm", "gateway"), "monitoring-dcgm": ("gpu_rules.yaml", "voicefsm-gpu", "gpu")}
+"""Component to the file in deploy/monitoring that its PrometheusRule is made from, its name, and what it is about."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Ten times as fast where the wheel has libyaml."""
 
@@ -336,18 +337,24 @@ def word_problems(text: str) -> list[str]:
 # --- what is made from elsewhere ---------------------------------------------------------------------------------------------
 
 
-def alerts() -> str:
-    """The PrometheusRule of the component monitoring, made from the rules file that has the tests and the runbooks."""
-    rules = yaml.safe_load((ROOT / "deploy" / "monitoring" / "rules.yaml").read_text(encoding="utf-8"))
-    labels = {"app.kubernetes.io/name": "voicefsm", "app.kubernetes.io/component": "gateway"}
+def alerts_file(component: str) -> Path:
+    """Where the PrometheusRule of a component is."""
+    return KUSTOMIZE / "components" / component / "prometheusrule.yaml"
+
+
+def alerts(component: str) -> str:
+    """The PrometheusRule of a component, made from the rules file that has the tests and the runbooks."""
+    source, named, about = ALERTS[component]
+    rules = yaml.safe_load((ROOT / "deploy" / "monitoring" / source).read_text(encoding="utf-8"))
+    labels = {"app.kubernetes.io/name": "voicefsm", "app.kubernetes.io/component": about}
     made = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
-        "metadata": {"name": "voicefsm", "labels": labels},
+        "metadata": {"name": named, "labels": labels},
         "spec": rules,
     }
     text = yaml.dump(made, Dumper=_Indented, sort_keys=False, width=140, allow_unicode=True)
-    return f"# Made by `deploy.py --rewrite` from deploy/monitoring/rules.yaml; do not edit.\n{text}"
+    return f"# Made by `deploy.py --rewrite` from deploy/monitoring/{source}; do not edit.\n{text}"
 
 
 class _Indented(yaml.SafeDumper):
@@ -411,8 +418,8 @@ def matrix(texts: dict[str, str], wrong: dict[str, list[str]]) -> str:
 
 def main(*, rewrite: bool) -> int:
     """Check everything; the exit code."""
-    if rewrite:
-        ALERTS.write_text(alerts(), encoding="utf-8")
+    for component in ALERTS if rewrite else ():
+        alerts_file(component).write_text(alerts(component), encoding="utf-8")
     texts = render_all()
     if rewrite:
         for path in combinations():

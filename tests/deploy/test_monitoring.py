@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
 RUNBOOKS = ROOT / "docs" / "operations" / "runbooks"
 RULES = MONITORING / "rules.yaml"
+GPU_RULES = MONITORING / "gpu_rules.yaml"
 DCGM = {
     *("DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_GPU_TEMP", "DCGM_FI_DEV_POWER_USAGE"),
     *("DCGM_FI_DEV_SM_CLOCK", "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", "DCGM_FI_DEV_XID_ERRORS"),
@@ -47,8 +48,8 @@ def samples() -> set[str]:
     return names
 
 
-def alerts() -> list[str]:
-    return re.findall(r"- alert: (\w+)", RULES.read_text())
+def alerts(*files: Path) -> list[str]:
+    return [alert for file in files or (RULES, GPU_RULES) for alert in re.findall(r"- alert: (\w+)", file.read_text())]
 
 
 def queries() -> dict[str, list[str]]:
@@ -60,8 +61,7 @@ def queries() -> dict[str, list[str]]:
 
 def expressions() -> list[str]:
     """Of everything that asks Prometheus something."""
-    rules = [RULES, *sorted((ROOT / "deploy" / "kustomize").glob("components/*/prometheusrule.yaml"))]
-    text = "\n".join(file.read_text() for file in rules)
+    text = "\n".join(file.read_text() for file in (RULES, GPU_RULES))
     folded = re.findall(r"expr: (?:>-\n)?((?:.|\n)*?)\n\s+(?:for|labels):", text)
     return [" ".join(one.split()) for one in folded] + [one for many in queries().values() for one in many]
 
@@ -92,13 +92,14 @@ def test_every_family_of_the_old_gateway_is_on_a_dashboard():
 
 def test_every_alert_has_a_page_a_test_that_it_fires_and_one_that_it_does_not():
     """Otherwise somebody is woken at night and does not know why."""
-    tests = (MONITORING / "rules_test.yaml").read_text()
+    tests = "\n".join(file.read_text() for file in MONITORING.glob("*rules_test.yaml"))
+    rules = "\n".join(file.read_text() for file in (RULES, GPU_RULES))
     assert len(alerts()) == len(set(alerts())) > 10
     assert {page.stem for page in RUNBOOKS.glob("*.md")} == set(alerts())
     for alert in alerts():
         page = (RUNBOOKS / f"{alert}.md").read_text()
         assert all(part in page for part in ("**What users feel.**", "**How to confirm.**", "**What to do.**")), alert
-        assert f"runbook: docs/operations/runbooks/{alert}.md" in RULES.read_text()
+        assert f"runbook: docs/operations/runbooks/{alert}.md" in rules
         assert f"name: {alert}, fires" in tests
         assert f"name: {alert}, does not fire" in tests
 
@@ -114,10 +115,12 @@ def program(name: str) -> str:
 def test_alerts_fire_when_they_should_and_not_otherwise():
     """Otherwise the first test of an alert is the outage."""
     promtool = program("promtool")
-    for arguments in (("check", "rules", "rules.yaml"), ("test", "rules", "rules_test.yaml")):
-        done = subprocess.run([promtool, *arguments], cwd=MONITORING, capture_output=True, encoding="utf-8", check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "SUCCESS" in done.stdout
+    for rules in (RULES, GPU_RULES):
+        for what, file in (("check", rules.name), ("test", f"{rules.stem}_test.yaml")):
+            command = [promtool, what, "rules", file]
+            done = subprocess.run(command, cwd=MONITORING, capture_output=True, encoding="utf-8", check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "SUCCESS" in done.stdout
 
 
 async def test_every_query_of_the_dashboards_returns_data_of_a_gateway_under_load(tmp_path, monkeypatch):
@@ -154,7 +157,7 @@ async def test_every_query_of_the_dashboards_returns_data_of_a_gateway_under_loa
         ]
         firing = await asyncio.to_thread(ask, web, "rules", {})
     assert not empty, "\n".join(empty)
-    assert {rule["name"] for group in firing["groups"] for rule in group["rules"]} == set(alerts())
+    assert {rule["name"] for group in firing["groups"] for rule in group["rules"]} == set(alerts(RULES))
     assert all(rule["health"] in {"ok", "unknown"} for group in firing["groups"] for rule in group["rules"])
 
 

@@ -25,7 +25,10 @@ def test_every_combination_is_what_was_reviewed_and_keeps_the_rules(deploy, rend
 
 def test_the_alerts_are_those_that_have_tests_and_runbooks(deploy):
     """Otherwise a cluster would have other alerts than the ones that promtool tests. `deploy.py --rewrite` mends it."""
-    assert deploy.ALERTS.read_text(encoding="utf-8") == deploy.alerts()
+    for component in deploy.ALERTS:
+        assert deploy.alerts_file(component).read_text(encoding="utf-8") == deploy.alerts(component)
+    made = {path.parent.name for path in (DEPLOY / "kustomize" / "components").glob("*/prometheusrule.yaml")}
+    assert made == deploy.ALERTS.keys()
 
 
 def test_every_dashboard_is_deployed(deploy, objects):
