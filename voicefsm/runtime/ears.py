@@ -139,8 +139,11 @@ class Ears:
         return line if line is not None and line.is_live else None
 
     def _keep(self, piece: Piece, *, is_quiet: bool) -> None:
+        dropped = self._unfinalised.add(piece, is_quiet=is_quiet)
+        if not dropped:
+            return
         fed = self._call.line.fed if self._call is not None and self._call.line is not None else 0
-        for gone in self._unfinalised.add(piece, is_quiet=is_quiet):
+        for gone in dropped:
             self.lost_samples += max(0, gone.end - max(gone.start, fed))
             self._is_whole = self._is_whole and not self._wording.is_open
 

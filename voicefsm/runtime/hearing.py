@@ -68,15 +68,15 @@ class HeardEdge:
     evidence: Evidence
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Heard:
-    """What one message of the client's audio came to."""
+    """What one message of the client's audio came to. Not frozen: see `AudioFrame`."""
 
     samples: Samples
     """For the recogniser: 16 kHz, shape (n * 320,), may be empty; silence while deaf."""
     edges: tuple[HeardEdge, ...]
-    evidence: Evidence
-    """What is known of the speech at the end of the audio; nothing where there is none."""
+    voiced_ms: int
+    """How much of the stretch of speech at the end of the audio is voiced; 0: nobody speaks. For more see `Hearing.evidence`."""
     skipped_ms: int
     """Media time that was skipped before these samples because the client's clock jumped further than silence is filled in."""
     is_voiced: bool
@@ -198,9 +198,13 @@ class Hearing:
                 edges.append(self._heard(edge, end))
             linear += self._held_back.let_through(SILENT_FRAME if deaf else near, self._ear, is_near=self._segmenter.is_near)
         skipped_ms = (self._framer.skipped_samples - skipped) // SAMPLES_PER_MS
+        return Heard(_joined(linear), tuple(edges), self._segmenter.voiced_ms, skipped_ms, self._is_voiced)
+
+    @property
+    def evidence(self) -> Evidence:
+        """What is known of the speech in progress; nothing where there is none."""
         voiced_ms = self._segmenter.voiced_ms
-        evidence = self._evidence(voiced_ms) if voiced_ms else _NONE
-        return Heard(_joined(linear), tuple(edges), evidence, skipped_ms, self._is_voiced)
+        return self._evidence(voiced_ms) if voiced_ms else _NONE
 
     @property
     def erle_db(self) -> int:

@@ -35,7 +35,7 @@ class PlayoutSettings:
     playout_ahead_ms_max: int = setting(
         200, unit="ms", ge=40, le=2000, doc="How far audio is sent ahead of the client's ear; what a barge-in has to throw away."
     )
-    piece_ms: int = setting(40, unit="ms", ge=10, le=100, doc="Length of one piece of audio on the wire.")
+    piece_ms: int = setting(60, unit="ms", ge=10, le=100, doc="Length of one piece of audio on the wire.")
     report_gap_ms_max: int = setting(
         400, unit="ms", ge=40, le=5000, doc="How long playout is taken to go on without a report of a client that reports."
     )

@@ -554,9 +554,9 @@ class Session:
             self._told_voiced_ms = edge.evidence.voiced_ms
         if self._context.near_end is not NearEnd.SPEECH or self._context.epoch == NO_EPOCH:
             return
-        if heard.evidence.voiced_ms - self._told_voiced_ms >= self.plan.session.evidence_ms:
-            self._told_voiced_ms = heard.evidence.voiced_ms
-            self._tell(EvidenceChanged(now_ms, heard.evidence))
+        if heard.voiced_ms - self._told_voiced_ms >= self.plan.session.evidence_ms:
+            self._told_voiced_ms = heard.voiced_ms
+            self._tell(EvidenceChanged(now_ms, self._hearing.evidence))
 
     # --- playout -------------------------------------------------------------------------------------------------------------
 

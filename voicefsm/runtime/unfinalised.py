@@ -16,9 +16,9 @@ RUN_UP = 200 * SAMPLES_PER_MS
 """What comes before the first voiced frame of a word and may belong to it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Piece:
-    """Some audio."""
+    """Some audio. Not frozen: see `AudioFrame`."""
 
     start: int
     """Media time of its first sample, in samples since the session's first."""

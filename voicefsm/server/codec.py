@@ -51,7 +51,7 @@ _MODES = {
 # --- requests ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class AudioInput:
     """A piece of microphone audio at the input rate."""
 
