@@ -107,63 +107,15 @@ sbom() { # of both, checked
   rm -rf "$folder"
 }
 
-run_kube() ( # the port of the host's network is the container's: `ports`, which podman refuses there, are taken out
+run_kube() ( # what the overlay renders to, all of it, but for the name of the image
   local folder
   folder=$(mktemp -d)
-  .venv/bin/python - "$folder/dev.yaml" "$NAME:$VERSION-embedded" <<'PY'
-import subprocess, sys
-import yaml
-kubectl = subprocess.run(["scripts/kubectl.sh"], capture_output=True, check=True, text=True).stdout.strip()
-text = subprocess.run([kubectl, "kustomize", "deploy/kustomize/overlays/dev"], capture_output=True, check=True, text=True).stdout
-objects = list(yaml.safe_load_all(text))
-for pod in (each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment"):
-    for container in pod["containers"]:
-        container["image"] = sys.argv[2]
-        del container["ports"]
-yaml.safe_dump_all(objects, open(sys.argv[1], "w"))
-PY
-  podman kube play --network host "$folder/dev.yaml" >/dev/null
-  trap 'podman kube play --down "$folder/dev.yaml" >/dev/null; rm -rf "$folder"' EXIT
-  podman inspect "$(podman ps --quiet --filter name=voicefsm-pod --no-trunc | head -n 1)" | .venv/bin/python -c '
-import json, sys
-import yaml
-told, = json.load(sys.stdin)
-host, wanted = told["HostConfig"], list(yaml.safe_load_all(open(sys.argv[1])))
-played = {"Deployment", "ConfigMap"}
-print("container: podman ignores the kinds:", ", ".join(sorted({each["kind"] for each in wanted} - played)))
-lacking = ["the probes, which speak gRPC"] if not told["Config"].get("Healthcheck") else []
-print("container: podman ignores of the pod:", ", ".join([*lacking, "preStop", "terminationGracePeriodSeconds", "emptyDir medium"]))
-print("container: podman keeps: user", told["Config"]["User"], "| read-only root", host["ReadonlyRootfs"], "| capabilities dropped",
-      len(host["CapDrop"]), "effective", told["EffectiveCaps"] or 0, "| memory", host["Memory"] >> 20, "MiB |", " ".join(host["SecurityOpt"]))
-' "$folder/dev.yaml"
-  .venv/bin/python - <<'PY' || fail "no answer"
-import asyncio
-from voicefsm.client import Conversation, TurnCompleted
-
-async def play(conversation):
-    while True:
-        conversation.player.render(conversation.options.playout_format.sample_rate_hz // 50)
-        await asyncio.sleep(0.02)
-
-async def ask():
-    for attempt in range(60):  # the engines load for some seconds
-        try:
-            async with asyncio.timeout(30), Conversation.connect("127.0.0.1:50055") as conversation:
-                playing = asyncio.create_task(play(conversation))
-                try:
-                    await conversation.send_text("What time is it?")
-                    async for event in conversation:
-                        if isinstance(event, TurnCompleted):
-                            return event.heard_text
-                finally:
-                    playing.cancel()
-        except Exception as error:
-            problem = error
-            await asyncio.sleep(1)
-    raise problem
-
-print("container: podman kube play answers:", asyncio.run(ask()))
-PY
+  trap 'podman kube play --down "$folder/dev.yaml" >/dev/null 2>&1; podman volume prune --force >/dev/null; rm -rf "$folder"' EXIT
+  "$(BIN=.venv/bin scripts/kubectl.sh --find)" kustomize deploy/kustomize/overlays/dev |
+    sed -E "s#(image: ).*#\1$NAME:$VERSION-embedded#" >"$folder/dev.yaml"
+  podman kube play "$folder/dev.yaml" >/dev/null
+  podman inspect "$(podman ps --quiet --no-trunc --filter 'name=voicefsm-pod-.*gateway')" | .venv/bin/python scripts/container_kube.py "$folder/dev.yaml" ||
+    fail "podman kube play"
 )
 
 case ${1:-all} in
