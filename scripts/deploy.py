@@ -27,8 +27,8 @@ VERSIONS = ("1.30", "1.37")
 """The oldest Kubernetes with what we use (the preStop sleep), and the newest whose schema there is."""
 FIRST_ENGINE_S = 50 * 60
 """How long a first start of a speech NIM may build its engine."""
-PAUSE_S_MAX = 300
-"""How long a call may carry nothing before a proxy gives it up."""
+PAUSE_S_MIN = 660
+"""How long a call may carry nothing before a proxy gives it up, at the least: longer than the gateway itself allows (a test)."""
 WORDS = re.compile(r"^(y|Y|n|N|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$")
 """What YAML 1.1 takes for true and false, and people for words."""
 
@@ -311,10 +311,14 @@ def calls_are_not_cut(objects: list[Document]) -> Iterator[str]:
             routes -= {target["name"] for target in document["spec"]["targetRefs"]}
             if http.get("requestTimeout") != "0s" or http.get("maxStreamDuration") != "0s":
                 yield f"{name(document)}: {http}"
+        if document["kind"] in {"BackendTrafficPolicy", "ClientTrafficPolicy"}:
+            pause = document["spec"]["timeout"]["http"].get("streamIdleTimeout", "300s")
+            if int(pause.removesuffix("s")) < PAUSE_S_MIN:
+                yield f"{name(document)}: {pause} cut a pause"
         if document["kind"] == "Ingress":
             notes = document["metadata"].get("annotations", {})
             for key in ("proxy-read-timeout", "proxy-send-timeout"):
-                if int(notes.get(f"nginx.ingress.kubernetes.io/{key}", 60)) < PAUSE_S_MAX:
+                if int(notes.get(f"nginx.ingress.kubernetes.io/{key}", 60)) < PAUSE_S_MIN:
                     yield f"{name(document)}: {key} cuts a pause"
             if notes.get("nginx.ingress.kubernetes.io/proxy-body-size") != "0":
                 yield f"{name(document)}: the size of a call is limited"

@@ -82,6 +82,12 @@ def test_a_pod_is_given_the_time_to_drain(deploy, objects, monkeypatch, tmp_path
         assert pre_stop >= 5, name  # endpoints and proxies learn that the pod leaves
 
 
+def test_a_proxy_waits_longer_than_the_gateway_does(deploy, objects, monkeypatch, tmp_path):
+    """Otherwise a proxy would cut a muted caller off, whom the gateway lets go with a word."""
+    for name, settings, _, _ in deployed(deploy, objects, monkeypatch, tmp_path):
+        assert settings.turns.idle_ms_max / 1000 + MARGIN_S_MIN < deploy.PAUSE_S_MIN, name
+
+
 def test_a_scale_down_waits_for_the_drain_of_the_last(deploy, objects, monkeypatch, tmp_path):
     """Otherwise an evening's end would have many pods draining at once."""
     for name, settings, _, _ in deployed(deploy, objects, monkeypatch, tmp_path):

@@ -269,6 +269,14 @@ def spoil_timeout(objects):
     del kind(objects, "BackendTrafficPolicy")["spec"]["timeout"]["http"]["requestTimeout"]
 
 
+def spoil_pause(objects):
+    kind(objects, "BackendTrafficPolicy")["spec"]["timeout"]["http"]["streamIdleTimeout"] = "300s"
+
+
+def spoil_pause_of_the_client(objects):
+    del kind(objects, "ClientTrafficPolicy")["spec"]["timeout"]["http"]["streamIdleTimeout"]
+
+
 def spoil_policy(objects):
     objects.remove(kind(objects, "BackendTrafficPolicy"))
 
