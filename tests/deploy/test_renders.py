@@ -298,6 +298,13 @@ def test_a_copied_namespace_is_the_real_one(objects):
     assert f'namespace="{scaled["metadata"]["namespace"]}"' in scaled["spec"]["triggers"][0]["metadata"]["query"]
 
 
+def test_the_controller_of_the_ingress_cuts_no_pause(deploy):
+    """Otherwise a muted caller would be cut off after 60 s, by a limit that no Ingress can raise."""
+    values = (DEPLOY / "kustomize" / "components" / "ingress-nginx" / "controller.yaml").read_text(encoding="utf-8")
+    (found,) = deploy.documents(values)
+    assert int(found["controller"]["config"]["client-body-timeout"]) >= deploy.PAUSE_S_MIN
+
+
 def test_an_ingress_that_cuts_a_pause_would_be_seen(deploy, objects):
     """As above; the overlay above has none."""
     spoilt = copy.deepcopy(objects["dev-ingress-nginx"])
