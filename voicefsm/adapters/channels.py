@@ -20,7 +20,6 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -29,6 +28,7 @@ from google.protobuf.message import Message
 from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from voicefsm.adapters.followed import Followed, text_of
 from voicefsm.adapters.secrets import LOOPBACK, current, is_sendable
 from voicefsm.errors import BackendError, Crowded, SettingsError
 from voicefsm.values import Backend, Shape, setting
@@ -196,6 +196,8 @@ class RivaChannel:
         """Opened with certificates that were replaced since, or doubted, and still in use."""
         self._doubted: list[_Check] = []
         """On connections in use; their answers are owed."""
+        self._followed: Followed[tuple[bytes | None, ...]] | None = None
+        """Our certificates, from the first call on."""
         self._certificates: tuple[bytes | None, ...] = ()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -233,17 +235,24 @@ class RivaChannel:
         """Retire the connections whose certificates were replaced."""
         if not self.settings.tls:
             return
-        files = (self.settings.tls_ca_file, self.settings.tls_key_file, self.settings.tls_certificate_file)
-        try:
-            found = tuple(Path(file).read_bytes() if file else None for file in files)
-        except OSError as unreadable:
-            if self._connections:
-                return  # they may just be exchanged
-            what = f"{unreadable.filename} cannot be read: {unreadable.strerror}."
-            raise BackendError(self.backend, what, remedy="Check riva.tls_*_file.", retryable=False) from unreadable
-        if found != self._certificates:
-            self._certificates = found
+        if self._followed is None:
+            self._followed = self._follow()
+        self._followed.look()
+        if self._followed.now != self._certificates:
+            self._certificates = self._followed.now
             self._retire()
+
+    def _follow(self) -> Followed[tuple[bytes | None, ...]]:
+        names = ("tls_ca_file", "tls_key_file", "tls_certificate_file")
+        files = {f"riva.{name}": getattr(self.settings, name) for name in names}
+        try:
+            return Followed(
+                f"the certificates for {self._name}",
+                [file for file in files.values() if file],
+                lambda: tuple(text_of(file, name) if file else None for name, file in files.items()),
+            )
+        except SettingsError as bad:
+            raise BackendError(self.backend, bad.message, remedy=bad.remedy, retryable=False) from bad
 
     def _retire(self) -> None:
         """New calls go to new connections."""

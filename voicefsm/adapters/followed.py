@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from voicefsm.errors import SettingsError
 
 T = TypeVar("T")
-_Mark = tuple[tuple[int, int, int] | None, ...]
+_Mark = tuple[tuple[int, ...] | None, ...]
 
 
 class Looks(Protocol):
@@ -60,13 +60,16 @@ class Followed(Generic[T]):
         return tuple(_mark(file) for file in self._files)
 
 
-def _mark(file: Path) -> tuple[int, int, int] | None:
-    """Changes when the file does; None when it is not there. A ConfigMap's files are links that are turned to others."""
+def _mark(file: Path) -> tuple[int, ...] | None:
+    """Changes when the file does, or who may read it; None when it is not there.
+
+    A ConfigMap's files are links that are turned to others.
+    """
     try:
         found = file.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_mode, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 async def watch(followed: Sequence[Looks], every_ms: int) -> None:

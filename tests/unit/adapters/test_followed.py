@@ -76,6 +76,28 @@ def test_a_link_that_is_turned_is_a_change(tmp_path: Path) -> None:
     assert followed.now == 2
 
 
+def test_a_file_that_may_be_read_now_is_a_change(tmp_path: Path) -> None:
+    """Otherwise an operator mends the mode of a file, and the gateway goes on with what was there before."""
+    file = tmp_path / "number"
+    write(file, "1")
+    may_read = [True]
+
+    def read() -> int:
+        if not may_read[0]:  # tests may run as root, whom no mode keeps out
+            raise SettingsError("forbidden")
+        return int(file.read_text())
+
+    followed = Followed("number", [str(file)], read)
+    write(file, "2")
+    may_read[0] = False
+    followed.look()
+    assert followed.now == 1
+    may_read[0] = True
+    file.chmod(0o640)
+    followed.look()
+    assert followed.now == 2
+
+
 def test_it_begins_with_something_good(tmp_path: Path) -> None:
     """Otherwise a server starts that lets nobody in, or everybody."""
     with pytest.raises(SettingsError):
