@@ -30,6 +30,7 @@ LABELS: Mapping[str, str] = {
     "after": "a state of the turn machine",
     "part": "`pause`, `decision`, `cancel`, `stale`, `total`",
     "outcome": "how an exchange ended: `completed`, `interrupted`, `failed`, `retracted`",
+    "speculation": "`hit`: the reply stood; `miss`: the user had not finished, and the turn was taken back",
     "kind": "the error's name in `voicefsm/errors.py`",
     "rule": "the promise that was broken: `silence after cancel`, `one audible reply`, `samples in order`, `bounded playout`, "
     "`bounded states` ([invariants](../invariants.md))",
@@ -120,6 +121,9 @@ INFO = _gauge("voice_gateway_info", "Always 1; its labels tell.", "version", "ll
 # --- turns -------------------------------------------------------------------------------------------------------------------
 
 TURNS = _counter("voicefsm_turns_total", "Exchanges that are over.", "outcome")
+SPECULATIONS = _counter(
+    "voicefsm_speculations_total", "Replies that were begun before the recogniser's final, when they are over.", "speculation"
+)
 FIRST_AUDIO = _histogram("voicefsm_first_audio_seconds", "From the user's last sample to the first rendered sample of the reply.")
 END_OF_UTTERANCE = _histogram(
     "voicefsm_end_of_utterance_delay_seconds", "From the user's last sample to the decision that the turn is over."

@@ -45,6 +45,7 @@ _ERROR_TYPES = ("retryable", "permanent", "busy", "deadline")
 _CLOSED: Mapping[Family, Sequence[str]] = {
     fam.REQUESTS: (*dict.fromkeys(_STATUS.values()), "refused"),
     fam.TURNS: tuple(outcome.value for outcome in Outcome),
+    fam.SPECULATIONS: ("hit", "miss"),
     fam.ASR_ERRORS: ("retryable", "permanent"),
     fam.LLM_ERRORS: _ERROR_TYPES,
     fam.TTS_ERRORS: _ERROR_TYPES,
@@ -132,6 +133,8 @@ class _Seen:
     """Given to the voice for the reply in progress."""
     is_asked: bool = False
     """A reply is in progress."""
+    is_speculative: bool = False
+    """It was begun before the recogniser's final."""
     entered_ms: int = 0
     utterance_ms: int = _NEVER
     onset_ms: int = _NEVER
@@ -332,6 +335,7 @@ class MetricsObserver(Observer):
     def _start_generation(self, seen: _Seen, _: fx.StartGeneration, fact: Fact, context: Context) -> None:
         is_typed = isinstance(fact, ev.TextReceived)
         seen.is_wordless, seen.characters = False, 0
+        seen.is_speculative = bool(context.taken) and not is_typed
         seen.written_to_ms = fact.at_ms
         seen.spoken_to_ms = _NEVER
         seen.voiced_ms = _NEVER if is_typed or context.last_voiced_ms <= 0 else context.last_voiced_ms
@@ -388,6 +392,9 @@ class MetricsObserver(Observer):
 
     def _complete(self, seen: _Seen, outcome: Outcome) -> None:
         self._metrics.count(fam.TURNS, outcome.value)
+        if seen.is_speculative:
+            self._metrics.count(fam.SPECULATIONS, "miss" if outcome is Outcome.RETRACTED else "hit")
+        seen.is_speculative = False
         if seen.characters:
             self._metrics.observe(fam.TTS_CHARACTERS, seen.characters, seen.language)
         seen.characters = 0

@@ -107,6 +107,24 @@ def test_every_label_is_explained_and_every_name_is_one_of_two_kinds():
     assert all(f"| `{family.name}` |" in page() for family in FAMILIES)
 
 
+def test_replies_that_were_begun_before_the_final(bench: Bench) -> None:
+    """Otherwise nobody can tell whether it pays to begin early, or how often the model works for nothing."""
+    done = fx.CompleteTurn(ONE, Outcome.COMPLETED)
+    bench.step(ev.FinalHeard(900, "hello"), taken="")
+    ask(bench, taken="")
+    bench.step(ev.PlayoutFinished(4000, ONE), done)
+    assert [bench.value(fam.SPECULATIONS, word) for word in ("hit", "miss")] == [0, 0]
+    ask(bench, taken="hello")
+    bench.step(ev.PlayoutFinished(4000, ONE), done)
+    ask(bench, taken="hello")
+    bench.step(ev.PartialHeard(4000, "hello and"), fx.RetractUserTurn(ONE))
+    ask(bench, taken="hello")
+    bench.step(ev.ClientCancelled(4000, ONE), fx.CompleteTurn(ONE, Outcome.INTERRUPTED))
+    bench.step(ev.TextReceived(5000, "typed"), fx.StartGeneration(ONE, "hello typed"), taken="hello")
+    bench.step(ev.PlayoutFinished(6000, ONE), done)
+    assert [bench.value(fam.SPECULATIONS, word) for word in ("hit", "miss")] == [2, 1]
+
+
 def test_who_holds_the_conversations(bench: Bench) -> None:
     """Otherwise nobody sees load, or which version runs."""
     assert bench.value(fam.ACTIVE_STREAMS) == 1
