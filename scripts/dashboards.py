@@ -47,6 +47,7 @@ DASHBOARDS: Mapping[str, tuple[str, Sequence[Panel]]] = {
         "voicefsm: conversation quality",
         [
             ("Exchanges, by how they ended", "ops", [rate("voicefsm_turns_total", "outcome")]),
+            ("Replies begun before the final", "ops", [rate("voicefsm_speculations_total", "speculation")]),
             ("User's last word to the answer's first sample", "s", quantiles("voicefsm_first_audio_seconds")),
             ("Silence until the turn counts as over", "s", quantiles("voicefsm_end_of_utterance_delay_seconds")),
             ("Gaps in answers", "ops", [rate("voicefsm_playout_underruns_total", legend="underruns")]),

@@ -19,6 +19,8 @@ AHEAD_CHARS = 40
 """Who has so much to say, 2.6 s of speech, can wait a little for what comes next …"""
 LATE_MS = 50
 """… and the pieces of so much time are taken at once: a token that is waited for costs twice as much as one that is there."""
+WAITED_MS = 5
+"""A piece that took less was there before it was asked for: the loop has others to serve."""
 
 
 async def write(
@@ -107,7 +109,7 @@ async def _write(
                     break
             else:
                 wanted.append(piece)
-            if teller.chars >= AHEAD_CHARS and teller.now() > asked_ms:  # else more is here already
+            if teller.chars >= AHEAD_CHARS and teller.now() - asked_ms >= WAITED_MS:  # else more is here already
                 await asyncio.sleep(LATE_MS / 1000)
             asked_ms = teller.now()
     teller.say(cutter.flush())

@@ -89,6 +89,21 @@ async def test_who_has_much_to_say_is_not_woken_for_each_token(first: str) -> No
     assert late_ms[:prompt] == [0] * prompt, "as long as little is there to be spoken"
 
 
+async def test_what_is_there_already_is_read_at_once() -> None:
+    """Otherwise an answer that is written long since is committed late, and its end is lost when the process is killed."""
+    loop, told_ms = asyncio.get_running_loop(), []
+    words = ("It is a quarter past noon and the sun is out there." + " So we go for a long walk." * 10).split()
+    busy = Tokens(words, 0.001)  # nothing is waited for, but the loop has others to serve
+    began = loop.time()
+
+    def tell(fact: Fact) -> None:
+        if isinstance(fact, SentenceReady):
+            told_ms.append(round((loop.time() - began) * 1000))
+
+    await write(busy, lambda: ASKED, EPOCH, now=lambda: int(loop.time() * 1000), tell=tell, shorten=no_need)
+    assert told_ms[-1] <= len(words), "ms, one for each"
+
+
 async def test_a_model_that_fails_in_mid_sentence() -> None:
     """Otherwise half a sentence is spoken, or a failure passes for the end of the answer."""
     error = BackendError(Backend.LLM, "Gone.", remedy="Wait.", retryable=False, retry_after_ms=700)
