@@ -107,6 +107,8 @@ class World:
         """How many of them the recogniser has shown."""
         self.evidence: list[str] = []
         """Words recognised since the user began to speak over the reply, or since the reply began."""
+        self.belated: list[str] = []
+        """Words that came too late to be evidence: they may support a cut, and need not."""
         self.earlier: list[str] = []
         """Words of speech shortly before, over the same reply: it belongs to the same interruption (`candidate_ms`)."""
         self.repeated: list[str] = []
@@ -196,7 +198,8 @@ class World:
             self.complaints[13].append(f"asked twice: {twice}")
 
     def weigh_anew(self) -> None:
-        self.evidence, self.repeated, self.earlier = [], self.utterance[: self.shown], []
+        self.evidence, self.belated, self.earlier = [], [], []
+        self.repeated = self.utterance[: self.shown]
 
     def obey_for_reply(self, order: fx.Effect, epoch: Epoch, fact: ev.Fact, before: list[type[fx.Effect]]) -> None:
         reply = self.reply
@@ -304,8 +307,8 @@ class World:
         if not self.may_interrupt and not isinstance(fact, ev.FinalHeard):
             self.complaints[9].append("speech cut a reply in a session where it must not")
         repeats = isinstance(fact, ev.FinalHeard) and not reply.is_audible  # the turn was answered a word too early
-        voiced_ms = (self.stretch if self.stretch.is_detected or self.stretch.is_over else self.stretch_before).voiced_ms
-        words = [word for word in (*self.evidence, *self.repeated, *self.earlier) if word not in BACKCHANNELS]
+        voiced_ms = self.heard_stretch.voiced_ms
+        words = [word for word in (*self.evidence, *self.belated, *self.repeated, *self.earlier) if word not in BACKCHANNELS]
         if voiced_ms < self.turns.barge_in_onset_ms_min and not repeats:
             self.complaints[9].append(f"{voiced_ms} ms of speech cut a reply")
         if words:
@@ -463,14 +466,30 @@ class World:
         """Does a word that ends now end while a reply is audible, to its very last moment?"""
         return (self.reply is not None and self.reply.is_audible) or self.fell_silent_ms == self.now_ms
 
+    @property
+    def heard_stretch(self) -> Stretch:
+        """The newest speech that the detector has noticed."""
+        return self.stretch if self.stretch.is_detected or self.stretch.is_over else self.stretch_before
+
+    @property
+    def is_overdue(self) -> bool:
+        """Does the recogniser take longer than it may? What it writes then is not said about what happens now."""
+        stretch = self.heard_stretch
+        return not stretch.is_detected and self.now_ms - stretch.last_voiced_ms > self.turns.final_ms_max
+
+    @property
+    def may_be_ours(self) -> bool:
+        """Is it overdue so shortly after a reply that it may have heard the reply?"""
+        return self.is_overdue and self.now_ms - self.fell_silent_ms <= self.turns.final_ms_max
+
     def new_word(self) -> str:
         self.spoken += 1
         return f"w{self.spoken}"
 
     def recognise(self, words: list[str]) -> None:
         """Words are shown for the first time."""
-        self.evidence += words
-        if self.reply is None:
+        (self.belated if self.is_overdue else self.evidence).extend(words)
+        if self.reply is None and not self.may_be_ours:
             self.owe([word for word in words if word not in self.said_over])
 
     def show_partial(self, count: int, *, extra: str = "", stability: float = 0.5) -> None:
@@ -550,6 +569,8 @@ class Conversation(RuleBasedStateMachine):
             earlier = [*world.earlier, *world.evidence] if is_same else []
             world.weigh_anew()
             world.earlier = earlier
+        elif reply is not None and not reply.is_audible:  # a backchannel of then does not make one of what is said now
+            world.evidence = [word for word in world.evidence if word not in BACKCHANNELS]
         world.stretch_before, world.stretch = world.stretch, Stretch(world.now_ms, world.now_ms)
         world.fire_until(world.now_ms + ONSET_MS)
         world.stretch.is_detected = True
