@@ -480,7 +480,7 @@ class World:
     @property
     def may_be_ours(self) -> bool:
         """Is it overdue so shortly after a reply that it may have heard the reply?"""
-        return self.is_overdue and self.now_ms - self.fell_silent_ms <= self.turns.final_ms_max
+        return self.is_overdue and self.now_ms - self.free_ms <= self.turns.final_ms_max
 
     def new_word(self) -> str:
         self.spoken += 1
