@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from voicefsm.context import Context, State
 from voicefsm.errors import LocalProtocolError
-from voicefsm.machine import DEADLINES, next_deadline
+from voicefsm.events import Timer
+from voicefsm.machine import DEADLINES
 from voicefsm.runtime.messages import AudioOutput, CancelTts, Outbound
 from voicefsm.values import NO_EPOCH, Epoch
 
@@ -49,14 +50,13 @@ class Invariants:
         elif isinstance(message, CancelTts):
             self._cancelled = max(self._cancelled, message.epoch)
 
-    def stepped(self, context: Context, now_ms: int) -> None:
-        """The machine took a step. Raises `Broken`."""
+    def stepped(self, context: Context, now_ms: int, due: tuple[int, Timer] | None) -> None:
+        """The machine took a step; `due` is its next deadline. Raises `Broken`."""
         if context.state is State.CLOSED:
             return
         own = [timer for timer in DEADLINES[context.state] if context.is_armed(timer)]
         if not own:
             raise Broken("bounded states", f"{context.state.name} has no deadline")
-        due = next_deadline(context)
         if due is not None and now_ms - due[0] > OVERDUE_MS_MAX:
             raise Broken("bounded states", f"{due[1].name} is overdue by {now_ms - due[0]} ms in {context.state.name}")
 

@@ -30,8 +30,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from voicefsm.context import Context
-from voicefsm.machine import next_deadline
+from voicefsm.events import Timer
 from voicefsm.runtime.redaction import Redaction
 from voicefsm.values import setting
 
@@ -187,9 +186,8 @@ def record_of(item: object) -> dict[str, Any]:
     return record
 
 
-def until(context: Context) -> list[int | str] | None:
+def until(deadline: tuple[int, Timer] | None) -> list[int | str] | None:
     """The next deadline as JSON."""
-    deadline = next_deadline(context)
     return None if deadline is None else [deadline[0], deadline[1].name]
 
 

@@ -64,7 +64,7 @@ from voicefsm.events import (
     TextReceived,
     ToolAnswered,
 )
-from voicefsm.machine import step
+from voicefsm.machine import next_deadline, step
 from voicefsm.ports import (
     Clock,
     Journal,
@@ -92,7 +92,7 @@ from voicefsm.runtime.keeper import Keeper, Keeping
 from voicefsm.runtime.outbox import Outbox
 from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.playout import Playout
-from voicefsm.runtime.timers import DeadlineTimer
+from voicefsm.runtime.timers import Deadline, DeadlineTimer
 from voicefsm.runtime.turnclock import TurnClock
 from voicefsm.table import key_of, name_of
 from voicefsm.vad.segmenter import EdgeKind
@@ -381,9 +381,10 @@ class Session:
         before, epoch = context.state, context.epoch
         last = self._keeper.look() if self._keeper is not None and type(fact) in _MAY_BE_LAST else None
         effects = self._step(fact)
+        due = next_deadline(context)
         self._turn_clock.note(context, fact, effects, context.onset_ms)
         taken = Step(self.session_id, fact, before, context.state, effects, context.epoch or epoch)
-        self._record(taken)
+        self._record(taken, due)
         if before is not context.state:
             self.outbox.put(messages.StateChanged(before, context.state, name_of(key_of(fact)), fact.at_ms))
         for effect in effects:
@@ -392,8 +393,8 @@ class Session:
             done = self._interpreter.carry_out(effect)
             if done is not None:
                 self._journal.write("turn", fact.at_ms, plain(done))
-        self._invariants.stepped(context, self._clock.now_ms())
-        self._timer.arm(context)
+        self._invariants.stepped(context, self._clock.now_ms(), due)
+        self._timer.arm(due)
         self._observer.stepped(taken, context)
         if any(type(effect) in _ENDS_EXCHANGE for effect in effects):
             self._observer.measured(self.session_id, self.vitals())
@@ -424,7 +425,7 @@ class Session:
             self._journal.write("refused", fact.at_ms, {"fact": record_of(fact), "before": self._context.state.value})
             raise
 
-    def _record(self, taken: Step) -> None:
+    def _record(self, taken: Step, due: Deadline | None) -> None:
         self._journal.write(
             "step",
             taken.fact.at_ms,
@@ -433,7 +434,7 @@ class Session:
                 "before": taken.before.value,
                 "after": taken.after.value,
                 "effects": [record_of(effect) for effect in taken.effects],
-                "until": until(self._context),
+                "until": until(due),
             },
         )
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeAlias
 
-from voicefsm.context import Context
 from voicefsm.events import Timer, TimerFired
-from voicefsm.machine import next_deadline
 from voicefsm.ports import Clock
+
+Deadline: TypeAlias = tuple[int, Timer]
+"""When, and what for."""
 
 
 class LoopClock:
@@ -34,11 +36,10 @@ class DeadlineTimer:
         self._fire = fire
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
-        self._armed: tuple[int, Timer] | None = None
+        self._armed: Deadline | None = None
 
-    def arm(self, context: Context) -> None:
-        """Wake up at the context's next deadline. Cheap when it has not moved."""
-        deadline = next_deadline(context)
+    def arm(self, deadline: Deadline | None) -> None:
+        """Wake up at the context's next deadline: see `machine.next_deadline`. Cheap when it has not moved."""
         if deadline == self._armed:
             return
         self.close()

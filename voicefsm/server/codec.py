@@ -166,14 +166,14 @@ def inbound_of(request: pb.ConverseRequest, plan: SessionPlan) -> Inbound | None
 
 def _audio_of(message: pb.AudioInput, plan: SessionPlan) -> AudioInput:
     data, fmt = message.data, plan.input_format
-    if len(data) > plan.session.audio_bytes_max:
+    size, width = len(data), fmt.bytes_per_sample
+    if size > plan.session.audio_bytes_max:
         raise InvalidMessage(
-            f"A piece of audio has {len(data)} bytes; {plan.session.audio_bytes_max} are allowed.", remedy="Send pieces of 20 ms."
+            f"A piece of audio has {size} bytes; {plan.session.audio_bytes_max} are allowed.", remedy="Send pieces of 20 ms."
         )
-    if len(data) % fmt.bytes_per_sample:
-        raise InvalidMessage(f"A piece of audio has {len(data)} bytes: half a sample.", remedy="Send whole 16-bit samples.")
-    count = len(data) // fmt.bytes_per_sample
-    length_ms = count * 1000 / fmt.rate_hz
+    if size % width:
+        raise InvalidMessage(f"A piece of audio has {size} bytes: half a sample.", remedy="Send whole 16-bit samples.")
+    length_ms = size * 1000 / (width * fmt.rate_hz)
     if not FRAME_MS_MIN <= length_ms <= FRAME_MS_MAX:
         raise InvalidMessage(
             f"A piece of audio is {length_ms:g} ms long; {FRAME_MS_MIN} to {FRAME_MS_MAX} ms are allowed.",

@@ -19,7 +19,7 @@ from typing import Any, cast
 from voicefsm.context import Context, TurnSettings
 from voicefsm.errors import LocalProtocolError, VoiceFsmError
 from voicefsm.events import FACTS, Fact
-from voicefsm.machine import step
+from voicefsm.machine import next_deadline, step
 from voicefsm.runtime.journal import FORMAT, record_of, until
 from voicefsm.runtime.redaction import without_texts
 from voicefsm.simulation.scenario import INDENT, build, line_of_fact, transcript
@@ -202,7 +202,7 @@ def _step(context: Context, fact: Fact) -> Recorded:
         context.effects.clear()
         return _refused(fact, before)
     orders = json.loads(json.dumps([record_of(one) for one in effects]))  # lists for tuples, as in a journal
-    return Recorded(fact, before, context.state.value, tuple(orders), _pair(until(context)))
+    return Recorded(fact, before, context.state.value, tuple(orders), _pair(until(next_deadline(context))))
 
 
 def _pair(deadline: Sequence[Any] | None) -> tuple[int, str] | None:

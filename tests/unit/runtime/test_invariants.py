@@ -7,7 +7,7 @@ import pytest
 
 from voicefsm.context import Context, State
 from voicefsm.events import SessionOpened, Timer
-from voicefsm.machine import step
+from voicefsm.machine import next_deadline, step
 from voicefsm.runtime.invariants import OVERDUE_MS_MAX, Broken, Invariants
 from voicefsm.runtime.messages import AudioOutput, CancelTts
 from voicefsm.values import NO_EPOCH, CancelReason, Epoch, SampleIndex
@@ -67,13 +67,13 @@ def test_every_live_state_is_bounded() -> None:
     """Otherwise a session could hang in a state for ever."""
     watch, context = Invariants(AHEAD), Context()
     step(context, SessionOpened(0))
-    watch.stepped(context, 0)
+    watch.stepped(context, 0, next_deadline(context))
     due_ms = context.deadlines[Timer.IDLE]
-    watch.stepped(context, due_ms + OVERDUE_MS_MAX)
+    watch.stepped(context, due_ms + OVERDUE_MS_MAX, next_deadline(context))
     with pytest.raises(Broken, match="IDLE is overdue"):
-        watch.stepped(context, due_ms + OVERDUE_MS_MAX + 1)
+        watch.stepped(context, due_ms + OVERDUE_MS_MAX + 1, next_deadline(context))
     context.disarm(Timer.IDLE)
     with pytest.raises(Broken, match="no deadline"):
-        watch.stepped(context, 0)
+        watch.stepped(context, 0, next_deadline(context))
     context.state = State.CLOSED
-    watch.stepped(context, 0)
+    watch.stepped(context, 0, next_deadline(context))

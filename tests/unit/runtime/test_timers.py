@@ -8,6 +8,7 @@ import pytest
 
 from voicefsm.context import Context
 from voicefsm.events import Timer, TimerFired
+from voicefsm.machine import next_deadline
 from voicefsm.runtime.timers import DeadlineTimer, LoopClock
 
 pytestmark = pytest.mark.looptime
@@ -21,7 +22,7 @@ async def fired_by(context: Context, moves: dict[int, tuple[Timer, int]], until_
     def fire(fact: TimerFired) -> None:
         fired.append(TimerFired(fact.at_ms - start_ms, fact.timer))
         context.disarm(fact.timer)
-        timer.arm(context)
+        timer.arm(next_deadline(context))
 
     class SinceStart:
         def now_ms(self) -> int:
@@ -31,7 +32,7 @@ async def fired_by(context: Context, moves: dict[int, tuple[Timer, int]], until_
     for at_ms, (name, due_ms) in sorted(moves.items()):
         await asyncio.sleep((start_ms + at_ms - clock.now_ms()) / 1000)
         context.arm(name, start_ms + due_ms) if due_ms >= 0 else context.disarm(name)
-        timer.arm(context)
+        timer.arm(next_deadline(context))
     await asyncio.sleep((start_ms + until_ms - clock.now_ms()) / 1000)
     timer.close()
     await asyncio.sleep(1000)
