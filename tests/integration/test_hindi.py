@@ -34,7 +34,8 @@ async def test_hindi_from_end_to_end(world):
         talking.cancel()
         turn = events[-1]
         await w.turn(conversation, "ठीक है")
-    assert [e.text for e in events if isinstance(e, Transcript) and e.is_final] == [QUESTION]
+    finals = [e.text for e in events if isinstance(e, Transcript) and e.is_final]
+    assert [text for text in finals if text] == [QUESTION]  # an empty one says that nothing came after it
     assert [e.text for e in events if isinstance(e, AssistantText)] == SENTENCES
     assert (turn.user_text, turn.heard_text) == (QUESTION, REPLY)
     assert {stream.config.config.language_code for stream in w.riva.asr.streams} == {"hi-IN"}

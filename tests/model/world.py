@@ -211,7 +211,7 @@ class Gateway:
 
     def sent(self) -> Iterator[Message]:
         """What left for the client."""
-        for message in self.outbox._messages:
+        for message in self.outbox:
             match message:
                 case messages.AudioOutput():
                     yield ("audio", int(message.epoch), int(message.first_sample), len(message.samples), message.last)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from voicefsm.errors import TooMuch
 from voicefsm.runtime.messages import AudioOutput, Outbound
@@ -45,6 +45,10 @@ class Outbox:
     def __len__(self) -> int:
         """How many messages wait."""
         return len(self._messages)
+
+    def __iter__(self) -> Iterator[Outbound]:
+        """What waits, the oldest first."""
+        return (message for _, _, message in self._messages)
 
     def put(self, message: Outbound) -> None:
         """Append. Raises `TooMuch` when the client does not read: its session cannot go on; and whatever `check` raises."""
