@@ -16,6 +16,7 @@ from voicefsm.adapters.nim import ARGUMENTS_CHARS_MAX, EVENT_BYTES_MAX
 from voicefsm.audio.samples import RATES_HZ, SAMPLES_PER_MS
 from voicefsm.runtime.history import CHARS_PATIENCE
 from voicefsm.runtime.weight import CHAR_BYTES, ITEM_BYTES, WORD_BYTES
+from voicefsm.server.admission import WINDOW_BYTES
 from voicefsm.server.codec import FRAME_MS_MIN
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ BASE_BYTES = 2 * MIB
 its backends. Measured (docs/performance.md) and rounded up."""
 WORKER_BYTES = 160 * MIB
 """What a worker takes without a session, and what its allocator keeps. Measured (docs/operations/abuse.md) and rounded up."""
-WINDOW_BYTES = 65_536
-"""What gRPC takes from a client that is not read, and as much towards it. It does not grow: `grpc.http2.bdp_probe` is off."""
 _BYTES_PER_MS = 2 * SAMPLES_PER_MS
 """Of 16 kHz audio."""
 _WORD_CHARS_MIN = 2
@@ -115,6 +114,11 @@ def parts(of: Sections) -> tuple[Part, ...]:
             "an answer in progress: its text, sentences, and times of words",
             "session.reply_chars_max",
             said.reply_chars_max * CHAR_BYTES * 3 + reply_words,
+        ),
+        Part(
+            "typed texts that wait",
+            "session.texts_waiting_max, text_chars_max",
+            said.texts_waiting_max * (said.text_chars_max * CHAR_BYTES + ITEM_BYTES),
         ),
         Part("messages on the wire", "server.message_bytes_max, WINDOW_BYTES", 2 * (of.server.message_bytes_max + WINDOW_BYTES)),
         Part("everything else, measured", "BASE_BYTES", BASE_BYTES),

@@ -91,6 +91,6 @@ async def test_a_full_server(world: WorldOf) -> None:
 async def test_typed_texts_in_a_flood(world: WorldOf) -> None:
     """Otherwise a client that sends what its user types, key by key, keeps the model busy and never learns why it is slow."""
     flood = [pb.ConverseRequest(text=pb.TextInput(text="what time is it"))] * 20
-    async with world(session={"texts_per_minute_max": 300, "texts_at_once_max": 1}) as w:
+    async with world(session={"texts_at_once_max": 1, "texts_waiting_max": 5}) as w:
         code, details = await status_of(w.target, CONFIG, *flood)
     assert (code, "Send what the user typed, not while they type" in details) == ("RESOURCE_EXHAUSTED", True), details

@@ -34,6 +34,7 @@ from voicefsm.runtime.reply import Voice, write
 from voicefsm.runtime.timers import LoopClock
 from voicefsm.runtime.unfinalised import Piece, Unfinalised
 from voicefsm.server.codec import FRAME_MS_MIN
+from voicefsm.server.pace import of_client, of_late_texts
 from voicefsm.simulation.fakes import FakeLanguageModel
 from voicefsm.simulation.stage import Stage, plan_with
 from voicefsm.values import Epoch, SampleIndex
@@ -186,6 +187,16 @@ async def reply(held: list[Any]) -> None:
     held += [voice, waiting, written, " ".join(written)]
 
 
+async def typed(held: list[Any]) -> None:
+    """Pasted all at once."""
+    said, clock = SETTINGS.session, LoopClock()
+    texts = of_client(clock, said, of_late_texts(clock)).texts
+    held.append(texts)
+    with suppress(TooMuch):
+        for _ in itertools.repeat(None):
+            texts.take(text(said.text_chars_max))
+
+
 FILL: dict[str, tuple[Fill, ...]] = {
     "facts that wait for the machine": (
         inbox(lambda: TextReceived(1, text(SETTINGS.session.text_chars_max))),
@@ -206,6 +217,7 @@ FILL: dict[str, tuple[Fill, ...]] = {
     "conversation, prompt and declared tools": (history,),
     "the same as it is kept for resuming": (kept,),
     "arguments of tools in one answer": (arguments,),
+    "typed texts that wait": (typed,),
     "an answer in progress: its text, sentences, and times of words": (reply,),
 }
 BY_GRPC = {"a message of the voice or the recogniser", "messages on the wire", "everything else, measured"}

@@ -231,8 +231,11 @@ class Ears:
     async def _feed(self, line: Line) -> None:
         """Let a line catch up. A final that was asked for meanwhile is not asked for in the middle of a word."""
         await line.catch_up(self._unfinalised)
-        is_speaking = self._voiced_at == self._media
-        if self._wants_final and not is_speaking and self._live_line() is line:
+        media = -1
+        while self._wants_final and self._voiced_at == self._media != media:
+            media = self._media
+            await asyncio.sleep(LOOK_MS / 1000)  # a microphone that is on goes on meanwhile; one that is muted does not
+        if self._wants_final and self._live_line() is line:
             line.stream.finalize()
 
     def _lose(self) -> None:

@@ -68,6 +68,9 @@ class SessionSettings:
     texts_at_once_max: int = setting(
         3, unit="messages", ge=1, le=1000, doc="How many of them may come at once, without waiting for their share of the minute."
     )
+    texts_waiting_max: int = setting(
+        20, unit="messages", ge=1, le=1000, doc="How many of them may wait; a client that sends more is cut off."
+    )
     prompt_chars_max: int = setting(8000, unit="characters", ge=10, le=1000000, doc="The longest system prompt of a client.")
     tools_max: int = setting(32, unit="tools", ge=0, le=1000, doc="How many tools a client may declare; 0: none.")
     tool_chars_max: int = setting(

@@ -15,6 +15,12 @@ from voicefsm.values import setting
 
 T = TypeVar("T")
 
+WINDOW_BYTES = 262_144
+"""What gRPC takes from a client that is not read, and as much towards it. It does not grow: `grpc.http2.bdp_probe` is off.
+
+Calls that share a connection share it: at a round trip of 100 ms it is 2.6 MB/s, the audio of 80 callers at 16 kHz.
+"""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServerSettings:

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from voicefsm.errors import SettingsError
 from voicefsm.server.admin import AdminServicer
-from voicefsm.server.admission import ServerSettings
+from voicefsm.server.admission import WINDOW_BYTES, ServerSettings
 from voicefsm.server.servicer import ConversationServicer
 from voicefsm.server.tls import Certificates
 from voicefsm.v1 import admin_pb2_grpc as admin_grpc
@@ -127,5 +127,6 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.bdp_probe", 0),  # what a client may send ahead does not grow: it is memory, and 64 KiB are seconds of audio
+        ("grpc.http2.bdp_probe", 0),  # what a client may send ahead does not grow: it is memory ...
+        ("grpc.http2.lookahead_bytes", WINDOW_BYTES),  # ... but the calls of one connection share it, for each round trip
     ]

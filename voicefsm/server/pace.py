@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections import deque
 
 from voicefsm.errors import TooMuch
 from voicefsm.ports import Clock
 from voicefsm.runtime.plan import SessionSettings
 
-LATE_TEXTS_MAX = 10
-"""So many typed texts in a row may come too early and wait, before a client is told to stop."""
 LATE_TEXTS_APART_MS = 50
 """How far apart those of all clients are taken."""
 _MINUTE_MS = 60_000
@@ -71,33 +70,50 @@ class Spread:
         at_ms = max(now_ms, self._next_ms)
         self._next_ms = at_ms + self._apart_ms
         if at_ms > now_ms:
-            await asyncio.sleep((at_ms - now_ms) / 1000)
+            try:
+                await asyncio.sleep((at_ms - now_ms) / 1000)
+            except asyncio.CancelledError:
+                self._next_ms -= self._apart_ms  # nobody takes it
+                raise
 
 
 class Texts:
-    """How fast typed texts are taken of one client. Who types faster waits, and their next messages are not even read.
+    """How fast typed texts are taken of one client. Who types faster waits, for the texts alone: all else is heard meanwhile.
 
     What all such clients together may cost is bounded by their having one turn after the other.
     """
 
-    def __init__(self, clock: Clock, per_minute_max: int, at_once_max: int, late: Spread) -> None:
+    def __init__(self, clock: Clock, per_minute_max: int, at_once_max: int, waiting_max: int, late: Spread) -> None:
         """`late`: the turns of those that have to wait, whoever sent them."""
-        self._clock, self._per_minute, self._at_once = clock, per_minute_max, at_once_max
+        self._clock, self._per_minute, self._at_once, self._waiting_max = clock, per_minute_max, at_once_max, waiting_max
         self._bucket = Bucket(float(at_once_max), clock.now_ms())
-        self._turns, self._late = late, 0
-        """How many in a row had to wait."""
+        self._turns = late
+        self._waiting: deque[str] = deque()
+        self._wake = asyncio.Event()
 
-    async def turn(self) -> None:
-        """Wait until another may be taken. Raises `TooMuch` when too many in a row had to wait."""
+    def take(self, text: str) -> bool:
+        """Whether it may be told at once; else it waits for `late`. Raises `TooMuch` when too many wait."""
         self._fill()
-        self._late = self._late + 1 if self._bucket.left < 1 else 0
-        if self._late > LATE_TEXTS_MAX:
+        if not self._waiting and self._bucket.left >= 1:
+            self._bucket.left -= 1
+            return True
+        if len(self._waiting) >= self._waiting_max:
             raise TooMuch(f"More than {self._per_minute} texts a minute.", remedy="Send what the user typed, not while they type.")
-        if self._late:
-            await asyncio.sleep((1 - self._bucket.left) * _MINUTE_MS / self._per_minute / 1000)
-            await self._turns.turn()
-            self._fill()
+        self._waiting.append(text)
+        self._wake.set()
+        return False
+
+    async def late(self) -> str:
+        """The next of those that wait, when it is its turn."""
+        while not self._waiting:
+            self._wake.clear()
+            await self._wake.wait()
+        self._fill()
+        await asyncio.sleep(max(0.0, 1 - self._bucket.left) * _MINUTE_MS / self._per_minute / 1000)
+        await self._turns.turn()
+        self._fill()
         self._bucket.left = max(0.0, self._bucket.left - 1)
+        return self._waiting.popleft()
 
     def _fill(self) -> None:
         self._bucket.fill(self._clock.now_ms(), float(self._at_once), self._per_minute, _MINUTE_MS)
@@ -123,5 +139,5 @@ def of_late_texts(clock: Clock) -> Spread:
 
 def of_client(clock: Clock, limits: SessionSettings, late_texts: Spread) -> Paces:
     """Of one session's client."""
-    texts = Texts(clock, limits.texts_per_minute_max, limits.texts_at_once_max, late_texts)
+    texts = Texts(clock, limits.texts_per_minute_max, limits.texts_at_once_max, limits.texts_waiting_max, late_texts)
     return Paces(of_messages(clock, limits.messages_per_s_max), texts)

@@ -301,9 +301,17 @@ async def _run(session: Session, requests: AsyncGenerator[pb.ConverseRequest], p
     """The session and its reader: the end of one is the end of the other."""
     async with asyncio.TaskGroup() as tasks:
         reader = tasks.create_task(_read(requests, session, paces), name=f"reader {session.session_id}")
+        typist = tasks.create_task(_type(session, paces), name=f"typist {session.session_id}")
         ended = await session.run()
         reader.cancel()
+        typist.cancel()
     return ended
+
+
+async def _type(session: Session, paces: Paces) -> None:
+    """Tell the session what was typed too fast, in its time."""
+    while True:
+        session.type_text(await paces.texts.late())
 
 
 async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session, paces: Paces) -> None:
@@ -316,9 +324,8 @@ async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session, 
                 if isinstance(message, codec.EndSession):
                     session.hang_up(is_farewell=True)
                     return
-                if isinstance(message, codec.TextInput):
-                    await paces.texts.turn()
-                _feed(session, message)
+                if not isinstance(message, codec.TextInput) or paces.texts.take(message.text):
+                    _feed(session, message)
     except Exception as error:
         session.fault = error
         raise

@@ -157,6 +157,18 @@ async def test_finals_are_asked_of_the_open_stream_only() -> None:
     ear.ears.close()
 
 
+async def test_a_final_is_asked_for_although_the_microphone_was_muted_in_mid_word() -> None:
+    """Otherwise push to talk, released while a stream is being opened, costs the end of the word, or the turn."""
+    ear = Listener()
+    ear.hear(200, voiced=True)
+    ear.ears.finalize()
+    await ear.open()
+    assert ear.stream.finalized == 0, "the user may go on"
+    await asyncio.sleep(0.2)
+    assert ear.stream.finalized == 1
+    await ear.close()
+
+
 async def test_cancellation_is_no_failure() -> None:
     """Otherwise the end of a session looks like an outage of the ASR server."""
     ear = Listener()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import pairwise
 
 import pytest
 
@@ -12,7 +11,7 @@ from voicefsm.runtime.timers import LoopClock
 from voicefsm.server.pace import (
     BURST_S,
     LATE_TEXTS_APART_MS,
-    LATE_TEXTS_MAX,
+    Spread,
     Texts,
     of_beginnings,
     of_late_texts,
@@ -70,33 +69,58 @@ def test_what_is_refused_costs_nothing_more() -> None:
     pace.note()
 
 
-def texts_of(clock: LoopClock) -> Texts:
-    return Texts(clock, 60, 3, of_late_texts(clock))
+WAITING_MAX = 20
+
+
+def texts_of(clock: LoopClock, late: Spread | None = None) -> Texts:
+    return Texts(clock, 60, 3, WAITING_MAX, late or of_late_texts(clock))
 
 
 @pytest.mark.looptime
 async def test_typed_texts_that_come_too_fast_wait_and_then_are_refused() -> None:
     """Otherwise a client that types in a flood has the model, the voice and the loop to itself; or is refused for typing twice."""
     clock = LoopClock()
-    texts, times = texts_of(clock), []
-    for _ in range(3 + LATE_TEXTS_MAX):
-        await texts.turn()
-        times.append(clock.now_ms())
-    apart = [after - before for before, after in pairwise(times)]
-    assert apart == [0, 0, *[1000] * LATE_TEXTS_MAX]
+    texts = texts_of(clock)
+    assert [texts.take(str(nth)) for nth in range(3 + WAITING_MAX)] == [True] * 3 + [False] * WAITING_MAX
     with pytest.raises(TooMuch, match=r"More than 60 texts a minute.*not while they type"):
-        await texts.turn()
+        texts.take("one more")
+    told = [(await texts.late(), clock.now_ms()) for _ in range(WAITING_MAX)]
+    assert told == [(str(3 + nth), 1000 * (nth + 1)) for nth in range(WAITING_MAX)]
+
+
+@pytest.mark.looptime
+async def test_a_text_does_not_overtake_those_that_wait() -> None:
+    """Otherwise what was typed last is answered first."""
+    clock = LoopClock()
+    texts = texts_of(clock)
+    for nth in range(4):
+        texts.take(str(nth))
+    await asyncio.sleep(60)
+    assert not texts.take("4")
+    assert [await texts.late(), await texts.late()] == ["3", "4"]
+    assert clock.now_ms() == 60_000 + LATE_TEXTS_APART_MS
+    assert texts.take("5")
 
 
 @pytest.mark.looptime
 async def test_who_types_no_faster_than_is_allowed_never_waits() -> None:
     """Otherwise a talkative person is slowed down, or thrown out in the end."""
+    texts = texts_of(LoopClock())
+    for _ in range(300):
+        assert texts.take("hello")
+        await asyncio.sleep(1)
+
+
+@pytest.mark.looptime
+async def test_a_text_that_waits_is_told_as_soon_as_there_is_one() -> None:
+    """Otherwise the first text that waits is told with the second."""
     clock = LoopClock()
     texts = texts_of(clock)
-    for nth in range(300):
-        await texts.turn()
-        assert clock.now_ms() == nth * 1000
-        await asyncio.sleep(1)
+    typist = asyncio.create_task(texts.late())
+    await asyncio.sleep(0)
+    for nth in range(4):
+        texts.take(str(nth))
+    assert (await typist, clock.now_ms()) == ("3", 1000)
 
 
 @pytest.mark.looptime
@@ -106,13 +130,29 @@ async def test_clients_that_type_too_fast_have_one_turn_after_the_other() -> Non
     late, times = of_late_texts(clock), []
 
     async def flood() -> None:
-        texts = Texts(clock, 60, 3, late)
-        for _ in range(4):
-            await texts.turn()
+        texts = texts_of(clock, late)
+        for nth in range(4):
+            texts.take(str(nth))
+        await texts.late()
         times.append(clock.now_ms())
 
     await asyncio.gather(*(flood() for _ in range(8)))
     assert times == [1000 + nth * LATE_TEXTS_APART_MS for nth in range(8)]
+
+
+@pytest.mark.looptime
+async def test_who_hangs_up_gives_the_turn_back() -> None:
+    """Otherwise callers who are gone make an honest one wait, longer and longer."""
+    clock = LoopClock()
+    spread = of_late_texts(clock)
+    for _ in range(100):
+        gone = [asyncio.create_task(spread.turn()) for _ in range(3)]
+        await asyncio.sleep(0)
+        for task in gone:
+            task.cancel()
+        await asyncio.wait(gone)
+    await spread.turn()
+    assert clock.now_ms() <= 100 * LATE_TEXTS_APART_MS
 
 
 @pytest.mark.looptime
