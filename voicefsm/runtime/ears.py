@@ -229,13 +229,17 @@ class Ears:
         self._arm_keep_alive(self._settings.ears_idle_ms_max)
 
     async def _feed(self, line: Line) -> None:
-        """Let a line catch up. A final that was asked for meanwhile is not asked for in the middle of a word."""
+        """Let a line catch up. What was asked for meanwhile is asked for then."""
         await line.catch_up(self._unfinalised)
-        media = -1
-        while self._wants_final and self._voiced_at == self._media != media:
-            media = self._media
-            await asyncio.sleep(LOOK_MS / 1000)  # a microphone that is on goes on meanwhile; one that is muted does not
-        if self._wants_final and self._live_line() is line:
+        self._ask_for_final(line, -1)
+
+    def _ask_for_final(self, line: Line, before: int) -> None:
+        """Not in the middle of a word; a microphone that has not gone on since `before`, media time, is muted."""
+        if not self._wants_final or self._live_line() is not line:
+            return
+        if self._voiced_at == self._media != before:
+            asyncio.get_running_loop().call_later(LOOK_MS / 1000, self._ask_for_final, line, self._media)
+        else:
             line.stream.finalize()
 
     def _lose(self) -> None:
