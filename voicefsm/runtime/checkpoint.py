@@ -13,6 +13,7 @@ from typing import Any
 
 from voicefsm.events import ToolCall
 from voicefsm.ports import Message
+from voicefsm.runtime.journal import COMPACT
 from voicefsm.values import NO_EPOCH, Epoch
 
 FORMAT = 1
@@ -58,10 +59,7 @@ class Checkpoint:
         body = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         body["wishes"] = base64.b64encode(self.wishes).decode()
         body["messages"] = [_told(message) for message in self.messages]
-        return _JSON.encode({"format": FORMAT, **body}).encode()
-
-
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+        return COMPACT.encode({"format": FORMAT, **body}).encode()
 
 
 def _told(message: Message) -> dict[str, Any]:

@@ -48,11 +48,6 @@ class SpokenText:
         return " ".join(self._tokens), True
 
 
-def heard_words(text: str, words: Sequence[SpokenWord], so_far: Rendered) -> tuple[str, bool]:
-    """The words of `text` that were heard: see `SpokenText`."""
-    return SpokenText(text, words).heard(so_far)
-
-
 def _stretches(words: Sequence[SpokenWord], said: Sequence[str]) -> Iterator[_Timed | _Untimed]:
     """Words with times and the text they stand for, in order, and what lies between them."""
     matcher = SequenceMatcher(None, [normal(word.text) for word in words], [normal(word) for word in said], autojunk=False)

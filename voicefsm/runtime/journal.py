@@ -163,10 +163,11 @@ def utc_now() -> str:
 
 def _line(record: Mapping[str, Any]) -> bytes:
     """One record. Half a surrogate pair, which a model may write, becomes its escape."""
-    return f"{_JSON.encode(record)}\n".encode(errors="backslashreplace")
+    return f"{COMPACT.encode(record)}\n".encode(errors="backslashreplace")
 
 
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+"""How records are written, here and to a session store."""
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from voicefsm.runtime.plan import SessionSettings
 
 LATE_TEXTS_APART_MS = 50
 """How far apart those of all clients are taken."""
-_MINUTE_MS = 60_000
+MINUTE_MS = 60_000
 BURST_S = 4
 """So many seconds' worth may come at once: a network that stood still delivers what it held back."""
 
@@ -109,14 +109,14 @@ class Texts:
             self._wake.clear()
             await self._wake.wait()
         self._fill()
-        await asyncio.sleep(max(0.0, 1 - self._bucket.left) * _MINUTE_MS / self._per_minute / 1000)
+        await asyncio.sleep(max(0.0, 1 - self._bucket.left) * MINUTE_MS / self._per_minute / 1000)
         await self._turns.turn()
         self._fill()
         self._bucket.left = max(0.0, self._bucket.left - 1)
         return self._waiting.popleft()
 
     def _fill(self) -> None:
-        self._bucket.fill(self._clock.now_ms(), float(self._at_once), self._per_minute, _MINUTE_MS)
+        self._bucket.fill(self._clock.now_ms(), float(self._at_once), self._per_minute, MINUTE_MS)
 
 
 def of_beginnings(clock: Clock, per_s_max: int) -> Spread:

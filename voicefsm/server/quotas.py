@@ -6,11 +6,10 @@ import dataclasses
 
 from voicefsm.errors import TooMuch
 from voicefsm.ports import Clock, Identity
-from voicefsm.server.pace import Bucket
+from voicefsm.server.pace import MINUTE_MS, Bucket
 
 IDENTITIES_MAX = 10_000
 """Of how many identities without a session something is remembered; then those that can be forgotten are."""
-_MINUTE_MS = 60_000
 
 
 @dataclasses.dataclass(slots=True)
@@ -57,10 +56,10 @@ class Quotas:
         if use is None:
             self._forget(now_ms)
             use = self._uses[identity.name] = _Use(Bucket(float(most), now_ms))
-        use.starts.fill(now_ms, float(most), most, _MINUTE_MS)
+        use.starts.fill(now_ms, float(most), most, MINUTE_MS)
         return use
 
     def _forget(self, now_ms: int) -> None:
         """Let go of those that have used nothing for a minute: for them all has come back."""
         if len(self._uses) >= IDENTITIES_MAX:
-            self._uses = {name: use for name, use in self._uses.items() if use.sessions or now_ms - use.starts.at_ms < _MINUTE_MS}
+            self._uses = {name: use for name, use in self._uses.items() if use.sessions or now_ms - use.starts.at_ms < MINUTE_MS}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicefsm.ports import SpokenWord
-from voicefsm.runtime.heard import WORD_MS_MAX, Rendered, heard_words
+from voicefsm.runtime.heard import WORD_MS_MAX, Rendered, SpokenText
 
 TEXT = "One, two, three, four, five. Six seven eight nine ten."
 TOKENS = TEXT.split()
@@ -20,7 +20,7 @@ TIMED = tuple(SpokenWord(token, (nth + 1) * WORD_MS) for nth, token in enumerate
 
 def heard(words: tuple[SpokenWord, ...], heard_ms: int, *, made_ms: int = MADE_MS, text: str = TEXT) -> tuple[int, bool]:
     """The number of heard words, and whether that is known."""
-    told, is_timed = heard_words(text, words, Rendered(heard_ms, made_ms, is_whole=made_ms == MADE_MS))
+    told, is_timed = SpokenText(text, words).heard(Rendered(heard_ms, made_ms, is_whole=made_ms == MADE_MS))
     assert text.split()[: len(told.split())] == told.split()
     return len(told.split()), is_timed
 
@@ -71,16 +71,16 @@ def test_without_any_time_the_rate_of_speech_is_assumed_until_all_is_made():
 def test_a_dash_needs_no_time():
     """Otherwise what is known for certain counts as an estimate."""
     words = (SpokenWord("well", 300), SpokenWord("no", 600))
-    assert heard_words("Well — no …", words, Rendered(400, 800, is_whole=True)) == ("Well", True)
-    assert heard_words("Well — no …", words, Rendered(700, 800, is_whole=True)) == ("Well — no …", True)
+    assert SpokenText("Well — no …", words).heard(Rendered(400, 800, is_whole=True)) == ("Well", True)
+    assert SpokenText("Well — no …", words).heard(Rendered(700, 800, is_whole=True)) == ("Well — no …", True)
 
 
 def test_words_that_are_spelled_out_stand_for_what_they_spell():
     """Otherwise "1984" shifts everything after it."""
     spoken = tuple(SpokenWord(word, (nth + 1) * 100) for nth, word in enumerate("in nineteen eighty four it rained".split()))
-    counts = [heard_words("In 1984 it rained.", spoken, Rendered(ms, 650, is_whole=True))[0] for ms in range(50, 700, 100)]
+    counts = [SpokenText("In 1984 it rained.", spoken).heard(Rendered(ms, 650, is_whole=True))[0] for ms in range(50, 700, 100)]
     assert counts == ["", "In", "In", "In", "In 1984", "In 1984 it", "In 1984 it rained."]
-    begun = heard_words("In 1984 it rained.", spoken[:3], Rendered(300, 320, is_whole=False))
+    begun = SpokenText("In 1984 it rained.", spoken[:3]).heard(Rendered(300, 320, is_whole=False))
     assert begun[0] in {"In 1984", "In 1984 it"}, "the year is half spoken; the rain has not come"
 
 
@@ -103,4 +103,4 @@ def test_what_is_said_again_is_found_at_its_end():
     text = "No, no, no, thank you."
     ends = list(itertools.accumulate([300] * 5))
     words = tuple(SpokenWord(token, end) for token, end in zip(text.split(), ends, strict=True))[1:]
-    assert heard_words(text, words, Rendered(920, 1500, is_whole=True)) == ("No, no, no,", True)
+    assert SpokenText(text, words).heard(Rendered(920, 1500, is_whole=True)) == ("No, no, no,", True)
