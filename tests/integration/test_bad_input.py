@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import grpc
 import pytest
 
+from voicefsm.calls import write_bytes
 from voicefsm.client import (
     AudioFormat,
     ConversationFailed,
@@ -33,7 +34,7 @@ async def status_of(target: str, *requests: pb.ConverseRequest | bytes) -> tuple
         call = channel.stream_stream(METHOD)(timeout=20)
         with contextlib.suppress(grpc.aio.AioRpcError):
             for request in requests:
-                await call.write(request if isinstance(request, bytes) else request.SerializeToString())
+                await write_bytes(call, request if isinstance(request, bytes) else request.SerializeToString())
             while await call.read() is not grpc.aio.EOF:
                 pass
         return (await call.code()).name, await call.details()

@@ -16,7 +16,6 @@ Every status becomes a `BackendError` through one table (`_VERDICTS`), which say
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -24,8 +23,6 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
-from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from voicefsm.adapters.followed import Followed, text_of
@@ -392,31 +389,6 @@ class RivaChannel:
     @property
     def _name(self) -> str:
         return f"Riva {self.backend.upper()} at {self.settings.target}"
-
-
-async def write(call: grpc.aio.StreamStreamCall[Any, Any], message: Message) -> bool:
-    """Hand one message to gRPC. False when the call takes no more: its reader gets what is left, and then the status.
-
-    Not `call.write`: when the server ends the call in that moment, it overwrites the server's status, even OK, with INTERNAL
-    "Internal error from Core", and the responses that were not read yet are lost with it (grpc issue 36066).
-    """
-    if call.done():
-        return False
-    try:
-        await call.wait_for_connection()
-        await call._cython_call.send_serialized_message(message.SerializeToString())  # noqa: SLF001, see above
-    except (cygrpc.InternalError, grpc.aio.AioRpcError):
-        return False
-    except asyncio.CancelledError:
-        call.cancel()
-        raise
-    return True
-
-
-async def half_close(call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
-    """No more messages. Harmless when the call is over."""
-    with contextlib.suppress(cygrpc.InternalError):
-        await call.done_writing()
 
 
 async def _answered(checks: Sequence[_Check], s_max: float) -> bool:

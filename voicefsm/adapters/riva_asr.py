@@ -32,11 +32,10 @@ from voicefsm.adapters.channels import (
     RivaChannel,
     RivaChannelSettings,
     beside,
-    half_close,
     is_cancelled_from_outside,
-    write,
 )
 from voicefsm.adapters.heartbeat import Heartbeat
+from voicefsm.calls import half_close, write
 from voicefsm.errors import BackendError, Stalled
 from voicefsm.events import Word
 from voicefsm.ports import Hypothesis, RecognitionRequest

@@ -40,11 +40,10 @@ from voicefsm.adapters.channels import (
     RivaChannel,
     RivaChannelSettings,
     beside,
-    half_close,
     is_cancelled_from_outside,
-    write,
 )
 from voicefsm.adapters.patience import Patience
+from voicefsm.calls import half_close, write
 from voicefsm.errors import BackendError
 from voicefsm.ports import Samples, SpokenAudio, SpokenWord, SynthesisRequest
 from voicefsm.values import Backend, setting

@@ -25,6 +25,7 @@ from typing import NoReturn, TypeAlias
 import grpc
 
 from voicefsm.audio.samples import Samples
+from voicefsm.calls import half_close, write
 from voicefsm.client import codec, events
 from voicefsm.client.access import Access
 from voicefsm.client.errors import ConversationEnded, ConversationFailed, ServerDefect, ServerUnavailable, defect_of, failure_of
@@ -255,12 +256,10 @@ class Conversation:
 
     async def _write(self) -> None:
         """The only writer. A call that is over is the reader's to explain."""
-        try:
-            while (request := await self._outbox.get()) is not None:
-                await self._call.write(request)
-            await self._call.done_writing()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return
+        while (request := await self._outbox.get()) is not None:
+            if not await write(self._call, request):
+                return
+        await half_close(self._call)
 
     async def _report(self) -> None:
         """Tell the server how far playout is, when no microphone audio did and something changed; how loud it is, always."""

@@ -18,7 +18,7 @@ import grpc.aio
 import riva.client.proto.riva_asr_pb2 as rasr
 import riva.client.proto.riva_audio_pb2 as raudio
 
-from voicefsm.adapters.channels import half_close, write
+from voicefsm.calls import half_close, write
 from voicefsm.conformance.item import BY_ITSELF, LONG_MS, OPERATOR, Check, Failed, NotSupported, cannot_be_seen
 from voicefsm.conformance.targets import SPEECH_RATE_HZ, Targets
 

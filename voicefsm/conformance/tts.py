@@ -15,7 +15,7 @@ import grpc.aio
 import riva.client.proto.riva_audio_pb2 as raudio
 import riva.client.proto.riva_tts_pb2 as rtts
 
-from voicefsm.adapters.channels import half_close, write
+from voicefsm.calls import half_close, write
 from voicefsm.conformance.item import BY_ITSELF, Check, Failed, NotSupported, cannot_be_seen
 from voicefsm.conformance.targets import Riva, Targets
 

@@ -19,6 +19,7 @@ import grpc.aio
 import numpy as np
 
 from voicefsm.audio.samples import FRAME_MS, FRAME_SAMPLES, RATE_HZ
+from voicefsm.calls import half_close, write
 from voicefsm.client import SessionOptions, wire
 from voicefsm.client.player import Player
 from voicefsm.load.settings import LoadSettings
@@ -81,12 +82,12 @@ class Caller:
         """Hold the conversation until then, on the loop's clock."""
         call = wire.open_call(self._channel)
         try:
-            await call.write(wire.config(SessionOptions(silence_ms=self._settings.silence_ms)))
+            await write(call, wire.config(SessionOptions(silence_ms=self._settings.silence_ms)))
             async with asyncio.TaskGroup() as tasks:
                 reader = tasks.create_task(self._read(call))
                 await self._speak(call, until)
-                await call.write(wire.end())
-                await call.done_writing()
+                await write(call, wire.end())
+                await half_close(call)
                 async with asyncio.timeout(CLOSE_S_MAX):
                     await reader
         except* grpc.aio.AioRpcError as group:
@@ -120,7 +121,8 @@ class Caller:
                 self.seen.late_frames_ms.append(late * 1000)
             position = self._player.position
             self._player.render(FRAME_SAMPLES)
-            await call.write(wire.audio(self._frame(due), capture_sample=k * FRAME_SAMPLES, far_end_sample=position))
+            if not await write(call, wire.audio(self._frame(due), capture_sample=k * FRAME_SAMPLES, far_end_sample=position)):
+                return
             self.seen.frames += 1
             k += 1
 

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from voicefsm.calls import write
 from voicefsm.client import SessionOptions, wire
 from voicefsm.load.settings import LoadSettings
 from voicefsm.load.stage import Usage
@@ -77,7 +78,7 @@ async def _hold(channel: grpc.aio.Channel, ready: asyncio.Event, settings: LoadS
     """One session; returns, or raises `AioRpcError`, only if the gateway ends it."""
     call = wire.open_call(channel)
     try:
-        await call.write(wire.config(SessionOptions(silence_ms=settings.silence_ms)))
+        await write(call, wire.config(SessionOptions(silence_ms=settings.silence_ms)))
         while (response := await call.read()) is not grpc.aio.EOF:
             if response.WhichOneof("response") == "session_ready":
                 ready.set()

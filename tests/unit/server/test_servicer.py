@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import grpc
 import pytest
 
+from voicefsm.calls import write
 from voicefsm.errors import BackendError
 from voicefsm.runtime.session import Session
 from voicefsm.server import servicer
@@ -56,7 +57,7 @@ async def end_of(call: Call) -> tuple[str, str]:
 async def test_a_session_from_its_first_message_to_ok(serve: Serve) -> None:
     """Otherwise no client in any language can hold a conversation."""
     async with serve(Stage(model=FakeLanguageModel(["Noon."]))) as served, served.session() as call:
-        await call.write(text("what time is it"))
+        await write(call, text("what time is it"))
         read = await read_until(call, "turn_completed")
         kinds = [response.WhichOneof("response") for response in read]
         assert kinds[0] == "state_changed"
@@ -65,7 +66,7 @@ async def test_a_session_from_its_first_message_to_ok(serve: Serve) -> None:
         assert (turn.user_text, turn.heard_text) == ("what time is it", "Noon.")
         samples = sum(len(response.audio.data) for response in read) // 2
         assert samples == 5 * 60 * 16
-        await call.write(END)
+        await write(call, END)
         assert await end_of(call) == ("OK", "")
         await served.until_empty()
         assert [reason for _, reason in served.stage.witness.closed] == ["client"]
@@ -85,7 +86,7 @@ async def test_a_client_that_vanishes_leaves_nothing(serve: Serve, tasks_of_sess
     async with serve(stage) as served:
         for _ in range(3):
             async with served.session() as call:
-                await call.write(text("a story please"))
+                await write(call, text("a story please"))
                 await read_until(call, "audio")
                 call.cancel()
             await served.until_empty()
@@ -124,7 +125,7 @@ async def test_bad_input_ends_the_call_with_whose_fault_it_is(
     """Otherwise a client is told nothing, or that the server is broken."""
     async with serve() as served, served.call() as call:
         for request in requests:
-            await call.write(request)
+            await write(call, request)
         code, details = await end_of(call)
         assert code == status
         assert words in details
@@ -135,7 +136,7 @@ async def test_bad_input_ends_the_call_with_whose_fault_it_is(
 async def test_what_the_client_did_wrong_is_told_to_the_observers(serve: Serve) -> None:
     """Otherwise an operator sees that sessions end, and not why."""
     async with serve() as served, served.session() as call:
-        await call.write(pb.ConverseRequest(audio=pb.AudioInput(data=bytes(641))))
+        await write(call, pb.ConverseRequest(audio=pb.AudioInput(data=bytes(641))))
         _, details = await end_of(call)
         await served.until_empty()
         assert [reason for _, reason in served.stage.witness.closed] == ["client_error"]
@@ -179,7 +180,7 @@ async def test_unknown_language_and_backend_away_at_the_door(serve: Serve, monke
 
         monkeypatch.setattr(FakeRecognizer, "languages", hindi)
         async with served.call() as call:
-            await call.write(CONFIG)
+            await write(call, CONFIG)
             code, details = await end_of(call)
         assert code == "NOT_FOUND"
         assert "'en-US'; it offers hi-IN" in details
@@ -189,7 +190,7 @@ async def test_unknown_language_and_backend_away_at_the_door(serve: Serve, monke
 
         monkeypatch.setattr(FakeRecognizer, "languages", away)
         async with served.call() as call:
-            await call.write(CONFIG)
+            await write(call, CONFIG)
             assert await end_of(call) == ("UNAVAILABLE", "The ASR server is away. Start it.")
 
 
@@ -197,7 +198,7 @@ async def test_ears_lost_for_good_end_the_call_as_unavailable(serve: Serve) -> N
     """Otherwise a client cannot tell an outage from a goodbye."""
     recognizer = FakeRecognizer(open_errors={0: BackendError(Backend.ASR, "No such model.", retryable=False)})
     async with serve(Stage(recognizer=recognizer)) as served, served.call() as call:
-        await call.write(CONFIG)
+        await write(call, CONFIG)
         assert await end_of(call) == ("UNAVAILABLE", "No such model.")
 
 
@@ -205,11 +206,11 @@ async def test_a_backend_that_fails_in_mid_turn_is_a_message(serve: Serve) -> No
     """Otherwise one bad answer of a model hangs up on the user."""
     model = FakeLanguageModel([BackendError(Backend.LLM, "On fire.", remedy="Pour water.", retryable=False), "Noon."])
     async with serve(Stage(model=model)) as served, served.session() as call:
-        await call.write(text("hello"))
+        await write(call, text("hello"))
         error = (await read_until(call, "error"))[-1].error
         assert (error.fault, error.backend, error.epoch) == (pb.Error.FAULT_BACKEND, "llm", 1)
         assert (error.message, error.remedy) == ("On fire.", "Pour water.")
-        await call.write(text("again"))
+        await write(call, text("again"))
         await read_until(call, "turn_completed")
         assert (await read_until(call, "turn_completed"))[-1].turn_completed.heard_text == "Noon."
 
@@ -225,7 +226,7 @@ async def test_a_defect_in_one_session_is_internal_for_that_call_only(serve: Ser
     original = Session.type_text
     monkeypatch.setattr(Session, "type_text", type_text)
     async with serve() as served, served.session() as other, served.session() as call:
-        await call.write(text("crash"))
+        await write(call, text("crash"))
         code, details = await end_of(call)
         witness = served.stage.witness
         assert code == "INTERNAL"
@@ -268,8 +269,8 @@ async def test_last_messages_that_nobody_reads_hold_no_place(serve: Serve, monke
 
     monkeypatch.setattr(servicer, "_write", stuck)
     async with serve() as served, served.call() as call:
-        await call.write(CONFIG)
-        await call.write(END)
+        await write(call, CONFIG)
+        await write(call, END)
         assert (await end_of(call))[0] == "OK"
         await served.until_empty()
 
@@ -302,7 +303,7 @@ async def test_a_flood_of_small_messages_ends_the_one_who_sends_it(serve: Serve)
     async with serve(plan=plan_with(session={"messages_per_s_max": 20})) as served, served.session() as call:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             for k in range(1000):
-                await call.write(pb.ConverseRequest(playout_progress=pb.PlayoutProgress(far_end_sample=k)))
+                await write(call, pb.ConverseRequest(playout_progress=pb.PlayoutProgress(far_end_sample=k)))
         code, _ = await end_of(call)
         assert code in {"RESOURCE_EXHAUSTED", "INTERNAL"}, "or gRPC has lost it: see client/errors.py"
         await served.until_empty()
@@ -316,7 +317,7 @@ async def test_calls_that_are_refused_or_cut_off_leave_nothing_to_the_garbage_co
     async def refused(served: Any) -> None:
         async with served.call() as call:
             with contextlib.suppress(grpc.aio.AioRpcError):
-                await call.write(CONFIG)
+                await write(call, CONFIG)
             assert (await end_of(call))[0] == "RESOURCE_EXHAUSTED"
 
     async with serve(sessions_max=1) as served, served.session():
