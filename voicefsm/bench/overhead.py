@@ -27,8 +27,8 @@ import riva.client.proto.riva_tts_pb2 as rtts
 import riva.client.proto.riva_tts_pb2_grpc as rtts_grpc
 
 from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings
-from voicefsm.calls import write
 from voicefsm.adapters.nim import LlmSettings, NimLanguageModel
+from voicefsm.calls import write
 from voicefsm.client import Conversation, SessionOptions
 from voicefsm.client.events import TtsCancelled, TurnCompleted
 from voicefsm.ports import GenerationRequest, Message
