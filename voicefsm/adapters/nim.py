@@ -250,7 +250,7 @@ class NimLanguageModel:
         """
         ms_max = self._settings.health_ms_max
         try:
-            health = await self._connections.ask(lambda client: client.get("health/ready"), ms_max)
+            health = await self._connections.ask(lambda client: _get(client, "health/ready"), ms_max)
         except TimeoutError:
             raise self._error(f"did not answer within {ms_max} ms.", _RUNNING, retryable=True) from None
         except httpx.HTTPError as error:
@@ -278,7 +278,7 @@ class NimLanguageModel:
             response = await self._post(exchange, deadline, request)
             if response.status_code == httpx.codes.NOT_FOUND and not (request.model or self._settings.model):
                 self._model = ""  # found in the server's list, which may have changed since: ask once more
-                await response.aclose()
+                await _let_go(response)
                 response = await self._post(exchange, deadline, request)
             try:
                 if response.status_code != httpx.codes.OK:
@@ -296,7 +296,7 @@ class NimLanguageModel:
                             if taken % EVENTS_AT_ONCE == 0:  # none of these waits need ever have been one
                                 await asyncio.sleep(0)
             finally:
-                await response.aclose()
+                await _let_go(response)
 
     def _parsed(self, parser: EventParser, data: bytes) -> Iterator[str]:
         try:
@@ -334,7 +334,7 @@ class NimLanguageModel:
         return self._model
 
     async def _models(self, exchange: Exchange, deadline: _Deadline) -> tuple[str, ...]:
-        response = await self._within(exchange, deadline, exchange.client.get("models"))
+        response = await self._within(exchange, deadline, _get(exchange.client, "models"))
         if response.status_code != httpx.codes.OK:
             raise self._refused(response, response.content)
         try:
@@ -425,6 +425,21 @@ async def _read_to_end(body: AsyncGenerator[bytes]) -> None:
                 pass
 
 
+async def _get(client: httpx.AsyncClient, path: str) -> httpx.Response:
+    """The whole answer."""
+    response = await client.get(path)
+    await _let_go(response)
+    return response
+
+
+async def _let_go(response: httpx.Response) -> None:
+    """Close it. In httpx a response and its stream hold each other: parted, they need no garbage collector."""
+    try:
+        await response.aclose()
+    finally:
+        response.stream = _NO_BODY
+
+
 async def _head(response: httpx.Response) -> bytes:
     """The first `ERROR_BYTES_MAX` or so of a body."""
     head = bytearray()
@@ -436,6 +451,7 @@ async def _head(response: httpx.Response) -> bytes:
     return bytes(head)
 
 
+_NO_BODY = httpx.ByteStream(b"")
 _RUNNING = "Is it running? `voicefsm doctor` checks it."
 _ITS_LOG = "Look into its log."
 _IS_IT_ONE = "Is it an OpenAI-compatible server, and does the base URL end with the API's version, such as /v1?"

@@ -89,8 +89,8 @@ class _Thinned:
 
     def __init__(self, size: int) -> None:
         matrix = _thinning()
-        self._overlap = len(matrix) - _ROW * _DOWN
-        self._input = np.zeros(self._overlap + _HOP * _DOWN, np.float32)
+        self._tail = np.zeros(len(matrix) - _ROW * _DOWN, np.float32)
+        """The end of the hop before, where the low pass of the next one begins."""
         self._frames: list[Samples] = []
         """Of the hop in progress."""
         self.samples = np.zeros(size, np.float32)
@@ -103,10 +103,10 @@ class _Thinned:
     def turn(self) -> float:
         """The hop is complete: append it. Returns its mean square."""
         rows, width = _HOP // _ROW, len(_thinning())
-        self._input[: self._overlap] = self._input[-self._overlap :]
-        np.concatenate(self._frames, out=self._input[self._overlap :], casting="safe")
+        signal: Floats = np.concatenate((self._tail, *self._frames), dtype=np.float32)
         self._frames.clear()
-        view: Floats = np.ndarray((rows, width), np.float32, self._input, 0, (_ROW * _DOWN * 4, 4))
+        self._tail = signal[-len(self._tail) :].copy()
+        view: Floats = np.ndarray((rows, width), np.float32, signal, 0, (_ROW * _DOWN * 4, 4))
         self.samples[:-_HOP] = self.samples[_HOP:]
         newest = self.samples[-_HOP:]
         newest[:] = (view.copy() @ _thinning()).ravel()
@@ -121,12 +121,12 @@ class DelayEstimator:
         self._ahead = -(-ahead_ms * SAMPLES_PER_MS // (_HOP * _DOWN)) * _HOP
         self._near = _Thinned(_HOP + self._ahead)
         self._far = _Thinned(_SIZE)
-        self._segment = np.zeros(_SIZE, np.float32)
         self._band = _band()
         self._sum: Spectrum = np.zeros(_SIZE // 2 + 1, np.complex64)
         self._frame = 0
         self._silent_hops = self._silent_hops_max = _SIZE // _HOP + 1
         self._spectrum: Spectrum | None = None
+        """Of the reference, from one step to the next."""
         self._last: _Peak | None = None
         self._skip_hops = 0
 
@@ -167,12 +167,14 @@ class DelayEstimator:
 
     def _add(self) -> None:
         """One more cross spectrum. The microphone's is whitened, lest one loud word of the user outweighs a second of echo."""
-        np.multiply(self._near.samples[:_HOP], _tapered(_HOP), out=self._segment[-_HOP:])
-        near = _transform(self._segment)
+        segment = np.zeros(_SIZE, np.float32)
+        np.multiply(self._near.samples[:_HOP], _tapered(_HOP), out=segment[-_HOP:])
+        near = _transform(segment)
         near *= self._band / (np.abs(near) + 1.0)
         assert self._spectrum is not None
         self._sum *= _KEPT
         self._sum += near * self._spectrum.conj()
+        self._spectrum = None  # another session's can have the memory meanwhile
 
     def _peak(self) -> _Peak:
         """The highest point of the correlation, between its samples."""

@@ -5,6 +5,7 @@ Why ctypes: one shared library serves every Python, and a call releases the GIL.
 `doctor` say.
 
 Memory is one numpy array per session, so nothing can leak; the library allocates nothing and keeps no state but tables and weights.
+The array, 0.4 MB, comes with the first frame: a session whose microphone is muted from the start never has it.
 """
 
 from __future__ import annotations
@@ -76,8 +77,10 @@ class KalmanCanceller:
         if lib is None:
             raise SettingsError("The echo canceller kalman was not compiled when voicefsm was installed.", remedy=REMEDY)
         self._lib = lib
-        self._memory = np.zeros(lib.ear_size() + _ALIGNMENT, np.uint8)
-        self._state: int | None = -(-self._memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+        self._memory: NDArray[np.uint8] | None = None
+        self._state: int | None = None
+        """Where in it the library's struct begins; None before the first frame and after `close()`."""
+        self._is_closed = False
         self._near, self._far, self._out = (np.zeros(FRAME_SAMPLES, np.int16) for _ in range(3))
         self._report = np.zeros(lib.ear_report_size() // 4, np.float32)
         # Taking an array's address costs more than copying a frame into an array whose address is known.
@@ -93,7 +96,6 @@ class KalmanCanceller:
         """
         self.speech = 0.0
         """How likely near-end speech is, at the end of the last call: 0 to 1."""
-        lib.ear_reset(self._state)
 
     @property
     def features(self) -> NDArray[np.float32]:
@@ -107,13 +109,12 @@ class KalmanCanceller:
         Raises `LocalProtocolError` on another shape or after `close()`.
         """
         samples = len(near)
-        if self._state is None:
-            raise LocalProtocolError("The echo canceller was used after close().")
+        state = self._state if self._state is not None else self._begin()
         if near.shape != far.shape or samples not in (HOP_SAMPLES, FRAME_SAMPLES):
             raise LocalProtocolError(f"The echo canceller takes 160 or 320 samples, not {near.shape}, {far.shape}.")
         self._near[:samples] = near
         self._far[:samples] = far
-        self._lib.ear_process(self._state, *self._addresses, samples // HOP_SAMPLES, self._report_address, speech)
+        self._lib.ear_process(state, *self._addresses, samples // HOP_SAMPLES, self._report_address, speech)
         near_power, left_power, echo_power, far_power, self.speech = self._first.tolist()
         expected, product = self._last.tolist()
         self.powers, self.fit = (near_power, left_power, echo_power, far_power), (expected, product)
@@ -131,10 +132,21 @@ class KalmanCanceller:
 
     def missed(self, far: Samples) -> None:
         """The reference of the last frames was this, shape (n * 160,), and not silence: the client's report of it came late."""
-        if self._state is not None and len(far):
+        if len(far) and not self._is_closed:
+            state = self._state if self._state is not None else self._begin()
             past = np.ascontiguousarray(far[: len(far) // HOP_SAMPLES * HOP_SAMPLES])
-            self._lib.ear_missed(self._state, past.ctypes.data, len(past) // HOP_SAMPLES)
+            self._lib.ear_missed(state, past.ctypes.data, len(past) // HOP_SAMPLES)
 
     def close(self) -> None:
-        """No more calls. Harmless twice; the memory goes with the object."""
-        self._state = None
+        """No more calls; the memory is free. Harmless twice."""
+        self._memory = self._state = None
+        self._is_closed = True
+
+    def _begin(self) -> int:
+        """The first frame: make the library's struct. Raises `LocalProtocolError` after `close()`."""
+        if self._is_closed:
+            raise LocalProtocolError("The echo canceller was used after close().")
+        self._memory = np.zeros(self._lib.ear_size() + _ALIGNMENT, np.uint8)
+        self._state = -(-self._memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+        self._lib.ear_reset(self._state)
+        return self._state

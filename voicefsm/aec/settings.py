@@ -39,7 +39,7 @@ class AecSettings:
         200, unit="ms", ge=40, le=500, doc="Longest echo that speex models, lead included; kalman always models 400 ms."
     )
     reference_keep_ms: int = setting(
-        10000, unit="ms", ge=1000, le=60000, doc="How much of the audio sent to the loudspeaker is kept as reference signal."
+        4000, unit="ms", ge=1000, le=60000, doc="How much of the audio sent to the loudspeaker is kept as reference signal."
     )
     reference_lead_ms: int = setting(
         20, unit="ms", ge=0, le=100, doc="How much earlier than reported the reference is fed: an echo must not precede it."

@@ -11,13 +11,17 @@ import numpy as np
 from voicefsm.audio.samples import Samples
 from voicefsm.errors import LocalProtocolError
 
+_NOTHING: Samples = np.zeros(0, np.int16)
+
 
 class Ring:
     """Holds samples [end - capacity, end) of a stream that only grows."""
 
     def __init__(self, capacity_samples: int) -> None:
         assert capacity_samples > 0, capacity_samples
-        self._buffer: Samples = np.zeros(capacity_samples, np.int16)
+        self._capacity = capacity_samples
+        self._buffer: Samples = _NOTHING
+        """Of that size once something was written: what stays silent takes no memory."""
         self.end = 0
         """One past the last sample written."""
 
@@ -34,7 +38,9 @@ class Ring:
     def read(self, first_sample: int, count: int) -> Samples:
         """A copy of `count` samples, shape (count,), from `first_sample` on."""
         out: Samples = np.zeros(count, np.int16)
-        capacity = len(self._buffer)
+        if self._buffer is _NOTHING:
+            return out
+        capacity = self._capacity
         begin = max(first_sample, self.end - capacity, 0)
         stop = min(first_sample + count, self.end)
         while begin < stop:
@@ -46,8 +52,7 @@ class Ring:
 
     def _zero(self, count: int) -> None:
         """Append `count` samples of silence, however many."""
-        capacity = len(self._buffer)
-        if count >= capacity:
+        if count >= self._capacity or self._buffer is _NOTHING:
             self._buffer[:] = 0
             self.end += count
         elif count:
@@ -55,7 +60,11 @@ class Ring:
 
     def _write(self, samples: Samples) -> None:
         """Append `samples`, at most twice around the buffer's seam."""
-        capacity = len(self._buffer)
+        if self._buffer is _NOTHING:
+            if not len(samples):
+                return
+            self._buffer = np.zeros(self._capacity, np.int16)
+        capacity = self._capacity
         self.end += len(samples)
         samples = samples[-capacity:]
         at = (self.end - len(samples)) % capacity

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -94,6 +95,32 @@ async def test_model_that_is_gone_is_looked_for_again_once() -> None:
         with pytest.raises(BackendError, match="does not exist"):
             await pieces_of(adapter)
         assert len(llm.requests) == 1
+
+
+async def test_replies_leave_nothing_of_theirs_to_the_garbage_collector() -> None:
+    """Otherwise memory grows by some megabytes, thousands of requests and responses, before it is freed at once."""
+    replies: list[Answer] = ["Hello there, you."] * 8
+    async with model(*replies, HttpError(404, {"message": "no"}), model="scripted") as (adapter, _):
+        await pieces_of(adapter)
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(3):
+                await adapter.ready()
+                await pieces_of(adapter)
+                async with aclosing(adapter.stream(REQUEST)) as reply:  # broken off
+                    await anext(reply)
+            await pieces_of(adapter)
+            with pytest.raises(BackendError):
+                await pieces_of(adapter)
+            gc.collect()
+            left = {type(one).__qualname__ for one in gc.garbage if type(one).__module__.startswith(("httpx", "httpcore"))}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert left == set()
 
 
 async def test_named_model_and_thinking_are_sent_as_set() -> None:

@@ -50,7 +50,7 @@ class Room:
     """A judgement, and the frames it is asked about."""
 
     def __init__(self) -> None:
-        settings = AecSettings()
+        settings = AecSettings(reference_keep_ms=10_000)  # all of FAR is sent at once
         self.judgement = Judgement(settings)
         self._reference = Reference(16000, settings)
         self._reference.append(0, FAR)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -175,6 +177,29 @@ def test_a_session_is_small():
     library = kalman.library()
     assert library is not None
     assert library.ear_size() <= KIBIBYTES_MAX * 1024
+
+
+@needs_library
+def test_its_memory_comes_with_the_first_frame_and_goes_with_the_session():
+    """Otherwise a thousand muted sessions hold 400 MB for echoes that they never hear."""
+    library = kalman.library()
+    assert library is not None
+    tracemalloc.start()
+    try:
+        canceller = KalmanCanceller()
+        canceller.moved()
+        canceller.forget()
+        canceller.missed(SILENCE[:0])
+        idle, _ = tracemalloc.get_traced_memory()
+        canceller.process(SILENCE, SILENCE)
+        working, _ = tracemalloc.get_traced_memory()
+        canceller.close()
+        closed, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert idle < 20_000
+    assert library.ear_size() < working - idle < library.ear_size() + 20_000
+    assert closed < idle + 20_000
 
 
 @needs_library

@@ -15,7 +15,8 @@ from voicefsm.audio.samples import SILENT_FRAME
 from voicefsm.errors import LocalProtocolError
 from voicefsm.simulation.acoustics import noise, pcm, room, through, voice
 
-NO_LEAD = AecSettings(reference_lead_ms=0)
+NO_LEAD = AecSettings(reference_lead_ms=0, reference_keep_ms=20_000)
+"""What is sent all at once here has to be kept."""
 
 
 def ramp(first: int, count: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,3 +45,17 @@ def test_what_was_read_stays():
     frame = ring.read(0, 4)
     ring.append(4, np.zeros(4, np.int16))
     assert frame.tolist() == [1, 1, 1, 1]
+
+
+def test_silence_takes_no_memory():
+    """Otherwise a session that never hears the assistant, a muted one above all, pays for its reference."""
+    ring = Ring(1 << 20)
+    tracemalloc.start()
+    try:
+        ring.append(5000, np.zeros(0, np.int16))
+        assert ring.read(4000, 2000).tolist() == [0] * 2000
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    ring.append(5000, np.ones(1, np.int16))
+    assert ring.read(4999, 3).tolist() == [0, 1, 0]
