@@ -30,6 +30,8 @@ _NEARBY_MS = 30
 """An echo so close to its place is where it belongs: the room's own reflections are there."""
 _PEAK_MIN = 8.0
 """Standard deviations of the correlation. One true onset in thirty has such a peak by chance and waits a frame or two for it."""
+_PEAK_ANYWHERE_MIN = 6.0
+"""On a line on which none was ever heard, the first is to be noticed before it has made an onset."""
 _BAND_HZ = (300, 3400)
 _FLATTENED = 0.7
 """The power of each spectrum that is divided out."""
@@ -54,8 +56,8 @@ class Elsewhere:
         """Take a frame of the microphone, shape (320,), which nobody writes to any more."""
         self._near.append(near)
 
-    def explains(self, far: Samples) -> bool:
-        """Do the last frames hold an echo of `far` that is not in its place?
+    def explains(self, far: Samples, *, anywhere: bool = False) -> bool:
+        """Do the last frames hold an echo of `far` that is not in its place, or `anywhere`?
 
         `far` is the far end around what the loudspeaker rendered as the last frame ended: from `LATER_MS + WINDOW_MS` before it to
         `EARLIER_MS` after it.
@@ -68,8 +70,9 @@ class Elsewhere:
         flat = (np.abs(near) + _NEAR_MIN) ** _FLATTENED * (np.abs(sent) + _FAR_MIN) ** _FLATTENED
         correlation = np.fft.irfft(sent * near.conj() * _band() / flat, _SIZE)[:_LAGS]
         spread = float(np.sqrt(np.dot(correlation, correlation) / sounding))
-        correlation[_in_place()] = 0
-        return float(np.abs(correlation).max()) > _PEAK_MIN * spread
+        if not anywhere:
+            correlation[_in_place()] = 0
+        return float(np.abs(correlation).max()) > (_PEAK_ANYWHERE_MIN if anywhere else _PEAK_MIN) * spread
 
 
 def _halved(signal: Samples) -> Floats:

@@ -10,6 +10,9 @@ things overrule it. They are about echo that is not cancelled, which a network t
   jumped, and what sounds like a talker is the echo at another place. For a while: a talker must not be ignored for long.
 - Our own voice at another place than expected (`Elsewhere`) is nobody who begins to speak.
 
+On a line on which we were never heard (`_Line`: a headset, a telephone) there is no echo to be wary of. What the network is not
+sure of yet may be an onset there on the word of a detector (`is_for_detector`), unless our own voice is in it after all.
+
 Sessions and the simulator's subject (`aec.sim`) judge by this one rule.
 """
 
@@ -50,6 +53,16 @@ _REFUSED_FRAMES_MAX, _REFUSED_MAX = 15, 100
 """... so many refused in a row, and in all ..."""
 _STRETCH_FRAMES = 25
 """... and the next ones are when nobody talked for so long."""
+_CLEAR_FRAMES = 75
+"""So many frames of a loud far end (1.5 s), none of them audible in the microphone, make a line without echo ..."""
+_AUDIBLE_POWER = (32768 * 10 ** (-60 / 20)) ** 2
+"""... where audible is a mean square from here on ..."""
+_LOUD = 0.1
+"""... and loud a far end whose mean square is at least this share of the loudest frame ever."""
+_ECHO_FRAMES = 5
+"""... and so many audible frames in a row that the network takes for echo end that: it needs as many to see who begins to speak."""
+_SURELY_NOT_SPEECH = 0.03
+"""What the network gives less than this (a click, a thump) is nothing for a detector either."""
 
 
 class _Refutation:
@@ -78,6 +91,35 @@ class _Refutation:
         self._credit -= 1
 
 
+class _Line:
+    """Was the far end ever heard on it?"""
+
+    def __init__(self) -> None:
+        self.is_clear = False
+        """It was not, although it was loud for long enough."""
+        self._frames = self._echo_frames = self._echoes = 0
+        self._loudest = 0.0
+
+    def take(self, mic_power: float, far_power: float, speech: float, echoes: int) -> None:
+        """One frame with an active far end: mean squares, the network's word, and how often an echo was found until now."""
+        if echoes != self._echoes:
+            self._echoes = echoes
+            self.is_not_clear()
+        if mic_power > _AUDIBLE_POWER:
+            self._echo_frames = self._echo_frames + 1 if speech < _SURELY_ECHO else 0
+            if self._echo_frames >= _ECHO_FRAMES:
+                self.is_not_clear()
+        elif far_power >= self._loudest * _LOUD:
+            self._loudest = max(self._loudest, far_power)
+            self._echo_frames = 0
+            self._frames += 1
+            self.is_clear = self.is_clear or self._frames >= _CLEAR_FRAMES
+
+    def is_not_clear(self) -> None:
+        """Something was heard that nobody said."""
+        self._frames, self.is_clear = 0, False
+
+
 class Judgement:
     """Of one near end whose canceller has a gate."""
 
@@ -89,6 +131,8 @@ class Judgement:
     """It is not near-end speech."""
     may_be_onset = False
     """It is, or may be: enough to begin a stretch of speech with."""
+    is_for_detector = False
+    """It may be, if a voice detector finds a voice in it."""
     speech = 0.0
     """The gate's word: 0 to 1."""
     far_active = False
@@ -104,7 +148,7 @@ class Judgement:
         self._threshold, self._onset_threshold = settings.gate_pct_min / 100, settings.gate_onset_pct_min / 100
         self._far = FarEnd(settings)
         self._erle = Erle()
-        self._refutation, self._elsewhere = _Refutation(), Elsewhere()
+        self._refutation, self._elsewhere, self._line = _Refutation(), Elsewhere(), _Line()
         self._heard_frames = self._refused_frames = self._refused_in_all = self._quiet_frames = 0
         """Of this stretch that sounds like a talker, and since it last did."""
         self._echo_power = 0.0
@@ -130,9 +174,12 @@ class Judgement:
         drowned = self.far_active and self.near_db < self.echo_db + _ABOVE_ECHO_DB
         sounds = speech >= (max(self._threshold, _SURELY_SPEECH) if drowned else self._threshold)
         may_begin = sounds or (self.far_active and not drowned and speech >= self._onset_threshold)
-        is_ours = False
+        is_ours = self.is_for_detector = False
         if self.far_active:
             self._elsewhere.hear(near)
+            self._line.take(mic_power, far_power, speech, reference.echoes)
+            if not may_begin and self._line.is_clear and speech >= _SURELY_NOT_SPEECH:
+                self.is_for_detector = may_begin = True
             is_missing = self._refutation.take(mic_power, *fit) and self.erle_db >= _PROVED_DB
             is_ours = self._is_ours(reference, may_begin=may_begin, is_missing=is_missing)
         self.echo_only, self.may_be_onset = is_ours or not sounds, may_begin and not is_ours
@@ -153,7 +200,10 @@ class Judgement:
         is_enough = self._refused_frames >= _REFUSED_FRAMES_MAX or self._refused_in_all >= _REFUSED_MAX
         if self._heard_frames >= _ONSET_FRAMES or is_enough:
             return False
-        is_elsewhere = self._elsewhere.explains(reference.around(LATER_MS + WINDOW_MS, EARLIER_MS))
+        sent = reference.around(LATER_MS + WINDOW_MS, EARLIER_MS)
+        is_elsewhere = self._elsewhere.explains(sent, anywhere=self._line.is_clear)
+        if is_elsewhere:
+            self._line.is_not_clear()
         self._heard_frames = 0 if is_elsewhere else self._heard_frames + 1
         self._refused_frames += is_elsewhere
         self._refused_in_all += is_elsewhere

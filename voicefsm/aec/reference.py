@@ -104,6 +104,8 @@ class Reference:
         self._pacing = Pacing(self._ring)
         self._estimator: DelayEstimator | None = None
         self._echo_samples: float | None = None
+        self.echoes = 0
+        """How often the echo was found by listening."""
         self._confidence = 0.0
         self._far = SILENT_FRAME
         """What the estimator compares the microphone with."""
@@ -226,6 +228,7 @@ class Reference:
         if estimate is None:
             return
         self._echo_samples, self._confidence = estimate.delay_samples, estimate.confidence
+        self.echoes += 1
         if not self._reports:
             self._pacing.hear(estimate)
         elif self.playing and self._lead == self._lead_wanted:  # a lead that was cut moved the echo, and no report is to blame

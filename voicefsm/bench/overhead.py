@@ -187,7 +187,7 @@ async def _round(riva: ScriptedRiva, model: NimLanguageModel, voice: RivaChannel
 
 async def _first_sentence(model: NimLanguageModel) -> tuple[str, Stopwatch]:
     """The sentence that the gateway would speak first, at the moment it is there."""
-    cutter, watch = SentenceCutter(), Stopwatch()
+    cutter, watch = SentenceCutter(is_eager=True), Stopwatch()
     request = GenerationRequest((Message("user", QUESTION),), temperature=0.0, tokens_max=512)
     async with aclosing(model.stream(request)) as pieces:
         async for piece in pieces:

@@ -58,7 +58,7 @@ class _Stream(AsrStream):
         self._silent_ms = 0.0
         self._said = 0
         self._is_announced = False
-        """The first pass has said that the utterance is over."""
+        """The first pass has said that the utterance is over. The second follows by itself: `stop_history`."""
 
     def _take(self, audio: bytes, *, is_last: bool) -> None:
         length_ms = len(audio) / BYTES_PER_MS
@@ -68,11 +68,12 @@ class _Stream(AsrStream):
         else:
             self._silent_ms += length_ms
         words = int(self._spoken_ms // WORD_MS)
-        if is_last:
-            self.force_eous += 1
+        windows = self.config.config.endpointing_config
+        if is_last or (words and self._silent_ms >= windows.stop_history > 0):
+            self.force_eous += is_last
             asyncio.get_running_loop().call_later(self._final_ms / 1000, self.act, self._final(words))
             self._spoken_ms, self._said, self._is_announced = 0.0, 0, False
-        elif words and not self._is_announced and self._silent_ms >= self.config.config.endpointing_config.stop_history_eou > 0:
+        elif words and not self._is_announced and self._silent_ms >= windows.stop_history_eou > 0:
             self._is_announced = True
             self.act(partial(_text(words), 1.0))
         elif words > self._said:
@@ -100,7 +101,7 @@ def answer(first_token_ms: int) -> Reply:
 @functools.cache
 def _sound(count: int, rate_hz: int) -> Samples:
     """The voice: the first samples of the same minute of talk, whatever the text."""
-    whole = pcm(talker(7, 20.0, level_db=-24, pitch_hz=210))
+    whole = pcm(talker(17, 20.0, level_db=-24, pitch_hz=210))
     spread = np.interp(np.arange(int(len(whole) * rate_hz / 16000)) * 16000 / rate_hz, np.arange(len(whole)), whole)
     return np.asarray(spread[:count], np.int16)
 

@@ -234,7 +234,8 @@ class Hearing:
 
     def _is_voice(self, near: Samples) -> bool:
         """Is there a voice in it? The detector has a say, unless a far end disturbs it and a network has spoken."""
-        return (self._ear.hears_speech and self._ear.far_active) or self._detector.is_speech(near)
+        ear = self._ear
+        return (ear.hears_speech and ear.far_active and not ear.is_for_detector) or self._detector.is_speech(near)
 
     def _heard(self, edge: Edge, end: int) -> HeardEdge:
         """An edge, in milliseconds; `end` is the end of the audio on the capture clock."""

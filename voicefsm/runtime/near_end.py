@@ -43,6 +43,8 @@ class NearEnd(Protocol):
     """Residual echo explains the last frame."""
     may_be_onset: bool
     """Not `echo_only`, or not surely: enough to begin a stretch of speech with."""
+    is_for_detector: bool
+    """It may be an onset only if a voice detector finds a voice in it, far end or not."""
     speech: float
     """How likely near-end speech is in it: 0 to 1. Always 1 where nobody can say."""
 
@@ -107,6 +109,7 @@ class LevelledNearEnd:
     echo_only = False
     speech = 1.0
     may_be_onset = True
+    is_for_detector = False
 
     def __init__(self, settings: AecSettings, canceller: EchoCanceller, reference: Reference, *, trusted: bool) -> None:
         self._canceller, self._reference, self._trusted = canceller, reference, trusted

@@ -95,7 +95,7 @@ async def _write(
     model: LanguageModel, request: GenerationRequest, teller: _Teller, count: Callable[[], None], chars_max: int
 ) -> list[WantedCall]:
     """Tell what can be said, and return what the model asks for."""
-    cutter, left = SentenceCutter(), chars_max
+    cutter, left = SentenceCutter(is_eager=True), chars_max
     wanted: list[WantedCall] = []
     async with aclosing(model.stream(request)) as pieces:
         asked_ms = teller.now()

@@ -112,14 +112,25 @@ _MAY_END = frozenset(
 )
 """Abbreviations that end a sentence only before a capital."""
 _DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")
+_PLAIN_WORD_CHARS_MIN = 3
+"""A full stop after a shorter word may belong to an abbreviation that nobody has listed."""
 
 
 class SentenceCutter:
     """Cuts the text of one reply into sentences that can be said."""
 
     def __init__(
-        self, *, first_clause_chars_min: int = FIRST_CLAUSE_CHARS_MIN, sentence_chars_max: int = SENTENCE_CHARS_MAX
+        self,
+        *,
+        first_clause_chars_min: int = FIRST_CLAUSE_CHARS_MIN,
+        sentence_chars_max: int = SENTENCE_CHARS_MAX,
+        is_eager: bool = False,
     ) -> None:
+        """`is_eager`: the first sentence ends with its full stop, not with the token after it, unless the word is odd.
+
+        Models give an address ("example", ".com") its dot together with what follows it.
+        """
+        self._is_eager = is_eager
         self._first_clause_chars_min = first_clause_chars_min
         self._sentence_chars_max = sentence_chars_max
         self._text = ""
@@ -170,7 +181,8 @@ class SentenceCutter:
         if self._needs_line(text[begin:], is_over=is_over):
             end = text.find("\n") + 1
             return end or (len(text) if is_over else None)
-        scan = _Scan(text, begin, is_over=is_over, is_line_start=self._is_line_start)
+        is_eager = self._is_eager and self._is_first
+        scan = _Scan(text, begin, is_over=is_over, is_line_start=self._is_line_start, is_eager=is_eager)
         for at in range(begin, min(len(text), begin + self._sentence_chars_max)):
             verdict = scan.end_of_sentence(at)
             if verdict is None:
@@ -204,8 +216,9 @@ def _between_words(text: str, begin: int, end: int) -> int:
 class _Scan:
     """One look at the text not cut yet. Answers are a place to cut, 0 for "not here", None for "more text is needed to tell"."""
 
-    def __init__(self, text: str, begin: int, *, is_over: bool, is_line_start: bool) -> None:
+    def __init__(self, text: str, begin: int, *, is_over: bool, is_line_start: bool, is_eager: bool) -> None:
         self._text, self._begin, self._is_over, self._is_line_start = text, begin, is_over, is_line_start
+        self._is_eager = is_eager
 
     def end_of_sentence(self, at: int) -> int | None:
         """Does a sentence end with the character at `at`?"""
@@ -242,7 +255,7 @@ class _Scan:
     def _after_stop(self, at: int) -> int | None:
         end = self._past_closers(at + 1)
         if end is None:
-            return None
+            return at + 1 if self._is_eager and self._is_plain(at) else None
         following = self._char(end)
         if following is None or not following.isspace():
             return None if following is None else 0
@@ -278,6 +291,13 @@ class _Scan:
         while start > self._begin and not self._text[start - 1].isspace():
             start -= 1
         return self._text[start:at].lstrip(_OPENERS)
+
+    def _is_plain(self, at: int) -> bool:
+        """Whether the full stop at `at`, the last character so far, follows a word that is nothing but a word."""
+        word = self._word(at)
+        is_known = word.casefold() in _NEVER_ENDS or word.casefold() in _MAY_END
+        is_last = at + 1 == len(self._text) and self._text[at] == "."
+        return is_last and word.isalpha() and len(word) >= _PLAIN_WORD_CHARS_MIN and not is_known and not self._is_open(at)
 
     def _is_list_number(self, at: int) -> bool:
         return self._is_line_start and self._text[self._begin : at].isdecimal()

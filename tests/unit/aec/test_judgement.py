@@ -94,7 +94,7 @@ def test_a_talker_is_looked_at_once(room, monkeypatch):
     """Otherwise each pause between two words costs a quarter of a millisecond for each of the next frames."""
     looks = []
 
-    def explains(*_):
+    def explains(*_, **__):
         looks.append(1)
         return False
 
@@ -142,7 +142,7 @@ def test_our_own_voice_from_elsewhere_is_nobody(room):
 
 def test_who_goes_on_in_syllables_is_not_ignored_for_ever_either(room, monkeypatch):
     """Otherwise a place that is never corrected makes the assistant deaf: between two syllables a frame is nobody's."""
-    monkeypatch.setattr(Elsewhere, "explains", lambda *_: True)
+    monkeypatch.setattr(Elsewhere, "explains", lambda *_, **__: True)
     heard = [room.take(talker=1e6, speech=0.0 if k % 8 == 0 else 1.0) for k in range(160)]
     assert not any(heard[:80]), "so long a jump may take to be followed"
     assert heard[-16:].count(True) == 14

@@ -173,3 +173,31 @@ PLAIN = st.lists(st.tuples(WORDS, st.sampled_from(ENDS)), max_size=120).map(lamb
 def test_no_word_of_plain_text_is_lost(text: str) -> None:
     """Otherwise the assistant leaves out what the model said, and its history claims otherwise."""
     assert re.findall(r"\w+", " ".join(cut(text))) == re.findall(r"\w+", text)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "after"),
+    [
+        (["It is", " noon."], 2),
+        (["Go to", " Paris."], 2),
+        (["Ask", " Dr."], None),
+        (["At", " the", " Acme", " Co."], None),
+        (["It", " costs", " 3."], None),
+        (["Take", " it,", " e.g."], None),
+        (["He", " said:", ' "Yes', " please."], None),
+        (["Is", " it", " U.S."], None),
+    ],
+)
+def test_an_eager_cutter_cuts_with_the_full_stop(pieces, after):
+    """Otherwise the first audio of each reply comes a token late; or a doctor loses his name."""
+    cutter = SentenceCutter(is_eager=True)
+    cut_after = next((k + 1 for k, piece in enumerate(pieces) if cutter.feed(piece)), None)
+    assert cut_after == after
+
+
+def test_only_the_first_sentence_is_cut_eagerly():
+    """Otherwise all of a text is cut with less care, and nobody hears it sooner."""
+    cutter = SentenceCutter(is_eager=True)
+    assert cutter.feed("It is noon.") == ["It is noon."]
+    assert cutter.feed(" It will rain.") == []
+    assert cutter.feed(" ") == ["It will rain."]

@@ -1,0 +1,89 @@
+"""A line on which our own voice was never heard: a headset, a telephone. Who talks over us is heard at once; an echo ends that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from voicefsm.acoustics.signals import pcm
+from voicefsm.acoustics.talker import voice
+from voicefsm.adapters.echo import choose_canceller
+from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
+from voicefsm.aec import kalman
+from voicefsm.aec.reference import Reference
+from voicefsm.audio.samples import FRAME_SAMPLES
+from voicefsm.runtime.hearing import Hearing, HearingSettings
+from voicefsm.vad.segmenter import EdgeKind
+
+pytestmark = pytest.mark.skipif(kalman.library() is None, reason="NOT TESTED: the library was not compiled")
+
+AHEAD = 8000
+"""Samples that are sent before they are played."""
+CLEAR_FRAMES = 150
+"""Frames of our voice after which a line is known, its pauses included."""
+
+
+class Line:
+    """A client's microphone, and our voice in its earphone."""
+
+    def __init__(self, far: np.ndarray) -> None:
+        settings = HearingSettings()
+        self._far, self._sent, self._at = far, 0, 0
+        self._reference = Reference(16000, settings.aec)
+        self._hearing = Hearing(
+            settings,
+            canceller=choose_canceller(settings.aec).make(),
+            detector=WebRtcVoiceDetector(settings.vad),
+            reference=self._reference,
+            input_rate_hz=16000,
+        )
+
+    def hear(self, near: np.ndarray) -> list[int]:
+        """So many whole frames; after which of them speech began, counted from 1."""
+        began = []
+        for k in range(len(near) // FRAME_SAMPLES):
+            if (due := self._at + AHEAD) > self._sent:
+                self._reference.append(self._sent, self._far[self._sent : due])
+                self._sent = due
+            frame = near[k * FRAME_SAMPLES : (k + 1) * FRAME_SAMPLES]
+            heard = self._hearing.hear(frame, self._at, self._at)
+            began += [k + 1 for edge in heard.edges if edge.kind is EdgeKind.STARTED]
+            self._at += FRAME_SAMPLES
+        return began
+
+
+OURS = pcm(voice(17, 8, level_db=-24, pitch_hz=210))
+SILENCE = np.zeros(CLEAR_FRAMES * FRAME_SAMPLES, np.int16)
+
+
+def test_who_talks_over_us_is_heard_after_four_frames():
+    """Otherwise barge-in on a headset waits for a network that is wary of an echo there never was: 20 to 60 ms."""
+    began = []
+    for talker in range(8):
+        line = Line(OURS)
+        assert line.hear(SILENCE) == []
+        began += line.hear(pcm(voice(talker, 0.4, level_db=-24)))
+    assert len(began) == 8
+    assert began.count(4) >= 6, "by chance a talker now and then looks like our own voice, for a frame"
+    assert max(began) <= 5
+
+
+def test_a_click_is_no_talker():
+    """Otherwise each key that is pressed near a headset stops the assistant."""
+    line = Line(OURS)
+    line.hear(SILENCE)
+    random = np.random.default_rng(1)
+    keys = np.zeros(20 * FRAME_SAMPLES)
+    for at in range(0, len(keys) - 300, 1300):
+        keys[at : at + 300] += random.normal(0, 5000, 300) * np.exp(-np.arange(300) / 60)
+    assert line.hear(np.asarray(keys, np.int16)) == []
+
+
+@pytest.mark.parametrize("delay_ms", [12, 35, 60])
+def test_an_echo_that_begins_later_is_no_talker(delay_ms):
+    """Otherwise a headset that is unplugged makes the assistant interrupt itself."""
+    line = Line(OURS)
+    line.hear(SILENCE)
+    begins = CLEAR_FRAMES * FRAME_SAMPLES - delay_ms * 16
+    echo = np.asarray(OURS[begins : begins + 100 * FRAME_SAMPLES] * 0.06, np.int16)
+    assert line.hear(echo) == []
