@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from voicefsm.cli.common import ConfigFile, Overrides, needs
+from voicefsm.cli.load import counts_of
 
 if TYPE_CHECKING:
     from voicefsm.bench.step import Garbage, SessionMemory, Spread, StepTimes
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from voicefsm.config import Settings
     from voicefsm.context import TurnSettings
     from voicefsm.events import Fact
+    from voicefsm.load.floor import Pair
     from voicefsm.simulation.stage import Stage
 
 bench = typer.Typer(no_args_is_help=True)
@@ -86,6 +88,34 @@ def overhead(
     print(told(found))
     if not found.is_good:
         raise typer.Exit(1)
+
+
+@bench.command()
+def floor(  # noqa: PLR0917  # options, given by name
+    sessions: Annotated[str, typer.Option(help="How many at a time; several numbers, with commas between, in turn.")] = "10,30",
+    seconds: Annotated[float, typer.Option(help="How long each level counts, once all have arrived.", min=1)] = 20.0,
+    chunk_ms: Annotated[
+        int, typer.Option(help="Audio of one message from the relay to the recogniser, in milliseconds.", min=20, max=200)
+    ] = 20,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure here.", show_default=False)] = None,
+    out: Annotated[Path, typer.Option(help="Logs of the processes.")] = Path("load-out"),
+    overrides: Overrides = None,
+) -> None:
+    """Hold the conversations of `voicefsm load` with a bare relay and with a gateway, in turns, and say what each costs."""
+    from voicefsm import loop  # noqa: PLC0415  # a quick --help
+    from voicefsm.load import LoadSettings, report  # noqa: PLC0415
+    from voicefsm.load.floor import HEAD, document, lines, measure, summary  # noqa: PLC0415
+
+    counts, settings = counts_of(sessions, least=1), LoadSettings(out=out)
+    print(HEAD, flush=True)
+
+    def show(pair: Pair) -> None:
+        print(lines(pair), flush=True)
+
+    pairs = loop.run(measure(counts, seconds, settings, chunk_ms=chunk_ms, overrides=overrides or (), on_pair=show))
+    if json_file is not None:
+        report.write(json_file, document(pairs, settings))
+    print(summary(pairs, settings))
 
 
 @bench.command()

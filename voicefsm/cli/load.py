@@ -36,7 +36,7 @@ def load(  # noqa: PLR0917  # options, given by name
 
         if picture is not None:
             from voicefsm.load.picture import draw  # noqa: PLC0415
-    counts = _counts(sessions, least=0 if idle else 1)
+    counts = counts_of(sessions, least=0 if idle else 1)
     settings = LoadSettings(target=target, out=out)
     print(report.HEAD, flush=True)
 
@@ -45,7 +45,7 @@ def load(  # noqa: PLR0917  # options, given by name
 
     levels = loop.run(run(counts, seconds, settings, idle=idle, overrides=overrides or (), on_level=show))
     if json_file is not None:
-        report.write(json_file, levels, settings)
+        report.write(json_file, report.document(levels, settings))
     if picture is not None:
         draw(picture, levels, settings)
     for error in sorted({error for level in levels for error in (*level.errors, *(level.idle.errors if level.idle else ()))})[:10]:
@@ -55,7 +55,8 @@ def load(  # noqa: PLR0917  # options, given by name
         raise typer.Exit(1)
 
 
-def _counts(text: str, *, least: int) -> list[int]:
+def counts_of(text: str, *, least: int) -> list[int]:
+    """The numbers of `--sessions`. Raises `SettingsError`."""
     try:
         counts = [int(word) for word in text.split(",")]
     except ValueError:

@@ -3,10 +3,12 @@
 backends    scripted Riva and NIM with known delays, a process of their own
 caller      one user: speaks, listens, interrupts, and keeps time whatever the gateway does
 crowd       so many callers at a time, and what they saw
+relay       a bare relay that can stand in the gateway's place: the floor
 stage       the processes of a run, each on its core, and what the gateway's used
 figures     from observations to figures and limits
 report      the table, the JSON, the picture of the curve
 run         a level, a sweep
+floor       the gateway beside the bare relay, in turns
 """
 
 from __future__ import annotations

@@ -59,16 +59,21 @@ def summary(levels: Sequence[Level], settings: LoadSettings) -> str:
     return f"load: {levels[0].sessions} sessions {'within' if within else 'NOT within'} {limits}"
 
 
+def machine() -> dict[str, Any]:
+    """Where it was measured, and how busy that was."""
+    return {"python": platform.python_version(), "cores": os.cpu_count(), "load_average": os.getloadavg()}
+
+
 def document(levels: Sequence[Level], settings: LoadSettings) -> dict[str, Any]:
     """For `--json`."""
     return {
-        "machine": {"python": platform.python_version(), "cores": os.cpu_count(), "load_average": os.getloadavg()},
+        "machine": machine(),
         "scripted_ms": settings.scripted_ms,
         "levels": [level.plain() for level in levels],
         "sessions_within_limits": max((level.sessions for level in levels if level.is_within(settings)), default=0),
     }
 
 
-def write(path: Path, levels: Sequence[Level], settings: LoadSettings) -> None:
+def write(path: Path, figures: dict[str, Any]) -> None:
     """The JSON file."""
-    path.write_text(json.dumps(document(levels, settings), indent=1, default=str) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(figures, indent=1, default=str) + "\n", encoding="utf-8")

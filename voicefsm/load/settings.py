@@ -14,6 +14,9 @@ class LoadSettings:
 
     target: str = ""
     """HOST:PORT of a gateway that runs elsewhere; empty: one of our own, with scripted backends."""
+    relay_chunk_ms: int = setting(
+        0, unit="ms", ge=0, le=200, doc="Not 0: no gateway but the bare relay, which hands audio to the recogniser in such pieces."
+    )
     out: Path = Path("load-out")
     """Logs of the processes."""
 

@@ -1,5 +1,7 @@
 """The processes of a load run: scripted backends and one gateway, each on its core, and what the gateway used.
 
+In the gateway's place the bare relay can stand (relay.py).
+
 The gateway gets the first core of those this process may use, everything else the others; on one core they share it, and the report
 says so. CPU time and memory are read from /proc.
 """
@@ -10,7 +12,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,8 +22,8 @@ from voicefsm.processes import Child, child
 START_MS_MAX, STOP_MS_MAX = 30_000, 10_000
 RIVA_READY = r"^voicefsm load: Riva ASR\+TTS on (\S+)"
 LLM_READY = r"^voicefsm load: LLM on (\S+)"
-GATEWAY_ADDRESS = r"^voicefsm gateway: listening on (\S+)"
-GATEWAY_READY = r"^voicefsm gateway: ready"
+ADDRESS = r"^voicefsm (?:gateway|relay): listening on (\S+)"
+READY = r"^voicefsm (?:gateway|relay): ready"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,16 +81,24 @@ async def stage(settings: LoadSettings, overrides: Sequence[str], workers: int =
     os.sched_setaffinity(0, other_cores)
     try:
         async with _backends(settings) as (backends, environment):
-            command = [sys.executable, "-u", "-m", "voicefsm", "serve", *(f"--set={override}" for override in overrides)]
-            async with child(
-                "gateway", command, environment=environment, log=settings.out / "gateway.log", stop_ms_max=STOP_MS_MAX
-            ) as gateway:
+            name, command = _server(settings, environment, overrides)
+            log = settings.out / f"{name}.log"
+            async with child(name, command, environment=environment, log=log, stop_ms_max=STOP_MS_MAX) as server:
                 if workers == 1:
-                    os.sched_setaffinity(gateway.pid, gateway_cores)
-                address, _ = await gateway.ready((GATEWAY_ADDRESS, GATEWAY_READY), START_MS_MAX)
-                yield Stage(address, gateway, backends)
+                    os.sched_setaffinity(server.pid, gateway_cores)
+                address, _ = await server.ready((ADDRESS, READY), START_MS_MAX)
+                yield Stage(address, server, backends)
     finally:
         os.sched_setaffinity(0, gateway_cores | other_cores)
+
+
+def _server(settings: LoadSettings, environment: Mapping[str, str], overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """Name and command of what is measured."""
+    python = [sys.executable, "-u", "-m"]
+    if not settings.relay_chunk_ms:
+        return "gateway", [*python, "voicefsm", "serve", *(f"--set={override}" for override in overrides)]
+    reaches = {"riva": environment["VOICEFSM_RIVA__TARGET"], "llm": environment["VOICEFSM_LLM__BASE_URL"]}
+    return "relay", [*python, "voicefsm.load.relay", json.dumps(reaches | {"chunk_ms": settings.relay_chunk_ms})]
 
 
 @asynccontextmanager

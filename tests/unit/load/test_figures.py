@@ -76,7 +76,7 @@ def test_a_sweep_names_the_largest_level_within_limits(tmp_path):
     assert report.summary(levels, SETTINGS).startswith("load: 10 sessions within")
     assert report.summary(levels[:1], SETTINGS).startswith("load: 5 sessions within")
     assert "NOT within" in report.summary(levels[2:], SETTINGS)
-    report.write(tmp_path / "load.json", levels, SETTINGS)
+    report.write(tmp_path / "load.json", report.document(levels, SETTINGS))
     written = json.loads((tmp_path / "load.json").read_text())
     assert written["sessions_within_limits"] == 10
     assert [one["sessions"] for one in written["levels"]] == [5, 10, 20]
