@@ -310,8 +310,12 @@ async def _run(session: Session, requests: AsyncGenerator[pb.ConverseRequest], p
 
 async def _type(session: Session, paces: Paces) -> None:
     """Tell the session what was typed too fast, in its time."""
-    while True:
-        session.type_text(await paces.texts.late())
+    try:
+        while True:
+            session.type_text(await paces.texts.late())
+    except Exception as error:
+        session.fault = error
+        raise
 
 
 async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session, paces: Paces) -> None:

@@ -10,6 +10,7 @@ import enum
 import logging
 import re
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -91,18 +92,50 @@ def without_words(text: str) -> str:
     return re.sub(r"[^\s!-/:-@\[-`{-~]", "x", text)
 
 
+REFUSALS_APART_S = 10.0
+"""Refusals of one kind and identity have one line in this time; those that come meanwhile are counted in the next."""
+REFUSALS_KEPT = 1000
+"""Kinds and identities that are told apart."""
+
+
+class _Refusals:
+    """Whose refusal is worth a line: callers who are turned away in a flood must not fill the disk."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._told: dict[tuple[str, str], tuple[float, int]] = {}
+        """When each was told last, and how many came since."""
+
+    def unsaid(self, kind: str, identity: str) -> int | None:
+        """How many before this one have no line; None: nor has this one."""
+        now = self._now()
+        at, more = self._told.get((kind, identity), (-REFUSALS_APART_S, 0))
+        if now - at < REFUSALS_APART_S:
+            self._told[kind, identity] = at, more + 1
+            return None
+        if len(self._told) >= REFUSALS_KEPT:
+            self._told.clear()
+        self._told[kind, identity] = now, 0
+        return more
+
+
 class LogObserver(Observer):
     """Writes the log."""
 
     def __init__(
-        self, *, transcripts: Transcripts = Transcripts.NONE, trace_id: Callable[[str], str] = lambda _session_id: ""
+        self,
+        *,
+        transcripts: Transcripts = Transcripts.NONE,
+        trace_id: Callable[[str], str] = lambda _session_id: "",
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`trace_id` is that of a session's newest turn."""
+        """`trace_id` is that of a session's newest turn; `now` is in seconds."""
         self._log: Any = structlog.get_logger("voicefsm")
         self._transcripts, self._trace_id = transcripts, trace_id
         self._turns: dict[str, int] = {}
         """The newest turn of each session."""
         self._is_store_lost = False
+        self._refusals = _Refusals(now)
 
     def _of(self, session_id: str, turn: int) -> Any:
         """A line of this session: every one says of which turn, and where its trace is. Too dear for what is not written."""
@@ -164,8 +197,13 @@ class LogObserver(Observer):
 
     def refused(self, error: VoiceFsmError, identity: str = "") -> None:
         """See `ports.Observer`."""
+        kind = type(error).__name__
+        unsaid = self._refusals.unsaid(kind, identity)
+        if unsaid is None:
+            return
         log = self._log.bind(identity=identity) if identity else self._log
-        log.warning("session refused", kind=type(error).__name__, problem=error.message, remedy=error.remedy)
+        log = log.bind(unsaid=unsaid) if unsaid else log
+        log.warning("session refused", kind=kind, problem=error.message, remedy=error.remedy)
 
     def reloaded(self, what: str, problem: str) -> None:
         """See `ports.Observer`."""

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import grpc
 import pytest
 
 from voicefsm.calls import write
-from voicefsm.errors import BackendError
+from voicefsm.errors import BackendError, TooMuch
 from voicefsm.runtime.session import Session
 from voicefsm.server import servicer
 from voicefsm.simulation.fakes import FakeLanguageModel, FakeRecognizer
@@ -352,3 +353,19 @@ def uncollected() -> Iterator[set[str]]:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+
+
+async def test_a_text_that_waited_and_cannot_be_told_is_the_sessions_fault() -> None:
+    """Otherwise its client learns from the status alone why the conversation ended, and the journal never."""
+
+    async def late() -> str:
+        return "hello"
+
+    def refuse(_text: str) -> None:
+        raise TooMuch("Full.")
+
+    session = SimpleNamespace(type_text=refuse, fault=None)
+    paces = SimpleNamespace(texts=SimpleNamespace(late=late))
+    with pytest.raises(TooMuch) as error:
+        await servicer._type(session, paces)  # type: ignore[arg-type]
+    assert session.fault is error.value

@@ -21,12 +21,12 @@ from voicefsm.effects import (
     SpeakText,
     StartGeneration,
 )
-from voicefsm.errors import TooMuch
+from voicefsm.errors import Draining, TooMuch
 from voicefsm.events import Fact, RecognitionFailed, SessionOpened, TextReceived, Timer, TimerFired
 from voicefsm.ports import Opening, Step
 from voicefsm.runtime.session import Session
 from voicefsm.simulation.stage import Stage
-from voicefsm.telemetry.log import LogObserver, Transcripts, configure, without_words
+from voicefsm.telemetry.log import REFUSALS_APART_S, LogObserver, Transcripts, configure, without_words
 from voicefsm.values import Backend, CancelReason, EndReason, Epoch
 
 ONE, TWO = Epoch(1), Epoch(2)
@@ -154,6 +154,23 @@ def test_a_refused_call_leaves_a_line():
     (line,) = lines
     assert (line["log_level"], line["event"], line["kind"]) == ("warning", "session refused", "TooMuch")
     assert "already" in line["problem"]
+
+
+def test_a_flood_of_refused_calls_leaves_a_line_now_and_then():
+    """Otherwise whoever calls a full server in a loop fills its disk, and hides everything else."""
+    now = 100.0
+    with capture_logs() as lines:
+        observer = LogObserver(now=lambda: now)
+        for _ in range(500):
+            observer.refused(TooMuch("Full."), "kiosk-7")
+        observer.refused(TooMuch("Full."), "kiosk-8")
+        observer.refused(Draining("Leaving."), "kiosk-7")
+        now += REFUSALS_APART_S
+        observer.refused(TooMuch("Full."), "kiosk-7")
+        observer.refused(TooMuch("Full."), "kiosk-8")
+    told = [(line["kind"], line["identity"], line.get("unsaid", 0)) for line in lines]
+    once = [("TooMuch", "kiosk-7", 0), ("TooMuch", "kiosk-8", 0), ("Draining", "kiosk-7", 0)]
+    assert told == [*once, ("TooMuch", "kiosk-7", 499), ("TooMuch", "kiosk-8", 0)]
 
 
 @pytest.mark.parametrize(
