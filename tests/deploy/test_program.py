@@ -82,6 +82,19 @@ def test_a_pod_is_given_the_time_to_drain(deploy, objects, monkeypatch, tmp_path
         assert pre_stop >= 5, name  # endpoints and proxies learn that the pod leaves
 
 
+def test_what_sessions_may_hold_fits_the_pod(deploy, objects, monkeypatch, tmp_path):
+    """Otherwise hostile callers have the pod killed, and every other conversation with it."""
+    for name, settings, pod, container in deployed(deploy, objects, monkeypatch, tmp_path):
+        volumes = {volume["name"]: volume["emptyDir"] for volume in pod["volumes"] if "emptyDir" in volume}
+        held = [mib(volumes[mount["name"]]["sizeLimit"]) for mount in container["volumeMounts"] if mount["name"] in volumes]
+        assert 0 < settings.server.memory_mib_max <= mib(container["resources"]["limits"]["memory"]) - sum(held), name
+
+
+def mib(quantity: str) -> int:
+    """Of a quantity of Kubernetes."""
+    return int(quantity[:-2]) * {"Mi": 1, "Gi": 1024}[quantity[-2:]]
+
+
 def test_a_proxy_waits_longer_than_the_gateway_does(deploy, objects, monkeypatch, tmp_path):
     """Otherwise a proxy would cut a muted caller off, whom the gateway lets go with a word."""
     for name, settings, _, _ in deployed(deploy, objects, monkeypatch, tmp_path):
