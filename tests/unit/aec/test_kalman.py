@@ -95,6 +95,55 @@ def test_the_filter_survives_silence():
     assert erle_db(mic, out, 0, 1) >= 18
 
 
+def rested(canceller: KalmanCanceller, mic: np.ndarray, far: np.ndarray) -> float:
+    """In what share of the frames nothing was cancelled nor learnt."""
+    idle = []
+    for at in range(0, len(mic) - FRAME + 1, FRAME):
+        canceller.process(mic[at : at + FRAME], far[at : at + FRAME])
+        idle.append(canceller.fit == (0, 0))
+    return float(np.mean(idle))
+
+
+def headset(seed: int, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """Microphone and reference of a line that has noise and no echo."""
+    far = voice(seed, seconds, pitch_hz=200)
+    return pcm(room_noise(np.random.default_rng(seed), len(far), -65)), pcm(far)
+
+
+@needs_library
+def test_it_rests_on_a_headset():
+    """Otherwise most callers pay for an echo that they do not have. A frame in four holds a hop that is looked at all the same."""
+    mic, far = headset(10, 18)
+    canceller = KalmanCanceller()
+    assert rested(canceller, mic[: 8 * RATE], far[: 8 * RATE]) == 0
+    run(canceller, mic[8 * RATE : 13 * RATE], far[8 * RATE : 13 * RATE])
+    assert rested(canceller, mic[13 * RATE : 14 * RATE], far[13 * RATE : 14 * RATE]) > 0.6
+    talker = pcm(at_active_level(voice(60, 1), -30))
+    assert rested(canceller, talker, far[14 * RATE : 15 * RATE]) < 0.2
+    run(canceller, mic[15 * RATE : 16 * RATE], far[15 * RATE : 16 * RATE])
+    assert rested(canceller, mic[16 * RATE :], far[16 * RATE :]) > 0.6
+
+
+@needs_library
+@pytest.mark.parametrize("seed", [11, 12])
+def test_it_never_rests_where_there_is_an_echo(seed):
+    """Otherwise an echo comes back in pieces: talkers over it and pauses are no reason."""
+    mic, far = scene(seed, 24, near_db=-25, near_from=14)
+    assert rested(KalmanCanceller(), mic, far) == 0
+
+
+@needs_library
+def test_a_line_whose_reference_was_moved_is_listened_to_again():
+    """Otherwise an echo that was found after a long time is cancelled in every eighth hop."""
+    mic, far = headset(13, 13)
+    for told in (KalmanCanceller.moved, KalmanCanceller.forget):
+        canceller = KalmanCanceller()
+        run(canceller, mic, far)
+        assert rested(canceller, mic[:RATE], far[:RATE]) > 0.3
+        told(canceller)
+        assert rested(canceller, mic[:RATE], far[:RATE]) == 0
+
+
 @needs_library
 def test_a_report_that_came_late_corrects_the_past():
     """Otherwise the first frames of a reply reverberate without a reference: what was missed is known afterwards."""

@@ -161,12 +161,12 @@ static void canceller_missed(Canceller *c, const float *far, int hops) {
   for (int i = 0; i < hops; i++) take_far(c, far + HOP * i);
 }
 
-/* One hop: `error` is the near end without echo. */
+/* One hop: `error` is the near end without echo. With `reuse` below 0 there is nothing to cancel and nothing to learn. */
 FAST static void canceller_hop(Canceller *c, const float *near, const float *far, float *error, float caution, float restless, int reuse) {
   float unused[HOP];
   take_far(c, far);
   memcpy(c->near[c->hops % PAST], near, sizeof(float) * HOP);
-  if (c->silent >= 2 * PARTITIONS) { /* no echo can be in it */
+  if (reuse < 0 || c->silent >= 2 * PARTITIONS) { /* silent: no echo can be in it */
     memcpy(error, near, sizeof(float) * HOP);
     c->hops++, c->fit++;
     return;

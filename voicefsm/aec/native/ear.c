@@ -31,14 +31,28 @@
 #define STEADY_REUSE 1
 #define MISSED_HOPS_MAX 40
 #define SNAPSHOT_HOPS 50    /* of audible reference between two copies of the filter */
+#define NO_REUSE (-1)       /* nothing is learnt at all */
+#define LOOK_HOPS 8         /* where there was never an echo: one of these is learnt from all the same */
+#define FOUND_MIN 0.3f      /* share of the echo the filter expects that is in the near end where there is one, */
+#define FOUND_CHANCE 1e-3f  /* give or take this share of the near end, */
+#define FOUND_AVERAGE .004f /* over some 250 hops */
+#define NOISE_MIN 100.0f    /* mean square of a near end that is silent */
+#define NOISE_FIRST 1e6f    /* high: it falls fast */
+#define NOISE_RISE 1.005f   /* per hop: 2 dB a second */
+#define NOISE_FALL 0.3f     /* share of the way down per hop */
+#define HEARD 4.0f          /* times the noise: something is heard ... */
+#define HEARD_HOPS 20       /* ... and may be for so long */
 
 typedef struct {
   Canceller canceller;
   Gate gate;
   Row snapshot[2][PARTITIONS]; /* the older is at least SNAPSHOT_HOPS old */
   int snapshots, since_snapshot, eager, young;
-  float care;   /* hops of carefulness left */
-  float speech; /* probability, of the last hop */
+  int heard;             /* hops left in which the near end may hold more than its noise */
+  float noise;           /* its mean square */
+  float expected, found; /* of the near end: the share that the filter expects to be echo, and the share of that which was there */
+  float care;            /* hops of carefulness left */
+  float speech;          /* probability, of the last hop */
 } Ear;
 
 typedef struct {
@@ -66,6 +80,7 @@ void ear_reset(Ear *ear) {
   canceller_reset(&ear->canceller);
   ear->eager = EAGER_HOPS, ear->young = YOUNG_HOPS;
   ear->care = CARE_HOPS / 4;
+  ear->noise = NOISE_FIRST;
 }
 
 /* The echo's delay had jumped and the reference has followed: what was learnt meanwhile is wrong, what was learnt before is right again. */
@@ -74,6 +89,7 @@ void ear_moved(Ear *ear) {
   if (ear->snapshots >= 2) memcpy(c->filter, ear->snapshot[ear->snapshots % 2], sizeof c->filter);
   ear->snapshots = 0;
   ear->eager = EAGER_HOPS / 3, ear->young = YOUNG_HOPS / 4;
+  ear->expected = ear->found = 0;
   for (int k = 0; k < PARTITIONS; k++)
     for (int f = 0; f < FFT_BINS; f++) {
       const float own = c->filter[k].re[f] * c->filter[k].re[f] + c->filter[k].im[f] * c->filter[k].im[f];
@@ -86,6 +102,7 @@ void ear_forget(Ear *ear) {
   canceller_forget(&ear->canceller);
   ear->snapshots = ear->since_snapshot = 0;
   ear->eager = EAGER_HOPS, ear->young = YOUNG_HOPS;
+  ear->expected = ear->found = 0;
 }
 
 /* The reference of the last `hops` hops, at most MISSED_HOPS_MAX, was audible already: the client's report of it came late. */
@@ -109,6 +126,23 @@ static float caution(Ear *ear, float speech) {
   return BOLD + speech * ((ear->care > 0 ? CAREFUL : CARELESS) - BOLD);
 }
 
+/* Does the near end hold nothing but noise, and did it for a while? */
+static int is_quiet(Ear *ear, float near_power) {
+  const float now = fmaxf(near_power, NOISE_MIN);
+  ear->noise = now < ear->noise ? ear->noise + NOISE_FALL * (now - ear->noise) : fminf(now, ear->noise * NOISE_RISE);
+  ear->heard = now > HEARD * ear->noise ? HEARD_HOPS : ear->heard - (ear->heard > 0);
+  return ear->heard == 0;
+}
+
+/* How many hops of the past to learn from again. Where the reference was audible for YOUNG_HOPS, what the filter expects (noise and
+ * talkers always leave some) was never found, and the near end is quiet, a headset is all that can be learnt once more. An echo that
+ * begins later is heard, and learnt as if every hop had been looked at: resting leaves the variance a little larger, never smaller. */
+static int reuse(const Ear *ear, int is_quiet) {
+  if (ear->eager > 0) return EAGER_REUSE;
+  const int is_headset = is_quiet && ear->young == 0 && ear->found <= FOUND_MIN * ear->expected + FOUND_CHANCE;
+  return is_headset && ear->canceller.hops % LOOK_HOPS ? NO_REUSE : STEADY_REUSE;
+}
+
 FAST static float mean_product(const float *x, const float *y) {
   float sum = 0;
   for (int i = 0; i < HOP; i++) sum += x[i] * y[i];
@@ -117,6 +151,15 @@ FAST static float mean_product(const float *x, const float *y) {
 
 static float mean_square(const float *x) { return mean_product(x, x); }
 
+/* What the filter expected in a hop, and whether it was there. Hops of a talker count less: chance makes much of them. */
+static void note_fit(Ear *ear, Report *report, const float *near, const float *echo, float near_power) {
+  const float expected = mean_square(echo), found = mean_product(near, echo);
+  report->expected_power += expected, report->fit_power += found;
+  if (expected <= 0) return;
+  const float share = FOUND_AVERAGE / (near_power + expected + NOISE_MIN);
+  ear->expected += share * expected - FOUND_AVERAGE * ear->expected, ear->found += share * found - FOUND_AVERAGE * ear->found;
+}
+
 /* `speech` below 0 lets the gate decide; training says the truth instead. */
 static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16_t *out, Report *report, float speech) {
   Canceller *c = &ear->canceller;
@@ -124,10 +167,12 @@ static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16
   float near[HOP], far[HOP], left[HOP], echo[HOP];
   for (int i = 0; i < HOP; i++) near[i] = near_pcm[i], far[i] = far_pcm[i];
   const float restless = ear->young > 0 ? RESTLESS : SETTLED;
-  canceller_hop(c, near, far, left, caution(ear, speech < 0 ? ear->speech : speech), restless, ear->eager > 0 ? EAGER_REUSE : STEADY_REUSE);
+  const float near_power = mean_square(near);
+  const int again = reuse(ear, is_quiet(ear, near_power));
+  canceller_hop(c, near, far, left, caution(ear, speech < 0 ? ear->speech : speech), restless, again);
   for (int i = 0; i < HOP; i++) echo[i] = near[i] - left[i];
-  report->expected_power += mean_product(echo, echo), report->fit_power += mean_product(near, echo);
-  if (mean_square(left) > LOUDER_MAX * mean_square(near)) memcpy(left, near, sizeof left);
+  note_fit(ear, report, near, echo, near_power);
+  if (mean_square(left) > LOUDER_MAX * near_power) memcpy(left, near, sizeof left);
   for (int i = 0; i < HOP; i++) {
     echo[i] = near[i] - left[i];
     out[i] = (int16_t)lrintf(fminf(fmaxf(left[i], -32768), 32767));
@@ -142,7 +187,7 @@ static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16
   gate_features(g, due->re, due->im, c->silent > 2 * PARTITIONS + 4, report->features);
   ear->speech = gate_infer(g, &weights, report->features);
   report->speech = ear->speech;
-  report->near_power += mean_square(near), report->left_power += mean_square(left);
+  report->near_power += near_power, report->left_power += mean_square(left);
   report->echo_power += mean_square(echo), report->far_power += mean_square(far);
 }
 
