@@ -426,18 +426,22 @@ async def _read_to_end(body: AsyncGenerator[bytes]) -> None:
 
 
 async def _get(client: httpx.AsyncClient, path: str) -> httpx.Response:
-    """The whole answer."""
+    """The whole answer, closed."""
     response = await client.get(path)
-    await _let_go(response)
+    _part(response)
     return response
 
 
 async def _let_go(response: httpx.Response) -> None:
-    """Close it. In httpx a response and its stream hold each other: parted, they need no garbage collector."""
     try:
         await response.aclose()
     finally:
-        response.stream = _NO_BODY
+        _part(response)
+
+
+def _part(response: httpx.Response) -> None:
+    """In httpx a response and its stream hold each other: parted, they need no garbage collector."""
+    response.stream = _NO_BODY
 
 
 async def _head(response: httpx.Response) -> bytes:
