@@ -356,8 +356,9 @@ class RivaChannel:
                 check.call.cancel()
 
     async def _drop_dead(self) -> None:
-        """The server answers on a new connection: those that still owe an answer are dead."""
-        doubted, self._doubted = self._doubted, []
+        """The server answers: older connections that still owe an answer are dead. Those in use for new calls may just be young."""
+        doubted = [check for check in self._doubted if check.connection not in self._connections]
+        self._doubted = [check for check in self._doubted if check.connection in self._connections and not check.answer.done()]
         if owing := [check.answer for check in doubted if not check.answer.done()]:
             await asyncio.wait(owing, timeout=GRACE_S)
         for check in doubted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -28,9 +28,11 @@ class Thinking(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.answers = asyncio.Event()
+        self.asked = 0
 
     async def Check(self, _request: Any, _context: Any) -> health_pb2.HealthCheckResponse:  # noqa: N802 (gRPC's name)
         """See `grpc.health.v1`."""
+        self.asked += 1
         await self.answers.wait()
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
@@ -139,6 +141,28 @@ async def test_server_that_stood_still_keeps_its_connections() -> None:
         service.answers.set()
         await channel.check_health()
         assert (await other).status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_late_answer_on_the_old_connection_does_not_close_the_new_one() -> None:
+    """Otherwise after a busy minute all calls find a closed connection, and each session ends, until somebody restarts us."""
+    async with thinking(2000) as (channel, service):
+        checking = asyncio.create_task(channel.check_health())
+        await until(lambda: service.asked == 1)
+        old, service.answers = service.answers, asyncio.Event()
+        await until(lambda: service.asked == 2)
+        other = health_pb2_grpc.HealthStub(channel.get()).Check(health_pb2.HealthCheckRequest())
+        await until(lambda: service.asked == 3)
+        old.set()
+        await checking
+        later = health_pb2_grpc.HealthStub(channel.get()).Check(health_pb2.HealthCheckRequest())
+        service.answers.set()
+        for call in (other, later):
+            assert (await call).status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
 
 
 async def test_checks_do_not_pile_up_on_a_server_that_never_answers() -> None:
