@@ -7,7 +7,8 @@ everything else, the user above all, does not. Then only the phase is kept (gene
 that a voice's own periods do not look like delays, and the peak of its inverse is the delay.
 
 A peak is believed when it stands out of the rest and the one before it was at the same place. The work is cut into steps that are
-done in different frames; a step takes a few tens of microseconds, none is done while the reference is silent.
+done in different frames; a step takes a few tens of microseconds. None is done while the reference or the microphone is silent, and
+every second estimate is left out on a line that was listened to for long and has no echo.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ _KEPT = 0.75
 """Share of the older cross spectra that is kept with each new one: 0.8 s."""
 _FAR_POWER_MIN = 30.0**2
 """Mean square of a reference that can be heard at all: -61 dB full scale."""
+_NEAR_POWER_MIN = 1.0
+"""Mean square of a microphone that is not muted."""
+_VAIN_MAX = 50
+"""After so many estimates in vain, 10 s of far end, it is taken for a headset ..."""
+_FOUND = 10
+"""... where one that is believed outweighs so many: some are by chance, two in 12 s at the most."""
 _PEAK_MIN = 6.5
 """A peak stands out when it is so many standard deviations of the correlation high …"""
 _PEAK_SURE = 14.0
@@ -129,6 +136,10 @@ class DelayEstimator:
         """Of the reference, from one step to the next."""
         self._last: _Peak | None = None
         self._skip_hops = 0
+        self._vain = 0
+        """How many estimates were in vain; far below 0 where an echo has been found."""
+        self._looks = False
+        """An estimate is made of this hop."""
 
     def push(self, near: Samples, far: Samples) -> Estimate | None:
         """Take 20 ms of microphone and reference, shape (320,); return what is believed, in the frame it is found, else None."""
@@ -144,12 +155,13 @@ class DelayEstimator:
         self._sum[:] = 0
         self._last = None
         self._skip_hops = 2 + self._ahead // _HOP
+        self._vain, self._looks = 0, False
 
     def _step(self, index: int) -> Estimate | None:
         """A share of the work on the hop that was completed."""
         if index == 0 and self._frame > 1:
             self._turn()
-        if self._silent_hops >= self._silent_hops_max or self._skip_hops:
+        if not self._looks:
             return None
         if index == _TRANSFORM:
             self._spectrum = _transform(self._far.samples * _tapered(_SIZE))
@@ -164,6 +176,13 @@ class DelayEstimator:
         self._near.turn()
         loud = self._far.turn() > _FAR_POWER_MIN
         self._silent_hops = 0 if loud else min(self._silent_hops + 1, self._silent_hops_max)
+        self._looks = self._silent_hops < self._silent_hops_max and not self._skip_hops and self._is_worth_it()
+
+    def _is_worth_it(self) -> bool:
+        """Can an echo be in the microphone's hop, and does it not have to wait for the next one?"""
+        is_turn = self._vain < _VAIN_MAX or self._frame // _HOP_FRAMES % 2 == 0
+        near = self._near.samples[:_HOP]
+        return is_turn and float(np.dot(near, near)) > _HOP * _NEAR_POWER_MIN
 
     def _add(self) -> None:
         """One more cross spectrum. The microphone's is whitened, lest one loud word of the user outweighs a second of echo."""
@@ -191,7 +210,9 @@ class DelayEstimator:
         """Believe it if it stands out and is where the last one was."""
         last, self._last = self._last, peak if peak.height >= _PEAK_MIN else None
         if self._last is None or last is None or abs(last.lag - peak.lag) > _SAME:
+            self._vain += 1
             return None
+        self._vain -= _FOUND
         return Estimate(peak.lag, min(1.0, peak.height / _PEAK_SURE))
 
 

@@ -95,6 +95,61 @@ def test_without_an_echo_it_believes_nothing(seed):
     assert len(found) <= 2
 
 
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each estimate."""
+    made: list[int] = []
+    peak = DelayEstimator._peak
+
+    def counted(self: DelayEstimator) -> object:
+        made.append(1)
+        return peak(self)
+
+    monkeypatch.setattr(DelayEstimator, "_peak", counted)
+    return made
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_headset_is_looked_at_half_as_often(monkeypatch, seed):
+    """Otherwise most callers pay for an echo that they do not have. The first 10 s of far end are looked at in full."""
+    seconds = 30
+    near, far = pcm(voice(seed + 50, seconds, pitch_hz=210) + noise(seed, seconds, level_db=-50)), pcm(far_end(seed, seconds))
+    made, estimator = looks(monkeypatch), DelayEstimator()
+    counts: list[int] = []
+    for start in range(0, seconds, 10):
+        part = slice(start * RATE_HZ, (start + 10) * RATE_HZ)
+        estimates(near[part], far[part], estimator)
+        counts.append(len(made) - sum(counts))
+    assert counts[0] >= 45
+    assert counts[2] <= 30
+
+
+def test_an_echo_that_was_found_is_looked_at_in_every_hop_for_ever(monkeypatch):
+    """Otherwise a jump is found later than before. Here the echo is gone for 10 s."""
+    far = far_end(2, 20)
+    near = echo(far, np.full(len(far), 100 * 16.0), 2)
+    near[10 * RATE_HZ :] = 0
+    made = looks(monkeypatch)
+    estimates(pcm(near + noise(2, 20, level_db=-60)), pcm(far))
+    assert len(made) >= 90
+
+
+def test_an_echo_after_a_long_time_without_one_is_found():
+    """Otherwise who pulls the plug of the headset has no canceller. It takes a second or two."""
+    far = far_end(3, 30)
+    near = echo(far, np.full(len(far), 100 * 16.0), 3)
+    near[: 25 * RATE_HZ] = 0
+    found = held(estimates(pcm(near + noise(3, 30, level_db=-60)), pcm(far)), 30 * 50)
+    assert np.mean(np.abs(found[27 * 50 :] - 100) < 4) >= 0.95
+
+
+def test_a_muted_microphone_costs_nothing(monkeypatch):
+    """Otherwise listeners pay for looking into digital silence."""
+    far = pcm(far_end(4))
+    made = looks(monkeypatch)
+    estimates(np.zeros_like(far), far)
+    assert not made
+
+
 def test_a_silent_reference_costs_and_tells_nothing():
     """Otherwise the room's noise is correlated with itself."""
     near = pcm(voice(1, 4))
