@@ -53,8 +53,8 @@ _REFUSED_FRAMES_MAX, _REFUSED_MAX = 15, 100
 """... so many refused in a row, and in all ..."""
 _STRETCH_FRAMES = 25
 """... and the next ones are when nobody talked for so long."""
-_CLEAR_FRAMES = 75
-"""So many frames of a loud far end (1.5 s), none of them audible in the microphone, make a line without echo ..."""
+_CLEAR_FRAMES = 45
+"""So many frames of a loud far end (0.9 s: no echo is later), none of them audible in the microphone: no echo here ..."""
 _AUDIBLE_POWER = (32768 * 10 ** (-60 / 20)) ** 2
 """... where audible is a mean square from here on ..."""
 _LOUD = 0.1
