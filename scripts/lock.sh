@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Writes requirements.lock: every package of every extra but [speexdsp], for Python 3.11-3.13 on Linux and macOS, with hashes.
+# Writes requirements.lock: every package of every extra but [speexdsp] and [load], for Python 3.11-3.13 on Linux and macOS, with hashes.
 # uv resolves (docs/adr/0006), in a scratch environment; everybody else installs with plain pip.
-# Then those derived from it: deploy/requirements.lock, deploy/image/*.lock and tests/abuse/requirements.lock.
+# Then those derived from it: deploy/requirements.lock, deploy/image/*.lock, tests/abuse/requirements.lock and tests/load/requirements.lock.
 # usage: scripts/lock.sh [--upgrade]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,6 +31,7 @@ derived deploy/image/embedded.lock "${image[@]}" --extra embedded --extra timeli
 derived deploy/image/build.lock scripts/build.in                                     # what builds the wheel in it
 derived deploy/image/sbom.lock deploy/image/sbom.in                                  # what lists what is in it
 derived tests/abuse/requirements.lock tests/abuse/requirements.in                    # what fuzzes
+derived tests/load/requirements.lock pyproject.toml --extra load                     # what `tox -e locust` adds
 if grep -nE 'file://|--(extra-)?index-url|--find-links|@ ' requirements.lock; then
   echo "a lock file names a place only this machine knows" >&2
   exit 1

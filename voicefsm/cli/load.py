@@ -18,6 +18,10 @@ def load(  # noqa: PLR0917  # options, given by name
     sessions: Annotated[str, typer.Option(help="How many at a time; several numbers, with commas between, are a sweep.")] = "10",
     idle: Annotated[int, typer.Option(help="Beside so many muted ones, that send no audio; then --sessions may be 0.", min=0)] = 0,
     seconds: Annotated[float, typer.Option(help="How long each level counts, once all have arrived.", min=1)] = 30.0,
+    workers: Annotated[int, typer.Option(help="Workers of our own gateway; with several, all cores are theirs too.", min=1)] = 1,
+    calls_per_connection: Annotated[
+        int, typer.Option(help="Callers that share a connection, and with it a worker.", min=1, max=100)
+    ] = 25,
     target: Annotated[
         str, typer.Option(help="HOST:PORT of a gateway; without it, one of our own with scripted backends.", show_default=False)
     ] = "",
@@ -37,13 +41,13 @@ def load(  # noqa: PLR0917  # options, given by name
         if picture is not None:
             from voicefsm.load.picture import draw  # noqa: PLC0415
     counts = counts_of(sessions, least=0 if idle else 1)
-    settings = LoadSettings(target=target, out=out)
+    settings = LoadSettings(target=target, out=out, calls_per_connection=calls_per_connection)
     print(report.HEAD, flush=True)
 
     def show(level: Level) -> None:
         print(report.lines(level), flush=True)
 
-    levels = loop.run(run(counts, seconds, settings, idle=idle, overrides=overrides or (), on_level=show))
+    levels = loop.run(run(counts, seconds, settings, idle=idle, workers=workers, overrides=overrides or (), on_level=show))
     if json_file is not None:
         report.write(json_file, report.document(levels, settings))
     if picture is not None:

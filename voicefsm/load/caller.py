@@ -76,16 +76,18 @@ class Caller:
         self._answered, self._silenced = NO_EPOCH, NO_EPOCH
         self._waits = self._is_interrupting = self._is_ready = False
         self._next_utterance_at = 0.0
+        self._until = 0.0
         self._over_epoch = NO_EPOCH
 
     async def run(self, until: float) -> Seen:
-        """Hold the conversation until then, on the loop's clock."""
+        """Hold the conversation until then, on the loop's clock, or until `hang_up`."""
+        self._until = until
         call = wire.open_call(self._channel)
         try:
             await write(call, wire.config(SessionOptions(silence_ms=self._settings.silence_ms)))
             async with asyncio.TaskGroup() as tasks:
                 reader = tasks.create_task(self._read(call))
-                await self._speak(call, until)
+                await self._speak(call)
                 await write(call, wire.end())
                 await half_close(call)
                 async with asyncio.timeout(CLOSE_S_MAX):
@@ -100,6 +102,10 @@ class Caller:
         self.seen.underruns, self.seen.gaps = self._player.underruns, self._player.gaps
         return self.seen
 
+    def hang_up(self) -> None:
+        """Let `run` come to its end."""
+        self._until = 0.0
+
     def _note_failure(self, error: BaseException) -> None:
         assert isinstance(error, grpc.aio.AioRpcError)
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not self._is_ready:
@@ -109,11 +115,11 @@ class Caller:
 
     # --- the mouth -----------------------------------------------------------------------------------------------------------
 
-    async def _speak(self, call: wire.Call, until: float) -> None:
+    async def _speak(self, call: wire.Call) -> None:
         """A frame every 20 ms. A frame is sent when its last sample was taken."""
         start, k = self._now(), 0
         self._next_utterance_at = start + 0.5
-        while (due := start + (k + 1) * FRAME_S) < until:
+        while (due := start + (k + 1) * FRAME_S) < self._until:
             late = self._now() - due
             if late < 0:
                 await asyncio.sleep(-late)

@@ -14,8 +14,8 @@ from voicefsm.audio.samples import FRAME_MS
 from voicefsm.load.caller import Caller, Seen
 from voicefsm.load.settings import LoadSettings
 
-CALLS_PER_CHANNEL = 25
-"""HTTP/2 servers allow about a hundred streams a connection; a few connections are what clients of a gateway have anyway."""
+OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
+"""Channels to the same target share one connection otherwise."""
 VOICES = 8
 """Different things that are said."""
 
@@ -27,9 +27,9 @@ def utterances(settings: LoadSettings) -> list[bytes]:
 
 
 @asynccontextmanager
-async def connections(target: str, calls: int) -> AsyncIterator[Sequence[grpc.aio.Channel]]:
+async def connections(target: str, calls: int, settings: LoadSettings) -> AsyncIterator[Sequence[grpc.aio.Channel]]:
     """As many as so many calls need."""
-    channels = [grpc.aio.insecure_channel(target, _OPTIONS) for _ in range(-(-calls // CALLS_PER_CHANNEL))]
+    channels = [grpc.aio.insecure_channel(target, OPTIONS) for _ in range(-(-calls // settings.calls_per_connection))]
     try:
         yield channels
     finally:
@@ -46,14 +46,10 @@ async def crowd(
     until = counts_from + seconds
     loop.call_at(counts_from, on_begin)
     said = utterances(settings)
-    async with connections(target, sessions) as channels, asyncio.TaskGroup() as tasks:
+    async with connections(target, sessions, settings) as channels, asyncio.TaskGroup() as tasks:
         calls = []
         for k in range(sessions):
-            caller = Caller(channels[k // CALLS_PER_CHANNEL], said[k % VOICES], settings, lambda: counts_from)
+            caller = Caller(channels[k // settings.calls_per_connection], said[k % VOICES], settings, lambda: counts_from)
             calls.append(tasks.create_task(caller.run(until), name=f"caller {k}"))
             await asyncio.sleep(1 / settings.ramp_per_s)
     return [call.result() for call in calls]
-
-
-_OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
-"""Channels to the same target share one connection otherwise."""

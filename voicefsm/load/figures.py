@@ -60,6 +60,8 @@ class Level:
     cpu_share: float | None
     """Of one core, of the gateway."""
     memory_kib_per_session: float | None
+    worker_shares: tuple[float, ...] = ()
+    """Of one core, of each worker, where there are several."""
     idle: Idle | None = None
     """Who was there as well, and said nothing."""
 
@@ -108,4 +110,10 @@ def level(
         cpu_s_per_session_minute=None if cpu_s is None else round(cpu_s / max(1, len(held)) / seconds * 60, 3),
         cpu_share=None if cpu_s is None else round(cpu_s / seconds, 3),
         memory_kib_per_session=None if memory is None else round(memory),
+        worker_shares=() if used is None else _shares(used[1].cpu_s_each, used[2].cpu_s_each, seconds),
     )
+
+
+def _shares(before: Sequence[float], after: Sequence[float], seconds: float) -> tuple[float, ...]:
+    """What each worker used of a core; the parent comes first, and does nothing."""
+    return tuple(round((end - begin) / seconds, 3) for begin, end in zip(before[1:], after[1:], strict=False))

@@ -20,7 +20,13 @@ HEAD = (
 
 def lines(level: Level) -> str:
     """One level."""
-    return "\n".join([_line(level), *([_idle_line(level.idle)] if level.idle else [])])
+    return "\n".join(
+        [
+            _line(level),
+            *([_workers_line(level.worker_shares)] if level.worker_shares else []),
+            *([_idle_line(level.idle)] if level.idle else []),
+        ]
+    )
 
 
 def _line(level: Level) -> str:
@@ -37,6 +43,10 @@ def _line(level: Level) -> str:
         f"  {level.missing_answers:7d}  {level.underruns + level.gaps:4d}  {len(level.errors):6d}  {level.refused:7d}"
         f"  {cpu:>9}  {share:>6}  {memory:>8}{late}"
     )
+
+
+def _workers_line(shares: Sequence[float]) -> str:
+    return f"          {len(shares)} workers: {', '.join(f'{100 * share:.0f}' for share in shares)} % of a core"
 
 
 def _idle_line(idle: Idle) -> str:

@@ -21,16 +21,20 @@ async def run(
     settings: LoadSettings,
     *,
     idle: int = 0,
+    workers: int = 1,
     overrides: Sequence[str] = (),
     on_level: Callable[[Level], None] = lambda _: None,
 ) -> list[Level]:
-    """Measure each number of sessions for so many seconds, beside `idle` ones. `overrides` are settings of our own gateway.
+    """Measure each number of sessions for so many seconds, beside `idle` ones. `workers` and `overrides` are of our own gateway.
 
     Raises `ProcessDied`.
     """
     levels: list[Level] = []
     for count in sessions:
-        levels.append(await _one(count, idle, seconds, settings, (*_room(count + idle), *overrides)))
+        # Each worker takes its share of the room, and connections come to it as the kernel likes: any of them may get all.
+        wanted = (*_room((count + idle) * workers), f"server.workers={workers}", *overrides)
+        async with stage(settings, wanted, workers) as staged:
+            levels.append(await _one(staged, count, idle, seconds, settings))
         on_level(levels[-1])
     return levels
 
@@ -43,15 +47,17 @@ def _room(sessions: int) -> tuple[str, ...]:
     return f"server.sessions_max={sessions}", f"riva.connections_max={connections}"
 
 
-async def _one(sessions: int, idle: int, seconds: float, settings: LoadSettings, overrides: Sequence[str]) -> Level:
-    async with stage(settings, overrides) as staged:
-        if not idle:
-            return await _talk(staged, sessions, seconds, settings)
-        async with connections(staged.gateway, idle) as channels, idlers(channels, idle, settings, staged.usage) as silent:
-            await asyncio.sleep(seconds)
-            used = staged.usage()
-            measured = await _talk(staged, sessions, seconds, settings)
-            return dataclasses.replace(measured, idle=silent.idle(used, seconds))
+async def _one(staged: Stage, sessions: int, idle: int, seconds: float, settings: LoadSettings) -> Level:
+    if not idle:
+        return await _talk(staged, sessions, seconds, settings)
+    async with (
+        connections(staged.gateway, idle, settings) as channels,
+        idlers(channels, idle, settings, staged.usage) as silent,
+    ):
+        await asyncio.sleep(seconds)
+        used = staged.usage()
+        measured = await _talk(staged, sessions, seconds, settings)
+        return dataclasses.replace(measured, idle=silent.idle(used, seconds))
 
 
 async def _talk(staged: Stage, sessions: int, seconds: float, settings: LoadSettings) -> Level:

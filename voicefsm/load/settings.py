@@ -27,6 +27,9 @@ class LoadSettings:
     patience_ms: int = setting(
         8000, unit="ms", ge=1000, le=60_000, doc="An answer that takes longer is missing, and the caller goes on."
     )
+    calls_per_connection: int = setting(
+        25, unit="calls", ge=1, le=100, doc="Calls that share a connection; all of one connection are with one worker of a gateway."
+    )
     ramp_per_s: float = setting(10.0, unit="sessions/s", ge=0.1, le=1000, doc="How fast callers arrive.")
     idle_ramp_per_s: float = setting(50.0, unit="sessions/s", ge=0.1, le=1000, doc="How fast those arrive who say nothing.")
     warm_s: float = setting(

@@ -3,7 +3,7 @@
 In the gateway's place the bare relay can stand (relay.py).
 
 The gateway gets the first core of those this process may use, everything else the others; on one core they share it, and the report
-says so. CPU time and memory are read from /proc.
+says so. A gateway of several workers gets all of them. CPU time and memory are read from /proc.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Usage:
     cpu_s: float
     memory_kib: int
     """Resident."""
+    cpu_s_each: tuple[float, ...] = ()
+    """Of it and each of its workers, which may share its work as they like."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,12 +54,12 @@ class Stage:
 
 def usage_of(pid: int) -> Usage:
     """CPU time and memory of a process and the workers it started."""
-    cpu_s, memory_kib = 0.0, 0
+    cpu_s, memory_kib = [], 0
     for member in [pid, *_children(pid)]:
         fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-        cpu_s += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        cpu_s.append((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
         memory_kib += int(fields[21]) * os.sysconf("SC_PAGE_SIZE") // 1024
-    return Usage(cpu_s, memory_kib)
+    return Usage(sum(cpu_s), memory_kib, tuple(cpu_s))
 
 
 def _children(pid: int) -> list[int]:
@@ -72,7 +74,7 @@ def cores() -> tuple[set[int], set[int]]:
 
 @asynccontextmanager
 async def stage(settings: LoadSettings, overrides: Sequence[str], workers: int = 1) -> AsyncIterator[Stage]:
-    """Start what is needed. With `settings.target` nothing is. Raises `ProcessDied`."""
+    """Start what is needed; `overrides` ask for so many workers. With `settings.target` nothing is. Raises `ProcessDied`."""
     if settings.target:
         yield Stage(settings.target, None)
         return
@@ -84,8 +86,7 @@ async def stage(settings: LoadSettings, overrides: Sequence[str], workers: int =
             name, command = _server(settings, environment, overrides)
             log = settings.out / f"{name}.log"
             async with child(name, command, environment=environment, log=log, stop_ms_max=STOP_MS_MAX) as server:
-                if workers == 1:
-                    os.sched_setaffinity(server.pid, gateway_cores)
+                os.sched_setaffinity(server.pid, gateway_cores if workers == 1 else gateway_cores | other_cores)
                 address, _ = await server.ready((ADDRESS, READY), START_MS_MAX)
                 yield Stage(address, server, backends)
     finally:
