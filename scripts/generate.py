@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ("voicefsm/v1/conversation.proto", "voicefsm/v1/admin.proto")
 
 PAGES: Mapping[str, tuple[str, ...]] = {
+    "docs/benchmarks.md": ("bench", "history"),
     "docs/settings.md": ("settings", "--format", "md"),
     "docs/state-machine.md": ("table", "--format", "md"),
     "docs/operations/memory.md": ("settings", "--format", "memory"),

@@ -69,6 +69,32 @@ def step(
 
 
 @bench.command()
+def start(rounds: Annotated[int, typer.Option(help="How often each is started.", min=1)] = 10) -> None:
+    """Time the import of the gateway, and the gateway until it is ready, in turns with a bare interpreter."""
+    from voicefsm.bench.start import IMPORT, SERVE, measure, ratio, told  # noqa: PLC0415  # a quick --help
+
+    took = measure(rounds)
+    print(told(took))
+    print(f"bench start: ready after {ratio(took, SERVE):.1f} bare interpreters, {ratio(took, IMPORT):.1f} of them imports")
+
+
+@bench.command()
+def history(
+    append: Annotated[bool, typer.Option("--append", help="Measure this checkout, and add a line to the file.")] = False,
+    load: Annotated[bool, typer.Option("--load", help="With resident memory, which takes a minute.")] = False,
+    file: Annotated[Path | None, typer.Option(help="Instead of docs/benchmarks.jsonl.", show_default=False)] = None,
+) -> None:
+    """Print the page of what was measured of each commit: counts and ratios, which are the same on every machine, and memory."""
+    from voicefsm.bench import history as kept  # noqa: PLC0415  # a quick --help
+    from voicefsm.cli.history import measured  # noqa: PLC0415
+
+    path = file or kept.PATH
+    if append:
+        kept.append(path, measured(with_load=load))
+    print("\n".join(kept.page(kept.read(path))))
+
+
+@bench.command()
 def overhead(
     rounds: Annotated[int, typer.Option(help="How often gateway and parts are compared.", min=1)] = 30,
     config: ConfigFile = None,
