@@ -153,6 +153,11 @@ class Judgement:
         """Of this stretch that sounds like a talker, and since it last did."""
         self._echo_power = 0.0
 
+    @property
+    def is_clear(self) -> bool:
+        """The far end was never heard on this line, although it was loud for long enough."""
+        return self._line.is_clear
+
     def judge(
         self,
         near: Samples,

@@ -12,6 +12,7 @@ from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
 from voicefsm.aec import kalman
 from voicefsm.aec.reference import Reference
 from voicefsm.audio.samples import FRAME_SAMPLES
+from voicefsm.ports import GatedCanceller
 from voicefsm.runtime.hearing import Hearing, HearingSettings
 from voicefsm.vad.segmenter import EdgeKind
 
@@ -30,13 +31,20 @@ class Line:
         settings = HearingSettings()
         self._far, self._sent, self._at = far, 0, 0
         self._reference = Reference(16000, settings.aec)
+        self._canceller = choose_canceller(settings.aec).make()
         self._hearing = Hearing(
             settings,
-            canceller=choose_canceller(settings.aec).make(),
+            canceller=self._canceller,
             detector=WebRtcVoiceDetector(settings.vad),
             reference=self._reference,
             input_rate_hz=16000,
         )
+
+    @property
+    def powers(self) -> tuple[float, ...]:
+        """Of the canceller's last frame."""
+        assert isinstance(self._canceller, GatedCanceller)
+        return self._canceller.powers
 
     def hear(self, near: np.ndarray) -> list[int]:
         """So many whole frames; after which of them speech began, counted from 1."""
@@ -87,3 +95,21 @@ def test_an_echo_that_begins_later_is_no_talker(delay_ms):
     begins = CLEAR_FRAMES * FRAME_SAMPLES - delay_ms * 16
     echo = np.asarray(OURS[begins : begins + 100 * FRAME_SAMPLES] * 0.06, np.int16)
     assert line.hear(echo) == []
+
+
+def test_an_echo_that_begins_later_is_learnt():
+    """Otherwise a filter that was long sure that there is none lets it through for many seconds."""
+    ours = pcm(voice(31, 20, level_db=-22, pitch_hz=150))
+    random = np.random.default_rng(1)
+    near = random.normal(0, 3, len(ours))
+    begins, counts_from = 15 * 16000, 17 * 16000
+    room = random.normal(0, 1, 1500) * np.exp(-np.arange(1500) / 250)
+    near[begins:] += 0.1 * np.convolve(ours, room / np.linalg.norm(room))[begins - 400 : len(ours) - 400]
+    microphone = np.asarray(near, np.int16)
+    line = Line(ours)
+    line.hear(microphone[:counts_from])
+    before = after = 0.0
+    for at in range(counts_from, len(ours), FRAME_SAMPLES):
+        line.hear(microphone[at : at + FRAME_SAMPLES])
+        before, after = before + line.powers[0], after + line.powers[1]
+    assert after < before / 10
