@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,6 +26,11 @@ EMBEDDED_READY = "voicefsm embedded: ready"
 EMBEDDED_LIKES: Mapping[str, Mapping[str, str]] = {"tts": {"segment_chars_max": "200"}, "asr": {"stall_ms": "5000"}}
 """Settings of a gateway that suit it. Its voices drop a cancelled text at once, and pause after each: short texts would only cost
 joins. Its recogniser is slow now and then on a busy CPU; taking it for dead would make it hear everything again."""
+
+
+def environment_without_settings() -> dict[str, str]:
+    """Ours, for a child that is to have no settings but those it is given."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("VOICEFSM_")}
 
 
 class ProcessDied(VoiceFsmError):

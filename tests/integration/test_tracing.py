@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as otlp_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.servers import listening
 from voicefsm.client import ClientSettings, Conversation
 from voicefsm.load.crowd import crowd
 from voicefsm.load.settings import LoadSettings
@@ -49,13 +50,11 @@ async def receiver(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Receiver]:
     """A receiver, and an environment that sends to it."""
     made, server = Receiver(), grpc.aio.server()
     otlp_grpc.add_TraceServiceServicer_to_server(made, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
     monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "voicefsm-under-test")
-    yield made
-    await server.stop(None)
+    async with listening(server) as target:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{target}")
+        yield made
 
 
 async def test_one_trace_per_turn_with_all_children(receiver: Receiver, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from google.protobuf.wrappers_pb2 import StringValue
 
+from tests.servers import listening
 from voicefsm.calls import half_close, write
 
 METHOD = "/test.Refuses/Call"
@@ -28,12 +29,8 @@ async def refusing() -> AsyncIterator[str]:
     server = grpc.aio.server()
     handler = grpc.stream_stream_rpc_method_handler(_refuse, StringValue.FromString, StringValue.SerializeToString)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Refuses", {"Call": handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
+    async with listening(server) as target:
+        yield target
 
 
 async def _talk_on(channel: grpc.aio.Channel) -> tuple[str, grpc.StatusCode]:

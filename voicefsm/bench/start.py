@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from voicefsm.errors import VoiceFsmError
+from voicefsm.processes import environment_without_settings
 
 READY = "voicefsm gateway: ready"
 START_S_MAX = 60
@@ -66,10 +67,9 @@ def told(took: Mapping[str, Sequence[Took]]) -> str:
 
 
 def _start(name: str) -> Took:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("VOICEFSM_")}
     begun = time.perf_counter()
     command = [sys.executable, *STEPS[name]]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment_without_settings()) as process:  # noqa: S603
         assert process.stdout is not None
         insist = threading.Timer(START_S_MAX, os.kill, (process.pid, signal.SIGKILL))
         insist.start()

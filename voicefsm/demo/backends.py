@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +16,15 @@ from riva.client.proto import riva_asr_pb2 as riva_asr
 from riva.client.proto.riva_asr_pb2_grpc import RivaSpeechRecognitionStub
 
 from voicefsm.demo.settings import DemoSettings
-from voicefsm.processes import EMBEDDED_LIKES, EMBEDDED_LLM, EMBEDDED_READY, EMBEDDED_RIVA, Child, child
+from voicefsm.processes import (
+    EMBEDDED_LIKES,
+    EMBEDDED_LLM,
+    EMBEDDED_READY,
+    EMBEDDED_RIVA,
+    Child,
+    child,
+    environment_without_settings,
+)
 
 EMBEDDED_LINES = (rf"^{re.escape(EMBEDDED_RIVA)}(\S+)", rf"^{re.escape(EMBEDDED_LLM)}(\S+)", f"^{EMBEDDED_READY}")
 GATEWAY_ADDRESS = r"^voicefsm gateway: listening on (\S+)"
@@ -42,7 +49,7 @@ class Stage:
 @asynccontextmanager
 async def stage(settings: DemoSettings, journals: Path) -> AsyncIterator[Stage]:
     """Start the embedded backends and a gateway that uses them, on free ports of loopback. Raises `ProcessDied`."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("VOICEFSM_")}
+    clean = environment_without_settings()
     stop_ms_max, out = settings.stop_ms_max, settings.out
     program = (sys.executable, "-u", "-m", "voicefsm")
     command = (*program, "embedded", "--riva-port", "0", "--llm-port", "0")

@@ -94,7 +94,7 @@ class Caller:
                     await reader
         except* grpc.aio.AioRpcError as group:
             self._note_failure(group.exceptions[0])
-        except* (asyncio.InvalidStateError, TimeoutError) as group:
+        except* TimeoutError as group:
             if not self.seen.refused and not self.seen.errors:
                 self.seen.errors.append(repr(group.exceptions[0]))
         finally:

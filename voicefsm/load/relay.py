@@ -33,6 +33,7 @@ import riva.client.proto.riva_tts_pb2 as rtts
 import riva.client.proto.riva_tts_pb2_grpc as rtts_grpc
 import webrtcvad
 
+from voicefsm.adapters.riva_asr import endpointing
 from voicefsm.audio.samples import FRAME_MS, RATE_HZ
 from voicefsm.calls import half_close, write
 from voicefsm.loop import run, settle_memory
@@ -49,8 +50,8 @@ AHEAD_SAMPLES = RATE_HZ * 400 // 1000
 """How much of a reply is sent ahead of the client's playout."""
 PIECE_BYTES = 100 * BYTES_PER_MS
 """Longest piece of audio that the protocol allows."""
-EARLY_MS, STOP_STEP_MS = 240, 80
-"""Silence after which the recogniser announces the end of an utterance; its windows are multiples of the step."""
+EARLY_MS = 240
+"""Silence after which the recogniser announces the end of an utterance."""
 MESSAGES_MAX = 20
 """How much of the conversation the model is told."""
 WAITING_MAX = 1000
@@ -96,14 +97,13 @@ class Relay(pb_grpc.ConversationServiceServicer):
 
 
 def _recognised(silence_ms: int) -> rasr.StreamingRecognitionConfig:
-    windows = rasr.EndpointingConfig(stop_history=silence_ms // STOP_STEP_MS * STOP_STEP_MS, stop_history_eou=EARLY_MS)
     config = rasr.RecognitionConfig(
         encoding=raudio.AudioEncoding.LINEAR_PCM,
         sample_rate_hertz=RATE_HZ,
         language_code=LANGUAGE,
         max_alternatives=1,
         audio_channel_count=1,
-        endpointing_config=windows,
+        endpointing_config=endpointing(silence_ms, EARLY_MS),
     )
     return rasr.StreamingRecognitionConfig(config=config, interim_results=True)
 

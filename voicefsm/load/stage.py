@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from voicefsm.load.settings import LoadSettings
-from voicefsm.processes import Child, child
+from voicefsm.processes import Child, child, environment_without_settings
 
 START_MS_MAX, STOP_MS_MAX = 30_000, 10_000
 RIVA_READY = r"^voicefsm load: Riva ASR\+TTS on (\S+)"
@@ -107,7 +107,7 @@ async def _backends(settings: LoadSettings) -> AsyncIterator[tuple[Child, dict[s
     """The scripted servers, and the environment of a gateway that uses them."""
     names = ("asr_final_ms", "llm_first_token_ms", "tts_first_chunk_ms")
     delays = json.dumps({name: getattr(settings, name) for name in names})
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("VOICEFSM_")}
+    clean = environment_without_settings()
     command = (sys.executable, "-u", "-m", "voicefsm.load.backends", delays)
     async with child("backends", command, environment=clean, log=settings.out / "backends.log", stop_ms_max=STOP_MS_MAX) as process:
         riva, llm = await process.ready((RIVA_READY, LLM_READY), START_MS_MAX)

@@ -279,6 +279,16 @@ def _refusing_garbage() -> Iterator[None]:
         raise InvalidMessage("These bytes are no `ConverseRequest`.", remedy="Send what conversation.proto describes.") from None
 
 
+@contextmanager
+def _blamed(session: Session) -> Iterator[None]:
+    """Around what a client sends: what is wrong with it is why the session ends."""
+    try:
+        yield
+    except Exception as error:
+        session.fault = error
+        raise
+
+
 def _traceparent_in(call: Call) -> str:
     """The client's trace context; one that is malformed is none, as W3C wants it."""
     for name, value in call.invocation_metadata() or ():
@@ -310,29 +320,22 @@ async def _run(session: Session, requests: AsyncGenerator[pb.ConverseRequest], p
 
 async def _type(session: Session, paces: Paces) -> None:
     """Tell the session what was typed too fast, in its time."""
-    try:
+    with _blamed(session):
         while True:
             session.type_text(await paces.texts.late())
-    except Exception as error:
-        session.fault = error
-        raise
 
 
 async def _read(requests: AsyncGenerator[pb.ConverseRequest], session: Session, paces: Paces) -> None:
     """Feed the session until the client is gone, or does something wrong."""
-    try:
-        with _refusing_garbage():
-            async for request in requests:
-                paces.messages.note()
-                message = codec.inbound_of(request, session.plan)
-                if isinstance(message, codec.EndSession):
-                    session.hang_up(is_farewell=True)
-                    return
-                if not isinstance(message, codec.TextInput) or paces.texts.take(message.text):
-                    _feed(session, message)
-    except Exception as error:
-        session.fault = error
-        raise
+    with _blamed(session), _refusing_garbage():
+        async for request in requests:
+            paces.messages.note()
+            message = codec.inbound_of(request, session.plan)
+            if isinstance(message, codec.EndSession):
+                session.hang_up(is_farewell=True)
+                return
+            if not isinstance(message, codec.TextInput) or paces.texts.take(message.text):
+                _feed(session, message)
     session.hang_up()
 
 

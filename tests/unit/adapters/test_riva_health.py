@@ -12,6 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.faults.blackhole import Proxy
+from tests.servers import listening
 from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings
 from voicefsm.adapters.riva_asr import RivaAsrSettings, RivaRecognizer
 from voicefsm.adapters.riva_tts import RivaSynthesizer, RivaTtsSettings
@@ -41,14 +42,10 @@ class Thinking(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 async def thinking(health_ms_max: int) -> AsyncGenerator[tuple[RivaChannel, Thinking]]:
     server, service = grpc.aio.server(), Thinking()
     health_pb2_grpc.add_HealthServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        settings = RivaChannelSettings(target=f"127.0.0.1:{port}", health_ms_max=health_ms_max)
+    async with listening(server) as target:
+        settings = RivaChannelSettings(target=target, health_ms_max=health_ms_max)
         async with aclosing(RivaChannel(Backend.ASR, settings)) as channel:
             yield channel, service
-    finally:
-        await server.stop(None)
 
 
 async def test_stream_on_a_connection_that_turns_out_dead_ends_at_once() -> None:

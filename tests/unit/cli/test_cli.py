@@ -20,6 +20,7 @@ from voicefsm.cli import app, common
 from voicefsm.cli.settings import Format
 from voicefsm.config import SECTIONS, Settings, load
 from voicefsm.errors import SettingsError
+from voicefsm.processes import environment_without_settings
 from voicefsm.values import bounds_of
 
 HEAVY = ("pydantic", "grpc", "numpy", "httpx", "matplotlib", "voicefsm.config", "voicefsm.embedded")
@@ -29,7 +30,7 @@ NOWHERE = {"VOICEFSM_RIVA__TARGET": "127.0.0.1:1", "VOICEFSM_LLM__BASE_URL": "ht
 
 
 def surroundings(**environment: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("VOICEFSM_")} | environment
+    return environment_without_settings() | environment
 
 
 def voicefsm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.servers import listening
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.v1.conversation_pb2_grpc import ConversationServiceServicer, add_ConversationServiceServicer_to_server
 
@@ -59,12 +60,8 @@ async def serving(script: Script) -> AsyncIterator[str]:
     """A server that runs `script` for every call; yields its target."""
     server = grpc.aio.server()
     add_ConversationServiceServicer_to_server(_Servicer(script), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
+    async with listening(server) as target:
+        yield target
 
 
 @contextlib.asynccontextmanager
@@ -79,12 +76,8 @@ async def serving_bytes(*responses: bytes) -> AsyncIterator[str]:
     server = grpc.aio.server()
     methods = {"Converse": grpc.stream_stream_rpc_method_handler(converse)}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("voicefsm.v1.ConversationService", methods)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
+    async with listening(server) as target:
+        yield target
 
 
 async def open_session(call: Call) -> None:

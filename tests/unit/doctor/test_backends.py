@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from tests.servers import listening
 from voicefsm.adapters.channels import RivaChannelSettings
 from voicefsm.adapters.riva_asr import RivaAsrSettings, RivaRecognizer
 from voicefsm.adapters.riva_tts import RivaSynthesizer, RivaTtsSettings
@@ -68,12 +69,8 @@ async def test_a_server_that_is_up_and_not_ready(has_health, verdict):
         checks = health.aio.HealthServicer()
         await checks.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        finding = await backends.examine_riva(RivaChannelSettings(target=f"127.0.0.1:{port}"))
-    finally:
-        await server.stop(None)
+    async with listening(server) as target:
+        finding = await backends.examine_riva(RivaChannelSettings(target=target))
     assert finding.verdict is verdict
     assert finding.remedy
 

@@ -1,0 +1,19 @@
+"""gRPC servers of the tests' own, on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc.aio
+
+
+@asynccontextmanager
+async def listening(server: grpc.aio.Server) -> AsyncIterator[str]:
+    """Serve with what was added to it; HOST:PORT. Its calls are ended when the block is."""
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
