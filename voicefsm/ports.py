@@ -246,6 +246,9 @@ class GatedCanceller(EchoCanceller, Protocol):
     def forget(self) -> None:
         """The reference had never been in its place: what was learnt of the echo path is wrong."""
 
+    def clear(self) -> None:
+        """The far end was never heard on this line: nothing to cancel and nothing to learn, until `forget`."""
+
     def missed(self, far: Samples) -> None:
         """The reference of the frames before was this, shape (n * 320,), and not silence."""
 

@@ -24,7 +24,7 @@ from collections import deque
 from voicefsm.aec.elsewhere import EARLIER_MS, LATER_MS, WINDOW_MS, Elsewhere
 from voicefsm.aec.gate import FarEnd
 from voicefsm.aec.metrics import SILENCE_DB, Erle, level_db
-from voicefsm.aec.reference import Reference
+from voicefsm.aec.reference import Corrigible, Reference
 from voicefsm.aec.settings import AecSettings
 from voicefsm.audio.samples import Samples
 
@@ -152,11 +152,7 @@ class Judgement:
         self._heard_frames = self._refused_frames = self._refused_in_all = self._quiet_frames = 0
         """Of this stretch that sounds like a talker, and since it last did."""
         self._echo_power = 0.0
-
-    @property
-    def is_clear(self) -> bool:
-        """The far end was never heard on this line, although it was loud for long enough."""
-        return self._line.is_clear
+        self._is_told_clear = False
 
     def judge(
         self,
@@ -191,6 +187,16 @@ class Judgement:
         if speech < _SURELY_ECHO and self.far_active:
             self._erle.update(mic_power, self.near_power)
             self.erle_db = self._erle.db
+
+    def tell(self, canceller: Corrigible) -> None:
+        """Tell the canceller, after `judge`, what became of the line: nothing to cancel on it, or not any longer."""
+        if self._line.is_clear is self._is_told_clear:
+            return
+        self._is_told_clear = self._line.is_clear
+        if self._line.is_clear:
+            canceller.clear()
+        else:
+            canceller.forget()  # nothing was learnt, or nothing but noise
 
     def _is_ours(self, reference: Reference, *, may_begin: bool, is_missing: bool) -> bool:
         """Does this frame sound like a talker, and is our own voice from another place? `is_missing`: the echo expected is."""

@@ -5,7 +5,7 @@ Why ctypes: one shared library serves every Python, and a call releases the GIL.
 `doctor` say.
 
 Memory is one numpy array per session, so nothing can leak; the library allocates nothing and keeps no state but tables and weights.
-The array, 0.4 MB, comes with the first frame: a session whose microphone is muted from the start never has it.
+The array, a quarter of a megabyte, comes with the first frame: a session whose microphone is muted from the start never has it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def library() -> ctypes.CDLL | None:
 
 def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
     pointer = ctypes.c_void_p
-    lib.ear_init.argtypes = lib.ear_reset.argtypes = lib.ear_moved.argtypes = lib.ear_forget.argtypes = [pointer]
-    lib.ear_init.restype = lib.ear_reset.restype = lib.ear_moved.restype = lib.ear_forget.restype = None
+    for function in (lib.ear_init, lib.ear_reset, lib.ear_moved, lib.ear_forget, lib.ear_clear):
+        function.argtypes, function.restype = [pointer], None
     lib.ear_missed.argtypes, lib.ear_missed.restype = [pointer, pointer, ctypes.c_int], None
     lib.ear_process.argtypes = [pointer, pointer, pointer, pointer, ctypes.c_int, pointer, ctypes.c_float]
     lib.ear_process.restype = None
@@ -129,6 +129,11 @@ class KalmanCanceller:
         """The reference had never been in its place: forget what was learnt."""
         if self._state is not None:
             self._lib.ear_forget(self._state)
+
+    def clear(self) -> None:
+        """No echo was ever heard on this line: rest, until told to forget."""
+        if self._state is not None:
+            self._lib.ear_clear(self._state)
 
     def missed(self, far: Samples) -> None:
         """The reference of the last frames was this, shape (n * 160,), and not silence: the client's report of it came late."""

@@ -85,6 +85,9 @@ class Corrigible(Protocol):
     def missed(self, far: Samples) -> None:
         """The last frames of the reference were this."""
 
+    def clear(self) -> None:
+        """Its echo was never heard: rest, until told to forget."""
+
 
 class Reference:
     """The far end of one session: appended as it is sent, read as it is rendered."""

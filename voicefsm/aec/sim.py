@@ -76,6 +76,7 @@ class EchoSystem:
         canceller = self._canceller
         out = canceller.process(near, far)
         self._judgement.judge(near, reference, canceller.powers, canceller.fit, canceller.speech)
+        self._judgement.tell(canceller)
         self.near_end = not self._judgement.echo_only
         return out
 

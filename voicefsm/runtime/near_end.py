@@ -89,10 +89,8 @@ class GatedNearEnd(Judgement):
         far = SILENT_FRAME if self._trusted else self._far_end(frame)
         canceller = self._canceller
         near = canceller.process(frame.samples, far)
-        was_clear = self.is_clear
         self.judge(frame.samples, self._reference, canceller.powers, canceller.fit, canceller.speech)
-        if was_clear and not self.is_clear:
-            canceller.forget()  # a filter that was sure of no echo would learn this one for many seconds
+        self.tell(canceller)
         return near
 
     def _far_end(self, frame: AudioFrame) -> Samples:

@@ -27,7 +27,7 @@ class FakeGate(NullCanceller):
     def __init__(self) -> None:
         self.speech, self.divisor = 0.0, 10
         self.powers, self.fit = (0.0, 0.0, 0.0, 0.0), (0.0, 0.0)
-        self.moves = self.forgotten = 0
+        self.moves = self.forgotten = self.cleared = 0
         self.misses: list[Samples] = []
         self.fars: list[Samples] = []
 
@@ -47,6 +47,9 @@ class FakeGate(NullCanceller):
 
     def missed(self, far):
         self.misses.append(far)
+
+    def clear(self):
+        self.cleared += 1
 
 
 def frames(count: int, samples: Samples = LOUD, *, far_end: int | None = None, first: int = 0) -> list[AudioFrame]:
@@ -160,6 +163,17 @@ def test_a_reference_that_was_never_right_is_forgotten(gate, reference, monkeypa
     reference.misplaced = reference.moved = True
     near_end(SETTINGS, gate, reference, trusted=False).take(frames(1)[0])
     assert (gate.forgotten, gate.moves) == (1, 0)
+
+
+def test_the_canceller_learns_what_became_of_the_line(gate, reference):
+    """Otherwise it looks for the echo of a headset for ever, or rests when there is one."""
+    ear = near_end(SETTINGS, gate, reference, trusted=False)
+    for i in range(60):
+        ear.take(AudioFrame(QUIET, i * 320, i * 320))
+    assert (gate.cleared, gate.forgotten) == (1, 0)
+    for frame in frames(10, far_end=0, first=60):  # heard, and no talker by the gate's word
+        ear.take(frame)
+    assert (gate.cleared, gate.forgotten) == (1, 1)
 
 
 def test_what_was_missed_of_a_start_is_told(gate, reference):

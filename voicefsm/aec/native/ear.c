@@ -46,8 +46,9 @@
 typedef struct {
   Canceller canceller;
   Gate gate;
-  Row snapshot[2][PARTITIONS]; /* the older is at least SNAPSHOT_HOPS old */
+  Packed snapshot[2][PARTITIONS]; /* the older is at least SNAPSHOT_HOPS old */
   int snapshots, since_snapshot, eager, young;
+  int clear;             /* no echo was ever heard on this line */
   int heard;             /* hops left in which the near end may hold more than its noise */
   float noise;           /* its mean square */
   float expected, found; /* of the near end: the share that the filter expects to be echo, and the share of that which was there */
@@ -86,7 +87,8 @@ void ear_reset(Ear *ear) {
 /* The echo's delay had jumped and the reference has followed: what was learnt meanwhile is wrong, what was learnt before is right again. */
 void ear_moved(Ear *ear) {
   Canceller *c = &ear->canceller;
-  if (ear->snapshots >= 2) memcpy(c->filter, ear->snapshot[ear->snapshots % 2], sizeof c->filter);
+  if (ear->snapshots >= 2)
+    for (int k = 0; k < PARTITIONS; k++) unpack(&ear->snapshot[ear->snapshots % 2][k], c->filter[k].re, c->filter[k].im);
   ear->snapshots = 0;
   ear->eager = EAGER_HOPS / 3, ear->young = YOUNG_HOPS / 4;
   ear->expected = ear->found = 0;
@@ -100,10 +102,13 @@ void ear_moved(Ear *ear) {
 /* The reference had never been in its place: all that was learnt is wrong. */
 void ear_forget(Ear *ear) {
   canceller_forget(&ear->canceller);
-  ear->snapshots = ear->since_snapshot = 0;
+  ear->snapshots = ear->since_snapshot = ear->clear = 0;
   ear->eager = EAGER_HOPS, ear->young = YOUNG_HOPS;
   ear->expected = ear->found = 0;
 }
+
+/* No echo was ever heard on this line: nothing to cancel and nothing to learn, until told to forget. */
+void ear_clear(Ear *ear) { ear->clear = 1; }
 
 /* The reference of the last `hops` hops, at most MISSED_HOPS_MAX, was audible already: the client's report of it came late. */
 void ear_missed(Ear *ear, const int16_t *far_pcm, int hops) {
@@ -116,7 +121,8 @@ void ear_missed(Ear *ear, const int16_t *far_pcm, int hops) {
 static void keep_snapshot(Ear *ear) {
   if (++ear->since_snapshot < SNAPSHOT_HOPS) return;
   ear->since_snapshot = 0;
-  memcpy(ear->snapshot[ear->snapshots % 2], ear->canceller.filter, sizeof ear->canceller.filter);
+  for (int k = 0; k < PARTITIONS; k++)
+    pack(&ear->snapshot[ear->snapshots % 2][k], ear->canceller.filter[k].re, ear->canceller.filter[k].im);
   ear->snapshots++;
 }
 
@@ -138,6 +144,7 @@ static int is_quiet(Ear *ear, float near_power) {
  * talkers always leave some) was never found, and the near end is quiet, a headset is all that can be learnt once more. An echo that
  * begins later is heard, and learnt as if every hop had been looked at: resting leaves the variance a little larger, never smaller. */
 static int reuse(const Ear *ear, int is_quiet) {
+  if (ear->clear) return NO_REUSE;
   if (ear->eager > 0) return EAGER_REUSE;
   const int is_headset = is_quiet && ear->young == 0 && ear->found <= FOUND_MIN * ear->expected + FOUND_CHANCE;
   return is_headset && ear->canceller.hops % LOOK_HOPS ? NO_REUSE : STEADY_REUSE;
@@ -169,7 +176,7 @@ static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16
   const float restless = ear->young > 0 ? RESTLESS : SETTLED;
   const float near_power = mean_square(near);
   const int again = reuse(ear, is_quiet(ear, near_power));
-  canceller_hop(c, near, far, left, caution(ear, speech < 0 ? ear->speech : speech), restless, again);
+  canceller_hop(c, near_pcm, far, left, caution(ear, speech < 0 ? ear->speech : speech), restless, again);
   for (int i = 0; i < HOP; i++) echo[i] = near[i] - left[i];
   note_fit(ear, report, near, echo, near_power);
   if (mean_square(left) > LOUDER_MAX * near_power) memcpy(left, near, sizeof left);
@@ -183,8 +190,9 @@ static void hop(Ear *ear, const int16_t *near_pcm, const int16_t *far_pcm, int16
     keep_snapshot(ear);
   }
   slide(g->left, left, HOP), slide(g->echo, echo, HOP);
-  const Row *due = far_row(c, DUE_HOPS, 0);
-  gate_features(g, due->re, due->im, c->silent > 2 * PARTITIONS + 4, report->features);
+  float due_re[FFT_BINS], due_im[FFT_BINS];
+  unpack(far_row(c, DUE_HOPS, 0), due_re, due_im);
+  gate_features(g, due_re, due_im, c->silent > 2 * PARTITIONS + 4, report->features);
   ear->speech = gate_infer(g, &weights, report->features);
   report->speech = ear->speech;
   report->near_power += near_power, report->left_power += mean_square(left);
