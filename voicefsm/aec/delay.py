@@ -7,8 +7,9 @@ everything else, the user above all, does not. Then only the phase is kept (gene
 that a voice's own periods do not look like delays, and the peak of its inverse is the delay.
 
 A peak is believed when it stands out of the rest and the one before it was at the same place. The work is cut into steps that are
-done in different frames; a step takes a few tens of microseconds. None is done while the reference or the microphone is silent, and
-every second estimate is left out on a line that was listened to for long and has no echo.
+done in different frames; a step takes a few tens of microseconds. None is done while the reference or the microphone is silent,
+nor, on a line that is known to be clear, while nothing is audible; and every second estimate is left out on a line that was
+listened to for long and has no echo.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ _KEPT = 0.75
 _FAR_POWER_MIN = 30.0**2
 """Mean square of a reference that can be heard at all: -61 dB full scale."""
 _NEAR_POWER_MIN = 1.0
-"""Mean square of a microphone that is not muted."""
+"""Mean square of a microphone that is not muted ..."""
+_AUDIBLE_POWER_MIN = 15.0**2
+"""... and of one with something in it that could be an echo: -67 dB full scale."""
 _VAIN_MAX = 50
 """After so many estimates in vain, 10 s of far end, it is taken for a headset ..."""
 _FOUND = 10
@@ -140,6 +143,8 @@ class DelayEstimator:
         """How many estimates were in vain; far below 0 where an echo has been found."""
         self._looks = False
         """An estimate is made of this hop."""
+        self.is_clear = False
+        """Nobody ever heard an echo on this line; who says so says when it is over."""
 
     def push(self, near: Samples, far: Samples) -> Estimate | None:
         """Take 20 ms of microphone and reference, shape (320,); return what is believed, in the frame it is found, else None."""
@@ -182,7 +187,7 @@ class DelayEstimator:
         """Can an echo be in the microphone's hop, and does it not have to wait for the next one?"""
         is_turn = self._vain < _VAIN_MAX or self._frame // _HOP_FRAMES % 2 == 0
         near = self._near.samples[:_HOP]
-        return is_turn and float(np.dot(near, near)) > _HOP * _NEAR_POWER_MIN
+        return is_turn and float(np.dot(near, near)) > _HOP * (_AUDIBLE_POWER_MIN if self.is_clear else _NEAR_POWER_MIN)
 
     def _add(self) -> None:
         """One more cross spectrum. The microphone's is whitened, lest one loud word of the user outweighs a second of echo."""

@@ -188,11 +188,12 @@ class Judgement:
             self._erle.update(mic_power, self.near_power)
             self.erle_db = self._erle.db
 
-    def tell(self, canceller: Corrigible) -> None:
-        """Tell the canceller, after `judge`, what became of the line: nothing to cancel on it, or not any longer."""
+    def tell(self, canceller: Corrigible, reference: Reference) -> None:
+        """Tell them, after `judge`, what became of the line: nothing to cancel or to listen for on it, or not any longer."""
         if self._line.is_clear is self._is_told_clear:
             return
         self._is_told_clear = self._line.is_clear
+        reference.clear(is_clear=self._line.is_clear)
         if self._line.is_clear:
             canceller.clear()
         else:

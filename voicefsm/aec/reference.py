@@ -223,6 +223,11 @@ class Reference:
         if self.missed:
             canceller.missed(np.concatenate(self.missed))
 
+    def clear(self, *, is_clear: bool) -> None:
+        """Whether its echo was never heard on this line: listening rests then."""
+        if self._estimator is not None:
+            self._estimator.is_clear = is_clear
+
     def heard(self, near: Samples) -> None:
         """The microphone's frame, shape (320,), that `rendered` was asked for last: does its echo lie where it should?"""
         if self._estimator is None:

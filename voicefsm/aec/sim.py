@@ -76,7 +76,7 @@ class EchoSystem:
         canceller = self._canceller
         out = canceller.process(near, far)
         self._judgement.judge(near, reference, canceller.powers, canceller.fit, canceller.speech)
-        self._judgement.tell(canceller)
+        self._judgement.tell(canceller, reference)
         self.near_end = not self._judgement.echo_only
         return out
 

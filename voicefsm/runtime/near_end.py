@@ -90,7 +90,7 @@ class GatedNearEnd(Judgement):
         canceller = self._canceller
         near = canceller.process(frame.samples, far)
         self.judge(frame.samples, self._reference, canceller.powers, canceller.fit, canceller.speech)
-        self.tell(canceller)
+        self.tell(canceller, self._reference)
         return near
 
     def _far_end(self, frame: AudioFrame) -> Samples:

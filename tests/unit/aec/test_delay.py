@@ -123,6 +123,15 @@ def test_a_headset_is_looked_at_half_as_often(monkeypatch, seed):
     assert counts[2] <= 30
 
 
+@pytest.mark.parametrize(("level_db", "looked_at"), [(-75, 0), (-55, 45)])
+def test_a_line_known_to_be_clear_is_looked_at_only_where_something_is_audible(monkeypatch, level_db, looked_at):
+    """Otherwise most callers pay for an echo that they do not have; never looked at, one that begins would not be placed."""
+    made, estimator = looks(monkeypatch), DelayEstimator()
+    estimator.is_clear = True
+    estimates(pcm(noise(1, 10, level_db=level_db)), pcm(far_end(1, 10)), estimator)
+    assert looked_at <= len(made) <= looked_at * 2
+
+
 def test_an_echo_that_was_found_is_looked_at_in_every_hop_for_ever(monkeypatch):
     """Otherwise a jump is found later than before. Here the echo is gone for 10 s."""
     far = far_end(2, 20)
