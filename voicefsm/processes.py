@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from voicefsm.errors import VoiceFsmError
@@ -137,3 +138,35 @@ async def child(
             async with asyncio.timeout(stop_ms_max / 1000):
                 await watching
         watching.cancel()
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end us as Ctrl-C does, so that our children end with us. Entered by the task that holds them.
+
+    Raises `SystemExit` with 128 and the signal's number when one came.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    installed: list[int] = []
+    received: list[int] = []
+
+    def end(number: int) -> None:
+        received.append(number)
+        if len(received) == 1:  # who asks twice does not keep us from ending our children
+            task.cancel()
+
+    with suppress(ValueError, RuntimeError):  # not in the main thread: whoever runs us ends us
+        for sign in (signal.SIGTERM, signal.SIGHUP):
+            if sign is not signal.SIGHUP or signal.getsignal(sign) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(sign, end, sign)
+                installed.append(sign)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if received:
+            raise SystemExit(128 + received[0]) from None
+        raise
+    finally:
+        for number in installed:
+            loop.remove_signal_handler(number)

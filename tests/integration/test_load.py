@@ -25,7 +25,53 @@ def test_two_callers(tmp_path, monkeypatch):
     assert level["pause_ms"]["n"] >= 1
     assert level["cancel_ms"]["n"] >= 1
     assert level["memory_kib_per_session"] > 0
+    assert (level["false_pauses"], level["false_cuts"]) == (0, 0)
+    assert 2 < level["words_per_utterance"] < 9
+    assert level["loop_lag_ms"]["n"] >= 10  # every half second
+    assert 1 <= level["loop_lag_ms"]["p50"] <= level["loop_lag_ms"]["p95"]
+    assert level["counts"]["voicefsm_barge_ins_total"] >= 1
+    assert level["counts"]["voicefsm_crashes_total"] == 0
+    assert f" <= {level['loop_lag_ms']['p95']:.0f} ms" in result.output.splitlines()[1]
     assert picture.read_text().lstrip().startswith("<?xml")
+
+
+def test_callers_with_loudspeakers(tmp_path, monkeypatch):
+    """Otherwise what a line with an echo costs is measured on a line without, or with callers who are not understood over it."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
+    file = tmp_path / "load.json"
+    arguments = [
+        "load",
+        "--sessions",
+        "2",
+        "--seconds",
+        "8",
+        "--echo-db",
+        "12",
+        "--json",
+        str(file),
+        "--out",
+        str(tmp_path / "logs"),
+    ]
+    result = CliRunner().invoke(app, arguments)
+    (level,) = json.loads(file.read_text())["levels"]
+    assert level["echo_db"] == 12
+    assert not level["errors"]
+    assert level["pause_ms"]["n"] >= 1
+    assert level["cancel_ms"]["n"] >= 1
+    assert level["means"]["voicefsm_erle_db"]["mean"] > 0
+    assert "with an echo 12 dB below" in result.output
+
+
+@pytest.mark.parametrize("override", ["metrics.enabled=false", "metrics.port=0"])
+def test_without_metrics_nothing_is_made_up(tmp_path, monkeypatch, override):
+    """Otherwise a gateway whose metrics are off looks as if its loop were never late."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
+    file = tmp_path / "load.json"
+    arguments = ["load", "--sessions", "1", "--seconds", "1", "--json", str(file), "--out", str(tmp_path / "logs")]
+    result = CliRunner().invoke(app, [*arguments, "--set", override])
+    (level,) = json.loads(file.read_text())["levels"]
+    assert (level["loop_lag_ms"], level["counts"]) == (None, None)
+    assert " <= " not in result.output.splitlines()[1]
 
 
 def test_two_workers(tmp_path, monkeypatch):
@@ -38,6 +84,7 @@ def test_two_workers(tmp_path, monkeypatch):
     assert level["refused"] == 0
     assert len(level["worker_shares"]) == 2
     assert sum(level["worker_shares"]) > 0
+    assert level["loop_lag_ms"]["n"] >= 4  # of both
     assert "2 workers:" in result.output
 
 

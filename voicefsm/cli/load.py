@@ -22,6 +22,15 @@ def load(  # noqa: PLR0917  # options, given by name
     calls_per_connection: Annotated[
         int, typer.Option(help="Callers that share a connection, and with it a worker.", min=1, max=100)
     ] = 25,
+    echo_db: Annotated[
+        int | None,
+        typer.Option(
+            help="Callers have loudspeakers, whose echo is so many dB below what they play; else headsets.",
+            min=0,
+            max=60,
+            show_default=False,
+        ),
+    ] = None,
     target: Annotated[
         str, typer.Option(help="HOST:PORT of a gateway; without it, one of our own with scripted backends.", show_default=False)
     ] = "",
@@ -41,7 +50,7 @@ def load(  # noqa: PLR0917  # options, given by name
         if picture is not None:
             from voicefsm.load.picture import draw  # noqa: PLC0415
     counts = counts_of(sessions, least=0 if idle else 1)
-    settings = LoadSettings(target=target, out=out, calls_per_connection=calls_per_connection)
+    settings = LoadSettings(target=target, out=out, calls_per_connection=calls_per_connection, echo_db=echo_db)
     print(report.HEAD, flush=True)
 
     def show(level: Level) -> None:

@@ -7,17 +7,14 @@ user's task is the one that ends it. Whatever goes wrong becomes a problem in th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +32,7 @@ from voicefsm.demo.room import NONE
 from voicefsm.demo.settings import DemoSettings
 from voicefsm.demo.voice import Voices, choose_voices, speak
 from voicefsm.errors import VoiceFsmError
-from voicefsm.processes import ProcessDied
+from voicefsm.processes import ProcessDied, ended_by_signals
 
 PACKAGES = ("voicefsm", "grpcio", "nvidia-riva-client", "protobuf", "numpy", "transitions")
 """Whose versions the report names."""
@@ -52,7 +49,7 @@ async def run(settings: DemoSettings) -> Report:
     settings.out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (settings.out / name).unlink(missing_ok=True)
-    with Screen() as screen, _ended_by_signals():
+    with Screen() as screen, ended_by_signals():
         try:
             report = await _stage_and_talk(settings, screen)
         except VoiceFsmError as error:
@@ -63,33 +60,6 @@ async def run(settings: DemoSettings) -> Report:
     path = settings.out / "report.json"
     path.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return report
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end us as Ctrl-C does, so that our children end with us."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    installed, received = [], []
-
-    def end(number: int) -> None:
-        received.append(number)
-        task.cancel()
-
-    with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: whoever runs us ends us
-        for number in signals:
-            loop.add_signal_handler(number, end, number)
-            installed.append(number)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if received:
-            raise SystemExit(128 + received[0]) from None
-        raise
-    finally:
-        for number in installed:
-            loop.remove_signal_handler(number)
 
 
 async def _stage_and_talk(settings: DemoSettings, screen: Screen) -> Report:

@@ -22,6 +22,7 @@ from voicefsm.audio.samples import FRAME_MS, FRAME_SAMPLES, RATE_HZ
 from voicefsm.calls import half_close, write
 from voicefsm.client import SessionOptions, wire
 from voicefsm.client.player import Player
+from voicefsm.load.echo import Echo
 from voicefsm.load.settings import LoadSettings
 from voicefsm.values import NO_EPOCH, Epoch
 
@@ -49,6 +50,14 @@ class Seen:
     missing_answers: int = 0
     ignored: int = 0
     """Interruptions that did not silence the answer."""
+    false_pauses: int = 0
+    """Times an answer fell silent although nobody talked over it."""
+    false_cuts: int = 0
+    """Answers that were thrown away although nobody talked over them."""
+    utterances: int = 0
+    """Begun."""
+    words: int = 0
+    """What was understood of them."""
     underruns: int = 0
     """Gaps in an answer that the user heard."""
     gaps: int = 0
@@ -69,6 +78,7 @@ class Caller:
         self._channel, self._settings, self._counts_from_s = channel, settings, counts_from_s
         self._frames = [utterance[k : k + len(SILENCE)] for k in range(0, len(utterance), len(SILENCE))]
         self._player = Player(RATE_HZ)
+        self._echo = None if settings.echo_db is None else Echo(settings.echo_db, settings.echo_delay_ms)
         self._now = asyncio.get_running_loop().time
         self._left: list[bytes] = []
         """Frames of the utterance that are still to be said, the next one last."""
@@ -88,6 +98,7 @@ class Caller:
             async with asyncio.TaskGroup() as tasks:
                 reader = tasks.create_task(self._read(call))
                 await self._speak(call)
+                self.hang_up()
                 await write(call, wire.end())
                 await half_close(call)
                 async with asyncio.timeout(CLOSE_S_MAX):
@@ -126,14 +137,16 @@ class Caller:
             elif late > LATE_S and self._counts():
                 self.seen.late_frames_ms.append(late * 1000)
             position = self._player.position
-            self._player.render(FRAME_SAMPLES)
-            if not await write(call, wire.audio(self._frame(due), capture_sample=k * FRAME_SAMPLES, far_end_sample=position)):
+            rendered, frame = self._player.render(FRAME_SAMPLES), self._frame(due)
+            if self._echo is not None:
+                frame = self._echo.heard(frame, rendered)
+            if not await write(call, wire.audio(frame, capture_sample=k * FRAME_SAMPLES, far_end_sample=position)):
                 return
             self.seen.frames += 1
             k += 1
 
     def _frame(self, due: float) -> bytes:
-        """What the microphone hears in the frame that ends at `due`."""
+        """What the caller says in the frame that ends at `due`."""
         if not self._left and due >= self._next_utterance_at:
             self._begin(due - FRAME_S)
         if not self._left:
@@ -151,7 +164,10 @@ class Caller:
         self._waits = False
         if self._is_interrupting and self._counts():
             self.seen.ignored += 1
+        self.seen.utterances += self._counts()
         self._is_interrupting = self._answered > self._silenced
+        if self._player.paused:  # by mistake: it cannot fall silent once more
+            self._silenced = self._answered
         self._over_epoch, self._onset_at = self._answered, now
         self._left = self._frames[::-1]
 
@@ -174,6 +190,9 @@ class Caller:
             elif kind == "cancel_tts":
                 self._player.cancel(Epoch(response.cancel_tts.epoch))
                 self._note_silence(response.cancel_tts.epoch, is_final=True)
+            elif kind == "transcript":
+                if response.transcript.is_final and self._counts():
+                    self.seen.words += len(response.transcript.text.split())
             elif kind == "session_ready":
                 self._is_ready = True
             elif kind == "error":
@@ -192,6 +211,7 @@ class Caller:
     def _note_silence(self, epoch: int, *, is_final: bool) -> None:
         """The gateway orders silence: in answer to us?"""
         if not self._is_interrupting or epoch != self._over_epoch:
+            self._note_mistake(epoch, is_final=is_final)
             return
         took_ms = (self._now() - self._onset_at) * 1000
         if self._silenced < epoch:
@@ -202,3 +222,13 @@ class Caller:
             self._is_interrupting = False
             if self._counts():
                 self.seen.cancel_ms.append(took_ms)
+
+    def _note_mistake(self, epoch: int, *, is_final: bool) -> None:
+        """Of an answer that is heard, and that nobody talks over."""
+        if epoch != self._answered or epoch == self._silenced or self._left or self._now() >= self._until:
+            return
+        if is_final:
+            self._silenced = Epoch(epoch)  # what is said next talks over nothing
+        if self._counts():
+            self.seen.false_cuts += is_final
+            self.seen.false_pauses += not is_final

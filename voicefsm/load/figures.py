@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from voicefsm.load.caller import Seen
 from voicefsm.load.idlers import Idle
+from voicefsm.load.scrape import LoopLag, Mean, Scraped
 from voicefsm.load.settings import LoadSettings
 from voicefsm.load.stage import Usage
 
@@ -40,6 +41,8 @@ class Level:
     """One number of sessions."""
 
     sessions: int
+    echo_db: int | None
+    """Echo return loss of the callers' lines; None where they wear headsets."""
     refused: int
     seconds: float
     overhead_ms: Percentiles
@@ -51,6 +54,12 @@ class Level:
     missing_answers: int
     ignored: int
     """Interruptions that were not obeyed."""
+    false_pauses: int
+    """Times an answer fell silent although its caller did not talk over it, those included that …"""
+    false_cuts: int
+    """… were thrown away."""
+    words_per_utterance: float
+    """What is understood of a caller: more than without an echo is heard in the echo, less is lost in it. NaN of nothing."""
     underruns: int
     gaps: int
     errors: tuple[str, ...]
@@ -60,6 +69,12 @@ class Level:
     cpu_share: float | None
     """Of one core, of the gateway."""
     memory_kib_per_session: float | None
+    loop_lag_ms: LoopLag | None = None
+    """Of the gateway's event loop, as its metrics tell."""
+    counts: Mapping[str, int] | None = None
+    """What else the gateway's metrics have counted, by their names."""
+    means: Mapping[str, Mean] | None = None
+    """… and what they came to in the mean."""
     worker_shares: tuple[float, ...] = ()
     """Of one core, of each worker, where there are several."""
     idle: Idle | None = None
@@ -72,7 +87,7 @@ class Level:
 
     def is_within(self, settings: LoadSettings) -> bool:
         """Whether it keeps the limits."""
-        troubles = self.missing_answers + self.underruns + self.gaps + len(self.errors) + self.refused
+        troubles = self.missing_answers + self.false_cuts + self.underruns + self.gaps + len(self.errors) + self.refused
         if self.idle is not None:
             troubles += self.idle.lost
         latencies = (
@@ -86,9 +101,18 @@ class Level:
 
 
 def level(
-    sessions: int, seconds: float, seen: Sequence[Seen], settings: LoadSettings, used: tuple[Usage, Usage, Usage] | None
+    sessions: int,
+    seconds: float,
+    seen: Sequence[Seen],
+    settings: LoadSettings,
+    used: tuple[Usage, Usage, Usage] | None,
+    *,
+    told: Scraped | None = None,
 ) -> Level:
-    """The figures. `used`: of the gateway before the first caller, when it began to count, and at the end."""
+    """The figures. `used`: of the gateway before the first caller, when it began to count, and at the end.
+
+    `told`: what the gateway says of the time between the last two.
+    """
     chain = itertools.chain.from_iterable
     held = [one for one in seen if not one.refused]
     frames = sum(one.frames for one in held)
@@ -96,6 +120,7 @@ def level(
     memory = None if used is None else (used[2].memory_kib - used[0].memory_kib) / max(1, len(held))
     return Level(
         sessions=sessions,
+        echo_db=settings.echo_db,
         refused=len(seen) - len(held),
         seconds=seconds,
         overhead_ms=Percentiles.of([ms - settings.scripted_ms for ms in chain(one.first_audio_ms for one in held)]),
@@ -103,6 +128,9 @@ def level(
         cancel_ms=Percentiles.of(list(chain(one.cancel_ms for one in held))),
         missing_answers=sum(one.missing_answers for one in held),
         ignored=sum(one.ignored for one in held),
+        false_pauses=sum(one.false_pauses for one in held),
+        false_cuts=sum(one.false_cuts for one in held),
+        words_per_utterance=_share(sum(one.words for one in held), sum(one.utterances for one in held)),
         underruns=sum(one.underruns for one in held),
         gaps=sum(one.gaps for one in held),
         errors=tuple(chain(one.errors for one in held)),
@@ -110,8 +138,15 @@ def level(
         cpu_s_per_session_minute=None if cpu_s is None else round(cpu_s / max(1, len(held)) / seconds * 60, 3),
         cpu_share=None if cpu_s is None else round(cpu_s / seconds, 3),
         memory_kib_per_session=None if memory is None else round(memory),
+        loop_lag_ms=None if told is None else LoopLag.of(told.lag),
+        counts=None if told is None else told.counts,
+        means=None if told is None else told.means,
         worker_shares=() if used is None else _shares(used[1].cpu_s_each, used[2].cpu_s_each, seconds),
     )
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 2) if whole else float("nan")
 
 
 def _shares(before: Sequence[float], after: Sequence[float], seconds: float) -> tuple[float, ...]:

@@ -12,9 +12,11 @@ from typing import Any
 from voicefsm.load.figures import Level
 from voicefsm.load.idlers import Idle
 from voicefsm.load.settings import LoadSettings
+from voicefsm.telemetry.families import ERLE
 
 HEAD = (
-    "sessions  overhead p50/p95      pause p50/p95     cancel p50/p95   missing  gaps  errors  refused  CPU s/min  core %  KiB each"
+    "sessions  overhead p50/p95      pause p50/p95     cancel p50/p95   missing  false  gaps  errors  refused"
+    "  CPU s/min  core %  KiB each  loop lag p95"
 )
 
 
@@ -23,6 +25,7 @@ def lines(level: Level) -> str:
     return "\n".join(
         [
             _line(level),
+            *([_echo_line(level)] if level.echo_db is not None else []),
             *([_workers_line(level.worker_shares)] if level.worker_shares else []),
             *([_idle_line(level.idle)] if level.idle else []),
         ]
@@ -38,10 +41,21 @@ def _line(level: Level) -> str:
     share = "-" if level.cpu_share is None else f"{100 * level.cpu_share:.0f}"
     memory = "-" if level.memory_kib_per_session is None else f"{level.memory_kib_per_session:.0f}"
     late = "" if level.is_measured else f"   NOT SHOWN: the driver was late with {level.driver_late_share:.0%} of its frames"
+    lag = "-" if level.loop_lag_ms is None else f"<= {level.loop_lag_ms.p95:.0f} ms"
     return (
         f"{level.sessions:8d}  {pair(level.overhead_ms)}  {pair(level.pause_ms)}  {pair(level.cancel_ms)}"
-        f"  {level.missing_answers:7d}  {level.underruns + level.gaps:4d}  {len(level.errors):6d}  {level.refused:7d}"
-        f"  {cpu:>9}  {share:>6}  {memory:>8}{late}"
+        f"  {level.missing_answers:7d}  {level.false_cuts:5d}  {level.underruns + level.gaps:4d}"
+        f"  {len(level.errors):6d}  {level.refused:7d}"
+        f"  {cpu:>9}  {share:>6}  {memory:>8}  {lag:>12}{late}"
+    )
+
+
+def _echo_line(level: Level) -> str:
+    erle = (level.means or {}).get(ERLE.name)
+    cancelled = f"; {erle.mean:.1f} dB of it cancelled, {erle.n} times asked" if erle and erle.n else ""
+    return (
+        f"          with an echo {level.echo_db} dB below: answers fell silent by mistake {level.false_pauses} times, "
+        f"{level.false_cuts} for good; {level.words_per_utterance} words understood of each utterance{cancelled}"
     )
 
 

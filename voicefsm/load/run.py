@@ -11,8 +11,9 @@ from voicefsm.adapters.channels import RivaChannelSettings
 from voicefsm.load.crowd import connections, crowd
 from voicefsm.load.figures import Level, level
 from voicefsm.load.idlers import idlers
+from voicefsm.load.scrape import Scraped
 from voicefsm.load.settings import LoadSettings
-from voicefsm.load.stage import Stage, Usage, stage
+from voicefsm.load.stage import Stage, stage
 
 
 async def run(
@@ -61,8 +62,18 @@ async def _one(staged: Stage, sessions: int, idle: int, seconds: float, settings
 
 
 async def _talk(staged: Stage, sessions: int, seconds: float, settings: LoadSettings) -> Level:
-    used: list[Usage | None] = [staged.usage()]
-    seen = await crowd(staged.gateway, sessions, seconds, settings, lambda: used.append(staged.usage())) if sessions else []
-    used.append(staged.usage())
+    if not sessions:
+        return level(0, seconds, [], settings, None)
+    used = [staged.usage()]
+    tellings: list[asyncio.Task[str]] = []
+
+    def look() -> None:
+        used.append(staged.usage())
+        tellings.append(asyncio.create_task(staged.metrics(), name="metrics"))
+
+    seen = await crowd(staged.gateway, sessions, seconds, settings, look)
+    look()
+    before, after = [Scraped.of(await telling) for telling in tellings]
     known = [one for one in used if one is not None]
-    return level(sessions, seconds, seen, settings, (known[0], known[1], known[2]) if len(known) == 3 else None)  # noqa: PLR2004
+    all_used = (known[0], known[1], known[2]) if len(known) == 3 else None  # noqa: PLR2004
+    return level(sessions, seconds, seen, settings, all_used, told=after.since(before) if before.lag and after.lag else None)

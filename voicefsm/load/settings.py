@@ -37,6 +37,15 @@ class LoadSettings:
     )
     level_db: int = setting(-24, unit="dB", ge=-60, le=-6, doc="Level of the callers, in dB full scale.")
 
+    echo_db: int | None = setting(
+        None,
+        unit="dB",
+        ge=0,
+        le=60,
+        doc="Echo return loss of a loudspeaker beside each microphone; without it callers wear headsets.",
+    )
+    echo_delay_ms: int = setting(60, unit="ms", ge=0, le=500, doc="From the loudspeaker's sample to the microphone's.")
+
     asr_final_ms: int = setting(60, unit="ms", ge=0, le=5000, doc="Scripted recogniser: from the request to the final.")
     llm_first_token_ms: int = setting(
         200, unit="ms", ge=0, le=10_000, doc="Scripted model: delay of the first token, a whole sentence."

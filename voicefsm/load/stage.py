@@ -11,13 +11,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from voicefsm.load.scrape import scrape
 from voicefsm.load.settings import LoadSettings
-from voicefsm.processes import Child, child, environment_without_settings
+from voicefsm.processes import Child, child, ended_by_signals, environment_without_settings
 
 START_MS_MAX, STOP_MS_MAX = 30_000, 10_000
 RIVA_READY = r"^voicefsm load: Riva ASR\+TTS on (\S+)"
@@ -46,10 +48,18 @@ class Stage:
     process: Child | None
     """The gateway, if it is ours."""
     backends: Child | None = None
+    metrics_port: int = 0
+    """Where the gateway serves its metrics; 0: nowhere that we know."""
 
     def usage(self) -> Usage | None:
         """Of the gateway, if it is ours."""
         return None if self.process is None else usage_of(self.process.pid)
+
+    async def metrics(self) -> str:
+        """What the gateway tells of itself now; empty where it tells nothing (metrics.enabled=false), or takes too long."""
+        with suppress(OSError):
+            return await scrape(self.metrics_port) if self.metrics_port else ""
+        return ""
 
 
 def usage_of(pid: int) -> Usage:
@@ -74,7 +84,10 @@ def cores() -> tuple[set[int], set[int]]:
 
 @asynccontextmanager
 async def stage(settings: LoadSettings, overrides: Sequence[str], workers: int = 1) -> AsyncIterator[Stage]:
-    """Start what is needed; `overrides` ask for so many workers. With `settings.target` nothing is. Raises `ProcessDied`."""
+    """Start what is needed; `overrides` ask for so many workers. With `settings.target` nothing is. Raises `ProcessDied`.
+
+    It ends with the task that enters this, also when we are told to end: see `ended_by_signals`.
+    """
     if settings.target:
         yield Stage(settings.target, None)
         return
@@ -82,15 +95,34 @@ async def stage(settings: LoadSettings, overrides: Sequence[str], workers: int =
     gateway_cores, other_cores = cores()
     os.sched_setaffinity(0, other_cores)
     try:
-        async with _backends(settings) as (backends, environment):
-            name, command = _server(settings, environment, overrides)
-            log = settings.out / f"{name}.log"
-            async with child(name, command, environment=environment, log=log, stop_ms_max=STOP_MS_MAX) as server:
-                os.sched_setaffinity(server.pid, gateway_cores if workers == 1 else gateway_cores | other_cores)
-                address, _ = await server.ready((ADDRESS, READY), START_MS_MAX)
-                yield Stage(address, server, backends)
+        with ended_by_signals():
+            async with _started(settings, overrides, gateway_cores if workers == 1 else gateway_cores | other_cores) as staged:
+                yield staged
     finally:
         os.sched_setaffinity(0, gateway_cores | other_cores)
+
+
+@asynccontextmanager
+async def _started(settings: LoadSettings, overrides: Sequence[str], gateway_cores: set[int]) -> AsyncIterator[Stage]:
+    async with _backends(settings) as (backends, environment):
+        metrics_port = 0 if settings.relay_chunk_ms else _metrics_port(overrides)
+        environment |= {"VOICEFSM_METRICS__PORT": str(metrics_port)}
+        name, command = _server(settings, environment, overrides)
+        log = settings.out / f"{name}.log"
+        async with child(name, command, environment=environment, log=log, stop_ms_max=STOP_MS_MAX) as server:
+            os.sched_setaffinity(server.pid, gateway_cores)
+            address, _ = await server.ready((ADDRESS, READY), START_MS_MAX)
+            yield Stage(address, server, backends, metrics_port)
+
+
+def _metrics_port(overrides: Sequence[str]) -> int:
+    """The one that is asked for, or else one that is free now."""
+    asked = [override.partition("=")[2] for override in overrides if override.strip().startswith("metrics.port=")]
+    if asked and asked[-1].isdecimal():  # the gateway complains of others
+        return int(asked[-1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _server(settings: LoadSettings, environment: Mapping[str, str], overrides: Sequence[str]) -> tuple[str, list[str]]:

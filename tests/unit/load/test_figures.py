@@ -11,7 +11,9 @@ import pytest
 from voicefsm.load import LoadSettings, report
 from voicefsm.load.caller import Seen
 from voicefsm.load.figures import Percentiles, level
+from voicefsm.load.scrape import Mean, Scraped
 from voicefsm.load.stage import Usage
+from voicefsm.telemetry.families import ERLE
 
 SETTINGS = LoadSettings()
 GOOD = Seen(
@@ -41,6 +43,7 @@ def test_figures():
         {"missing_answers": 1},
         {"underruns": 1},
         {"gaps": 1},
+        {"false_cuts": 1},
         {"errors": ["UNAVAILABLE"]},
         {"refused": True},
         {"first_audio_ms": [SETTINGS.scripted_ms + 101.0]},
@@ -80,3 +83,20 @@ def test_a_sweep_names_the_largest_level_within_limits(tmp_path):
     written = json.loads((tmp_path / "load.json").read_text())
     assert written["sessions_within_limits"] == 10
     assert [one["sessions"] for one in written["levels"]] == [5, 10, 20]
+
+
+def test_what_the_gateway_tells_and_what_an_echo_does():
+    """Otherwise the loop's lag is that of the gateway's whole life, or an echo that is taken for a talker is not seen."""
+    before = Scraped({0.001: 5, 0.002: 9, math.inf: 9}, {"x": 1}, {ERLE.name: (1, 2.0)})
+    after = Scraped({0.001: 25, 0.002: 30, math.inf: 31}, {"x": 4}, {ERLE.name: (3, 33.0)})
+    seen = replace(GOOD, false_pauses=2, words=9, utterances=2)
+    one = level(2, 30.0, [seen, seen], replace(SETTINGS, echo_db=15), USED, told=after.since(before))
+    assert one.loop_lag_ms is not None
+    assert (one.loop_lag_ms.n, one.loop_lag_ms.p50, one.loop_lag_ms.p95) == (22, 1.0, 2.0)
+    assert one.counts == {"x": 3}
+    assert one.means == {ERLE.name: Mean(2, 15.5)}
+    assert (one.false_pauses, one.false_cuts, one.words_per_utterance) == (4, 0, 4.5)
+    first, second = report.lines(one).splitlines()
+    assert first.endswith("<= 2 ms")
+    assert second.strip().startswith("with an echo 15 dB below: answers fell silent by mistake 4 times, 0 for good; 4.5 words")
+    assert second.endswith("; 15.5 dB of it cancelled, 2 times asked")
