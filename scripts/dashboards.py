@@ -131,6 +131,11 @@ DASHBOARDS: Mapping[str, tuple[str, Sequence[Panel]]] = {
             ("How long keeping one takes", "s", quantiles("voicefsm_session_save_seconds")),
             ("Files that changed", "ops", [rate("voicefsm_reloads_total", "what")]),
             ("How late the event loop is", "s", quantiles("voicefsm_event_loop_lag_seconds")),
+            (
+                "How busy the busiest event loop is",
+                "percentunit",
+                [("max by (instance) (voicefsm_event_loop_busy_ratio)", "{{instance}}")],
+            ),
             ("Fullest queue", "short", [("max by (queue) (voicefsm_queue_depth_max)", "{{queue}}")]),
             ("Cores in use", "short", [rate("voicefsm_cpu_seconds_total", legend="cores")]),
             ("Memory", "bytes", [("sum(voicefsm_resident_bytes)", "resident")]),

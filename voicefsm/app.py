@@ -35,6 +35,7 @@ from voicefsm.runtime.plan import Senses, SessionPlan
 from voicefsm.runtime.timers import LoopClock
 from voicefsm.server.admin import AdminServicer
 from voicefsm.server.admission import Admission, Remembered
+from voicefsm.server.busy import Busy
 from voicefsm.server.callers import Gate, gate_of
 from voicefsm.server.gateway import Gateway
 from voicefsm.server.health import Watch, Watched
@@ -177,7 +178,8 @@ async def _holding(  # noqa: PLR0917 (what it is made of)
     told = watchers.observer.reloaded
     gate = gate_of(settings.server.host, settings.tls, settings.auth, settings.jwt, clock, told)
     store = store_of(settings.resume, clock)
-    admission = _admission(settings, senses, clock)
+    busy = Busy(settings.server.busy_pct_max)
+    admission = _admission(settings, senses, clock, busy)
     servicer = _servicer(settings, senses, admission, clock, watchers, gate, store)
     tuned = _tuned(settings, reread, servicer, admission, told)
     gateway = Gateway(
@@ -187,13 +189,15 @@ async def _holding(  # noqa: PLR0917 (what it is made of)
     port = await gateway.start()
     warm_up = (_warm_up(server.port, wanted=settings.llm.warm_up) for server in backends.models.all)
     beside = [
-        asyncio.create_task(work) for work in (*warm_up, health.run(), watch([*gate.followed, *tuned], settings.auth.reload_ms))
+        asyncio.create_task(work)
+        for work in (*warm_up, health.run(), busy.run(), watch([*gate.followed, *tuned], settings.auth.reload_ms))
     ]
     sources = Sources(
         sessions=servicer.vitals,
         sessions_max=lambda: admission.sessions_max,
         is_draining=lambda: servicer.is_draining,
         is_ready=lambda: gateway.is_ready,
+        busy_pct=lambda: busy.pct,
         breakers=partial(_breakers, backends, clock),
     )
     async with sampled(watchers.metrics, sources, settings.metrics.sample_ms):
@@ -288,7 +292,7 @@ def _admin(settings: Settings, servicer: ConversationServicer, gate: Gate) -> Ad
     return AdminServicer(servicer, gate.callers, set_level, settings.server.admin_watch_ms) if settings.server.admin else None
 
 
-def _admission(settings: Settings, senses: Senses, clock: Clock) -> Admission:
+def _admission(settings: Settings, senses: Senses, clock: Clock, busy: Busy) -> Admission:
     return Admission(
         settings.server.sessions_max,
         Remembered(senses.recognizer.languages, clock, settings.server.offers_ms_max),
@@ -296,6 +300,7 @@ def _admission(settings: Settings, senses: Senses, clock: Clock) -> Admission:
         settings.server.pending_max,
         pace=of_sessions(clock, settings.server.sessions_per_s_max),
         spread=of_beginnings(clock, settings.server.sessions_per_s_max),
+        busy=busy,
     )
 
 

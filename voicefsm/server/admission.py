@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from voicefsm.errors import BackendError, NotOffered, TooMuch
 from voicefsm.ports import Clock
+from voicefsm.server.busy import Busy
 from voicefsm.server.pace import Pace, Spread
 from voicefsm.values import setting
 
@@ -36,6 +37,13 @@ class ServerSettings:
     )
     sessions_max: int = setting(
         100, unit="sessions", ge=1, le=100000, doc="How many conversations may be held at once, by all workers together."
+    )
+    busy_pct_max: int = setting(
+        90,
+        unit="% of a core",
+        ge=20,
+        le=100,
+        doc="A worker whose loop is so busy takes no more sessions, so that those it has are not late; 100: it always does.",
     )
     memory_mib_max: int = setting(
         0,
@@ -128,12 +136,16 @@ class Admission:
         *,
         pace: Pace | None = None,
         spread: Spread | None = None,
+        busy: Busy | None = None,
     ) -> None:
-        """`pace` is that of beginning sessions, `spread` how far apart they begin; None: as fast as they come."""
+        """`pace` is that of beginning sessions, `spread` how far apart they begin; None: as fast as they come.
+
+        `busy` knows whether the core has time left; None: always.
+        """
         self.sessions = self.pending = 0
         self.sessions_max = sessions_max
         self._languages, self._voices, self._pending_max = languages, voices, pending_max
-        self._pace, self._spread = pace, spread
+        self._pace, self._spread, self._busy = pace, spread, busy
 
     @contextmanager
     def at_the_door(self) -> Iterator[None]:
@@ -162,11 +174,15 @@ class Admission:
         """
         if self._pace is not None:
             self._pace.note()
+        if self._busy is not None:
+            self._busy.note_session()
         if self._spread is not None:
             await self._spread.turn()
 
     def check_room(self) -> None:
-        """Is there a place? Raises `TooMuch` when there is none."""
+        """Is there a place, and time for one more? Raises `TooMuch` when there is none."""
+        if self._busy is not None:
+            self._busy.check(self.sessions)
         if self.sessions >= self.sessions_max:
             raise TooMuch(
                 f"This server holds {self.sessions_max} sessions already.", remedy="Try another replica, or again in a while."

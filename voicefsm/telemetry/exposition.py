@@ -126,6 +126,8 @@ class Sources:
     sessions_max: Callable[[], int]
     is_draining: Callable[[], bool]
     is_ready: Callable[[], bool]
+    busy_pct: Callable[[], float]
+    """Of a core."""
     breakers: Callable[[], Iterable[tuple[str, str, str]]]
     """Backend, server and state of each."""
 
@@ -173,6 +175,7 @@ class Sampler:
         metrics.set(fam.MEMORY, _resident_bytes())
         metrics.set(fam.READY, self._sources.is_ready())
         metrics.set(fam.SESSIONS_MAX, self._sources.sessions_max())
+        metrics.set(fam.LOOP_BUSY, self._sources.busy_pct() / 100)
 
     def _sample_sessions(self, sessions: list[Vitals]) -> None:
         states = Counter(vitals.state for vitals in sessions)

@@ -182,6 +182,11 @@ READY = _gauge("voicefsm_ready", "Workers that can hold conversations now: every
 BREAKER = _gauge("voicefsm_breaker_state", "1 for the state a server's breaker is in, per worker.", "backend", "server", "state")
 QUEUE = _gauge("voicefsm_queue_depth_max", "The fullest queue of its kind among all sessions.", "queue", together="livemax")
 LOOP_LAG = _histogram("voicefsm_event_loop_lag_seconds", "How late a timer of the event loop was served.", buckets=LAG_SECONDS)
+LOOP_BUSY = _gauge(
+    "voicefsm_event_loop_busy_ratio",
+    "Share of a core that the busiest loop takes; from `server.busy_pct_max` on it takes no more sessions.",
+    together="livemax",
+)
 MEMORY = _gauge("voicefsm_resident_bytes", "Memory of the process; of several workers together.")
 CPU = _counter("voicefsm_cpu_seconds_total", "Time on a processor, user and system.")
 

@@ -33,6 +33,7 @@ class World:
             sessions_max=lambda: 7,
             is_draining=lambda: self.is_draining,
             is_ready=lambda: self.is_ready,
+            busy_pct=lambda: 42.0,
             breakers=lambda: [("asr", "riva:50051", self.breaker)],
         )
 
@@ -48,7 +49,7 @@ def test_sessions_move_to_draining_and_queues_are_the_fullest():
     sampler.sample()
     assert (value(fam.SESSIONS, "idle", "false"), value(fam.SESSIONS, "speaking", "false")) == (1, 1)
     assert [value(fam.QUEUE, queue) for queue in ("inbox", "outbox", "ears")] == [9, 20, 300]
-    assert (value(fam.READY), value(fam.SESSIONS_MAX)) == (1, 7)
+    assert (value(fam.READY), value(fam.SESSIONS_MAX), value(fam.LOOP_BUSY)) == (1, 7, 0.42)
     assert value(fam.BREAKER, "asr", "riva:50051", "closed") == 1
     world.is_draining, world.is_ready, world.breaker, world.sessions = True, False, "open", [IDLE]
     sampler.sample()
