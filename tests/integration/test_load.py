@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from voicefsm.cli import app
 from voicefsm.errors import SettingsError
+from voicefsm.server.busy import FEW_SESSIONS
 
 
 def test_two_callers(tmp_path, monkeypatch):
@@ -93,7 +94,7 @@ def test_beside_muted_ones(tmp_path, monkeypatch):
     monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
     file = tmp_path / "load.json"
     arguments = ["load", "--sessions", "0", "--idle", "30", "--seconds", "2", "--json", str(file), "--out", str(tmp_path / "logs")]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, [*arguments, "--set", "server.busy_pct_max=100"])
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-1] == "load: nobody spoke; nothing was lost"
     (level,) = json.loads(file.read_text())["levels"]
@@ -116,6 +117,17 @@ def test_no_number_of_sessions(sessions):
     """Otherwise a typo is a traceback."""
     result = CliRunner().invoke(app, ["load", "--sessions", sessions])
     assert isinstance(result.exception, SettingsError)
+
+
+def test_past_what_its_core_can_do_callers_are_refused(tmp_path, monkeypatch):
+    """Otherwise one caller too many makes all of them late. Here a fifth of a core is all there is."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
+    file = tmp_path / "load.json"
+    arguments = ["load", "--sessions", "40", "--seconds", "2", "--json", str(file), "--out", str(tmp_path / "logs")]
+    result = CliRunner().invoke(app, [*arguments, "--set", "server.busy_pct_max=20"])
+    assert result.exit_code == 1
+    (level,) = json.loads(file.read_text())["levels"]
+    assert 1 <= level["refused"] <= 40 - FEW_SESSIONS, result.output
 
 
 def test_past_capacity_callers_are_refused_and_counted(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ class LoadSettings:
         25, unit="calls", ge=1, le=100, doc="Calls that share a connection; all of one connection are with one worker of a gateway."
     )
     ramp_per_s: float = setting(10.0, unit="sessions/s", ge=0.1, le=1000, doc="How fast callers arrive.")
-    idle_ramp_per_s: float = setting(50.0, unit="sessions/s", ge=0.1, le=1000, doc="How fast those arrive who say nothing.")
+    idle_ramp_per_s: float = setting(25.0, unit="sessions/s", ge=0.1, le=1000, doc="How fast those arrive who say nothing.")
     warm_s: float = setting(
         5.0, unit="s", ge=0, le=600, doc="What is seen in the first seconds after the last arrival does not count."
     )
