@@ -95,6 +95,20 @@ def test_without_an_echo_it_believes_nothing(seed):
     assert len(found) <= 2
 
 
+def test_a_talker_who_silences_the_far_end_is_no_echo():
+    """Otherwise a headset is one line in four taken for a loudspeaker as soon as somebody barges in."""
+    pitches, seconds = np.random.default_rng(5), 16
+    for seed in range(30, 46):
+        far = voice(seed, seconds, level_db=-22, pitch_hz=pitches.uniform(100, 240))
+        talker = voice(seed + 100, seconds, level_db=-24, pitch_hz=pitches.uniform(100, 240))
+        near = noise(seed, seconds, level_db=-70)
+        for begins in range(3 * RATE_HZ // 2, len(far), 4 * RATE_HZ):  # for 1.6 s; the far end falls silent after 0.1 s
+            ends = begins + 16 * RATE_HZ // 10
+            near[begins:ends] += talker[begins:ends]
+            far[begins + RATE_HZ // 10 : ends + RATE_HZ // 2] = 0
+        assert not estimates(pcm(near), pcm(far), DelayEstimator(ahead_ms=200))
+
+
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with each estimate."""
     made: list[int] = []
