@@ -68,6 +68,7 @@ class Place:
         settings = {
             "server.port": port,
             "server.drain_ms_max": drain_ms_max,
+            "server.busy_pct_max": 100,  # forty come at once, on whatever machine
             "riva.target": self.riva.target,
             "llm.base_url": self.llm.base_url,
             "llm.warm_up": "false",
