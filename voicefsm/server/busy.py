@@ -51,7 +51,10 @@ class Busy:
 
     def note_session(self) -> None:
         """One begins."""
-        self._begun.append(self._loop.time())
+        now = self._loop.time()
+        self._begun.append(now)
+        while self._begun[0] <= now - WINDOW_S:
+            self._begun.popleft()
 
     def check(self, sessions: int) -> None:
         """May one more begin beside so many? Raises `TooMuch`."""
@@ -78,6 +81,4 @@ class Busy:
     def _unseen_pct(self) -> float:
         """What those take that began in the time looked at, as far as it is not in `pct`."""
         now = self._loop.time()
-        while self._begun and self._begun[0] <= now - WINDOW_S:
-            self._begun.popleft()
-        return sum(1 - (now - began) / WINDOW_S for began in self._begun) * SESSION_PCT
+        return sum(max(0.0, 1 - (now - began) / WINDOW_S) for began in self._begun) * SESSION_PCT

@@ -88,6 +88,15 @@ async def test_a_burst_of_sessions_counts_before_its_cost_is_seen():
         busy.check(FEW_SESSIONS + taken)
 
 
+async def test_it_remembers_no_more_than_it_looks_at():
+    """Otherwise it grows with every session there ever was."""
+    async with watched(Thread(0.3), 100) as busy:
+        for _ in range(200):
+            busy.note_session()
+            await asyncio.sleep(0.1)
+        assert len(busy._begun) <= WINDOW_S / 0.1 + 1
+
+
 async def test_a_loop_that_gets_no_time_is_full():
     """Otherwise a container at its quota, which uses half of a core at the most, takes sessions until nobody can speak."""
     async with watched(Thread(0.5)) as busy:
