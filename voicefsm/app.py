@@ -190,7 +190,12 @@ async def _holding(  # noqa: PLR0917 (what it is made of)
     warm_up = (_warm_up(server.port, wanted=settings.llm.warm_up) for server in backends.models.all)
     beside = [
         asyncio.create_task(work)
-        for work in (*warm_up, health.run(), busy.run(), watch([*gate.followed, *tuned], settings.auth.reload_ms))
+        for work in (
+            *warm_up,
+            health.run(),
+            busy.run(lambda: admission.sessions),
+            watch([*gate.followed, *tuned], settings.auth.reload_ms),
+        )
     ]
     sources = Sources(
         sessions=servicer.vitals,

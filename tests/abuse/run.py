@@ -129,6 +129,7 @@ async def gateway(directory: Path) -> AsyncIterator[tuple[Child, str]]:
         settings = {
             "server.port": free_port(),
             "server.sessions_max": SESSIONS_MAX,
+            "server.busy_pct_max": 100,
             "server.pending_max": 50,
             "server.drain_ms_max": 0,
             "turns.final_ms_max": 100,

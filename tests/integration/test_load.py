@@ -119,6 +119,14 @@ def test_no_number_of_sessions(sessions):
     assert isinstance(result.exception, SettingsError)
 
 
+def test_nobody_there(tmp_path, monkeypatch):
+    """Otherwise a wrong address is a traceback and no figures."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
+    result = CliRunner().invoke(app, ["load", "--sessions", "1", "--seconds", "1", "--target", "127.0.0.1:9"])
+    assert result.exit_code == 1, result.output
+    assert "error: UNAVAILABLE" in result.output
+
+
 def test_past_what_its_core_can_do_callers_are_refused(tmp_path, monkeypatch):
     """Otherwise one caller too many makes all of them late. Here a fifth of a core is all there is."""
     monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")

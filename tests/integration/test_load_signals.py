@@ -33,6 +33,12 @@ def tells_where(log: Path) -> bool:
     return log.exists() and " on " in log.read_text()
 
 
+def heeds_signals() -> None:
+    """Whoever runs the tests may ignore some (nohup, a job in the background), and children inherit that."""
+    for sign in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(sign, signal.SIG_DFL)
+
+
 async def started(pid: int, log: Path) -> list[int]:
     """The children, once one of them has written into its log where it listens."""
     async with asyncio.timeout(START_S_MAX):
@@ -60,6 +66,7 @@ async def test_what_was_started_ends_too(tmp_path, command, log, sign, children)
         stderr=asyncio.subprocess.DEVNULL,
         env=os.environ | {"GRPC_VERBOSITY": "NONE"},
         start_new_session=True,
+        preexec_fn=heeds_signals,
     )
     pids: list[int] = []
     try:

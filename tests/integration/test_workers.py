@@ -76,7 +76,7 @@ async def gateway(*options: str) -> AsyncIterator[Gateway]:
 
 async def test_a_dead_worker_is_replaced_and_the_others_go_on():
     """Otherwise one crash ends every conversation on the machine."""
-    async with gateway("--workers", "2") as running:
+    async with gateway("--workers", "2", "--set", "server.busy_pct_max=100") as running:
         target = (await running.until(r"listening on (\S+)")).group(1)
         await running.until("^voicefsm gateway: ready$")
         first = running.children

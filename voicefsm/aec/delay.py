@@ -41,9 +41,9 @@ _KEPT = 0.75
 """Share of the older cross spectra that is kept with each new one: 0.8 s."""
 _FAR_POWER_MIN = 30.0**2
 """Mean square of a reference that can be heard at all: -61 dB full scale."""
-_SILENT_HOPS_MAX = 2
-"""A reference that fell silent before so many hops is sought no more: what is left of it reaches few delays only, and there a
-talker's voice looks like it by chance."""
+_SILENT_HOPS_MAX, _CLEAR_SILENT_HOPS_MAX = _SIZE // _HOP + 1, 1
+"""A reference that fell silent before so many hops is sought no more. What is left of it reaches few delays only, and
+there a talker's voice looks like it by chance: on a clear line it is sought while it is heard."""
 _NEAR_POWER_MIN = 1.0
 """Mean square of a microphone that is not muted ..."""
 _AUDIBLE_POWER_MIN = 15.0**2
@@ -184,7 +184,8 @@ class DelayEstimator:
         self._near.turn()
         loud = self._far.turn() > _FAR_POWER_MIN
         self._silent_hops = 0 if loud else min(self._silent_hops + 1, _SILENT_HOPS_MAX)
-        self._looks = self._silent_hops < _SILENT_HOPS_MAX and not self._skip_hops and self._is_worth_it()
+        is_sought = self._silent_hops < (_CLEAR_SILENT_HOPS_MAX if self.is_clear else _SILENT_HOPS_MAX)
+        self._looks = is_sought and not self._skip_hops and self._is_worth_it()
 
     def _is_worth_it(self) -> bool:
         """Can an echo be in the microphone's hop, and does it not have to wait for the next one?"""

@@ -44,7 +44,7 @@ async def crowd(
     loop = asyncio.get_running_loop()
     counts_from = loop.time() + sessions / settings.ramp_per_s + settings.warm_s
     until = counts_from + seconds
-    loop.call_at(counts_from, on_begin)
+    begins = loop.call_at(counts_from, on_begin)
     said = utterances(settings)
     async with connections(target, sessions, settings) as channels, asyncio.TaskGroup() as tasks:
         calls = []
@@ -52,4 +52,5 @@ async def crowd(
             caller = Caller(channels[k // settings.calls_per_connection], said[k % VOICES], settings, lambda: counts_from)
             calls.append(tasks.create_task(caller.run(until), name=f"caller {k}"))
             await asyncio.sleep(1 / settings.ramp_per_s)
+    begins.cancel()  # where all calls have failed before
     return [call.result() for call in calls]

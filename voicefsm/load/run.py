@@ -73,7 +73,10 @@ async def _talk(staged: Stage, sessions: int, seconds: float, settings: LoadSett
 
     seen = await crowd(staged.gateway, sessions, seconds, settings, look)
     look()
-    before, after = [Scraped.of(await telling) for telling in tellings]
+    told = [Scraped.of(await telling) for telling in tellings]
+    if len(told) == 1:  # all calls ended before it began to count
+        return level(sessions, seconds, seen, settings, None)
+    before, after = told
     known = [one for one in used if one is not None]
     all_used = (known[0], known[1], known[2]) if len(known) == 3 else None  # noqa: PLR2004
     return level(sessions, seconds, seen, settings, all_used, told=after.since(before) if before.lag and after.lag else None)

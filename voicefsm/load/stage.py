@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 from voicefsm.load.scrape import scrape
@@ -57,7 +58,7 @@ class Stage:
 
     async def metrics(self) -> str:
         """What the gateway tells of itself now; empty where it tells nothing (metrics.enabled=false), or takes too long."""
-        with suppress(OSError):
+        with suppress(OSError, HTTPException):
             return await scrape(self.metrics_port) if self.metrics_port else ""
         return ""
 

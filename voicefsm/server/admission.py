@@ -43,7 +43,8 @@ class ServerSettings:
         unit="% of a core",
         ge=20,
         le=100,
-        doc="A worker whose loop is so busy takes no more sessions, so that those it has are not late; 100: it always does.",
+        doc="A worker with eight sessions whose loop takes so much, or would with those that have just begun, takes no more,"
+        " so that those it has are not late; 100: it always does.",
     )
     memory_mib_max: int = setting(
         0,
@@ -174,8 +175,6 @@ class Admission:
         """
         if self._pace is not None:
             self._pace.note()
-        if self._busy is not None:
-            self._busy.note_session()
         if self._spread is not None:
             await self._spread.turn()
 

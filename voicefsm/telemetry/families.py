@@ -184,7 +184,7 @@ QUEUE = _gauge("voicefsm_queue_depth_max", "The fullest queue of its kind among 
 LOOP_LAG = _histogram("voicefsm_event_loop_lag_seconds", "How late a timer of the event loop was served.", buckets=LAG_SECONDS)
 LOOP_BUSY = _gauge(
     "voicefsm_event_loop_busy_ratio",
-    "Share of a core that the busiest loop takes; from `server.busy_pct_max` on it takes no more sessions.",
+    "Share of a core that the busiest loop takes or waits for; `server.busy_pct_max` looks at it, and adds what has just begun.",
     together="livemax",
 )
 MEMORY = _gauge("voicefsm_resident_bytes", "Memory of the process; of several workers together.")
