@@ -39,7 +39,7 @@ class ServerSettings:
         100, unit="sessions", ge=1, le=100000, doc="How many conversations may be held at once, by all workers together."
     )
     busy_pct_max: int = setting(
-        90,
+        80,
         unit="% of a core",
         ge=20,
         le=100,
