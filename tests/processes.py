@@ -26,6 +26,14 @@ def free_port() -> int:
     raise AssertionError("there is always another")
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
 def now_ms() -> float:
     """The loop's clock."""
     return asyncio.get_running_loop().time() * 1000

@@ -11,14 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from voicefsm.processes import free_port
+
 START_S_MAX = 20.0
-
-
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RedisServer:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -32,6 +33,18 @@ joins. Its recogniser is slow now and then on a busy CPU; taking it for dead wou
 def environment_without_settings() -> dict[str, str]:
     """Ours, for a child that is to have no settings but those it is given."""
     return {name: value for name, value in os.environ.items() if not name.startswith("VOICEFSM_")}
+
+
+def free_port() -> int:
+    """One of loopback that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that this one has started, and that live. Linux."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 class ProcessDied(VoiceFsmError):

@@ -23,10 +23,9 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.abuse.attacks import ATTACKS
-from tests.redis import free_port
 from voicefsm.client import SessionOptions, wire
 from voicefsm.load.stage import usage_of
-from voicefsm.processes import Child, child
+from voicefsm.processes import Child, child, free_port
 from voicefsm.v1 import conversation_pb2 as pb
 
 PAUSE_S = 0.02

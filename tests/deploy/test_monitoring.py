@@ -8,7 +8,6 @@ import math
 import os
 import re
 import shutil
-import socket
 import subprocess
 import urllib.parse
 import urllib.request
@@ -20,7 +19,7 @@ import pytest
 from voicefsm.load.crowd import crowd
 from voicefsm.load.settings import LoadSettings
 from voicefsm.load.stage import stage
-from voicefsm.processes import child
+from voicefsm.processes import child, free_port
 from voicefsm.telemetry.families import FAMILIES, LABELS, Kind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,12 +158,6 @@ async def test_every_query_of_the_dashboards_returns_data_of_a_gateway_under_loa
     assert not empty, "\n".join(empty)
     assert {rule["name"] for group in firing["groups"] for rule in group["rules"]} == set(alerts(RULES))
     assert all(rule["health"] in {"ok", "unknown"} for group in firing["groups"] for rule in group["rules"])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ask(port: int, what: str, arguments: dict[str, str]) -> Any:

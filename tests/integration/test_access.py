@@ -22,13 +22,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
 from tests.certificates import Certificate, MakeCertificate
-from tests.integration.test_metrics import eventually, free_port, value
+from tests.integration.test_metrics import eventually, value
 from voicefsm.adapters.identities import AuthSettings, hash_of, new_key
 from voicefsm.app import running
 from voicefsm.cli import app as cli
 from voicefsm.client import Access, ClientSettings, Conversation, NotAllowed, NotSupported, ServerFull, ServerUnavailable
 from voicefsm.config import Settings
 from voicefsm.errors import SettingsError
+from voicefsm.processes import free_port
 from voicefsm.server.admission import ServerSettings
 
 WorldOf: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Any]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -127,24 +129,26 @@ def test_nobody_there(tmp_path, monkeypatch):
     assert "error: UNAVAILABLE" in result.output
 
 
+def too_many(directory: Path, sessions: int, limit: str) -> tuple[dict[str, Any], str]:
+    """So many callers, for some of whom there is no room: the level, and what is printed."""
+    file = directory / "load.json"
+    arguments = ["load", "--sessions", str(sessions), "--seconds", "2", "--json", str(file), "--out", str(directory / "logs")]
+    result = CliRunner().invoke(app, [*arguments, "--set", limit])
+    assert result.exit_code == 1
+    (level,) = json.loads(file.read_text())["levels"]
+    return level, result.output
+
+
 def test_past_what_its_core_can_do_callers_are_refused(tmp_path, monkeypatch):
     """Otherwise one caller too many makes all of them late. Here a fifth of a core is all there is."""
     monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
-    file = tmp_path / "load.json"
-    arguments = ["load", "--sessions", "40", "--seconds", "2", "--json", str(file), "--out", str(tmp_path / "logs")]
-    result = CliRunner().invoke(app, [*arguments, "--set", "server.busy_pct_max=20"])
-    assert result.exit_code == 1
-    (level,) = json.loads(file.read_text())["levels"]
-    assert 1 <= level["refused"] <= 40 - FEW_SESSIONS, result.output
+    level, printed = too_many(tmp_path, 40, "server.busy_pct_max=20")
+    assert 1 <= level["refused"] <= 40 - FEW_SESSIONS, printed
 
 
 def test_past_capacity_callers_are_refused_and_counted(tmp_path, monkeypatch):
     """Otherwise a gateway that is full would look broken."""
     monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
-    file = tmp_path / "load.json"
-    arguments = ["load", "--sessions", "3", "--seconds", "2", "--json", str(file), "--out", str(tmp_path / "logs")]
-    result = CliRunner().invoke(app, [*arguments, "--set", "server.sessions_max=1"])
-    assert result.exit_code == 1
-    (level,) = json.loads(file.read_text())["levels"]
+    level, _ = too_many(tmp_path, 3, "server.sessions_max=1")
     assert level["refused"] == 2
     assert not level["errors"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -11,22 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import START_S_MAX
+from tests.processes import START_S_MAX, is_alive
+from voicefsm.processes import children_of
 
 LOAD = ("load", "--sessions", "1", "--seconds", "600")
 FLOOR = ("bench", "floor", "--sessions", "1", "--seconds", "600")
 END_S_MAX = 60
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_alive(pid: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
 
 
 def tells_where(log: Path) -> bool:

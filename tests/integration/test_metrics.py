@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,8 +19,10 @@ from voicefsm import app
 from voicefsm.config import Settings
 from voicefsm.errors import SettingsError
 from voicefsm.load.crowd import crowd
+from voicefsm.load.scrape import scrape as text_of
 from voicefsm.load.settings import LoadSettings
 from voicefsm.load.stage import stage
+from voicefsm.processes import children_of, free_port
 from voicefsm.telemetry.exposition import MetricsSettings
 from voicefsm.telemetry.families import FAMILIES, Kind
 
@@ -29,20 +30,9 @@ WorldOf: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Any]]
 Scraped: TypeAlias = dict[str, Metric]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def scrape(port: int) -> Scraped:
     """By name as it is declared."""
-
-    def get() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as response:
-            return str(response.read().decode())
-
-    found = {metric.name: metric for metric in text_string_to_metric_families(await asyncio.to_thread(get))}
+    found = {metric.name: metric for metric in text_string_to_metric_families(await text_of(port))}
     return {name + "_total" if metric.type == "counter" else name: metric for name, metric in found.items()}
 
 
@@ -57,10 +47,6 @@ async def eventually(port: int, holds: Callable[[Scraped], bool]) -> Scraped:
         while not holds(scraped := await scrape(port)):  # noqa: ASYNC110 (the other end is a server)
             await asyncio.sleep(0.1)
     return scraped
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def assert_all_names(scraped: Scraped) -> None:

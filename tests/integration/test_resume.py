@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.redis import RedisServer, free_port
+from tests.redis import RedisServer
 from voicefsm.client import (
     AssistantText,
     ClientSettings,
@@ -30,7 +30,7 @@ from voicefsm.client import (
     TurnCompleted,
     resuming,
 )
-from voicefsm.processes import Child, child
+from voicefsm.processes import Child, child, free_port
 from voicefsm.scripted import ScriptedLlm, ScriptedRiva
 
 START_MS_MAX = 60_000

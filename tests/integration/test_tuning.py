@@ -17,11 +17,10 @@ from structlog.testing import capture_logs
 
 from tests.integration.conftest import World
 from tests.integration.test_metrics import eventually, value
-from tests.redis import free_port
 from voicefsm.app import running
 from voicefsm.client import Conversation, ServerFull
 from voicefsm.config import TUNABLE, Settings, fixed_changes, load, rereading
-from voicefsm.processes import child
+from voicefsm.processes import child, free_port
 from voicefsm.scripted import ScriptedLlm, ScriptedRiva
 from voicefsm.values import bounds_of
 

@@ -9,13 +9,13 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import grpc.aio
 import pytest
 
 from voicefsm.client import Conversation, ConversationFailed, SessionOptions, wire
 from voicefsm.errors import SettingsError
+from voicefsm.processes import children_of
 from voicefsm.scripted import ScriptedLlm, ScriptedRiva
 from voicefsm.workers import Crew, serve
 
@@ -56,8 +56,7 @@ class Gateway:
     @property
     def children(self) -> list[int]:
         """The workers that live."""
-        pid = self.process.pid
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return children_of(self.process.pid)
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.processes import is_alive
 from voicefsm.processes import ProcessDied, child
 
 WAIT = "import time; time.sleep(60)"
@@ -17,13 +18,6 @@ WAIT = "import time; time.sleep(60)"
 def running(tmp_path, code):
     command = (sys.executable, "-u", "-c", code)
     return child("helper", command, environment=dict(os.environ), log=tmp_path / "log", stop_ms_max=500)
-
-
-def is_alive(pid):
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
 
 
 async def test_ready_gives_what_the_lines_say(tmp_path):

@@ -152,7 +152,6 @@ class Judgement:
         self._heard_frames = self._refused_frames = self._refused_in_all = self._quiet_frames = 0
         """Of this stretch that sounds like a talker, and since it last did."""
         self._echo_power = 0.0
-        self._is_told_clear = False
 
     def judge(
         self,
@@ -190,10 +189,9 @@ class Judgement:
 
     def tell(self, canceller: Corrigible, reference: Reference) -> None:
         """Tell them, after `judge`, what became of the line: nothing to cancel or to listen for on it, or not any longer."""
-        if self._line.is_clear is self._is_told_clear:
+        if self._line.is_clear is reference.is_clear:
             return
-        self._is_told_clear = self._line.is_clear
-        reference.clear(is_clear=self._line.is_clear)
+        reference.is_clear = self._line.is_clear
         if self._line.is_clear:
             canceller.clear()
         else:

@@ -106,7 +106,8 @@ class Reference:
         self._playhead = Playhead(settings, step_samples=RATE_HZ / rate_hz)
         self._pacing = Pacing(self._ring)
         self._estimator: DelayEstimator | None = None
-        self._is_clear = False
+        self.is_clear = False
+        """Its echo was never heard on this line; who says so says when it is over. Listening rests meanwhile."""
         self._echo_samples: float | None = None
         self.echoes = 0
         """How often the echo was found by listening."""
@@ -224,17 +225,11 @@ class Reference:
         if self.missed:
             canceller.missed(np.concatenate(self.missed))
 
-    def clear(self, *, is_clear: bool) -> None:
-        """Whether its echo was never heard on this line: listening rests then."""
-        self._is_clear = is_clear
-        if self._estimator is not None:
-            self._estimator.is_clear = is_clear
-
     def heard(self, near: Samples) -> None:
         """The microphone's frame, shape (320,), that `rendered` was asked for last: does its echo lie where it should?"""
         if self._estimator is None:
             self._estimator = DelayEstimator(ahead_ms=_AHEAD_MS if self._reports else 0)
-            self._estimator.is_clear = self._is_clear
+        self._estimator.is_clear = self.is_clear
         estimate = self._estimator.push(near, self._far)
         if estimate is None:
             return

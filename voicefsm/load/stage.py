@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from voicefsm.load.scrape import scrape
 from voicefsm.load.settings import LoadSettings
-from voicefsm.processes import Child, child, ended_by_signals, environment_without_settings
+from voicefsm.processes import Child, child, children_of, ended_by_signals, environment_without_settings, free_port
 
 START_MS_MAX, STOP_MS_MAX = 30_000, 10_000
 RIVA_READY = r"^voicefsm load: Riva ASR\+TTS on (\S+)"
@@ -66,15 +65,11 @@ class Stage:
 def usage_of(pid: int) -> Usage:
     """CPU time and memory of a process and the workers it started."""
     cpu_s, memory_kib = [], 0
-    for member in [pid, *_children(pid)]:
+    for member in [pid, *children_of(pid)]:
         fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
         cpu_s.append((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
         memory_kib += int(fields[21]) * os.sysconf("SC_PAGE_SIZE") // 1024
     return Usage(sum(cpu_s), memory_kib, tuple(cpu_s))
-
-
-def _children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def cores() -> tuple[set[int], set[int]]:
@@ -121,9 +116,7 @@ def _metrics_port(overrides: Sequence[str]) -> int:
     asked = [override.partition("=")[2] for override in overrides if override.strip().startswith("metrics.port=")]
     if asked and asked[-1].isdecimal():  # the gateway complains of others
         return int(asked[-1])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def _server(settings: LoadSettings, environment: Mapping[str, str], overrides: Sequence[str]) -> tuple[str, list[str]]:
