@@ -23,7 +23,7 @@ from voicefsm.adapters.secrets import current
 from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
 from voicefsm.config import Reread, Settings, Source, fixed_changes, places_of, wants_traces
 from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
-from voicefsm.loop import settle_memory
+from voicefsm.loop import gather, settle_memory
 from voicefsm.ports import Clock, Journal, Observer, SessionStore, Traceparent, untraced
 from voicefsm.processes import EMBEDDED_LIKES, EMBEDDED_LLM, EMBEDDED_READY, EMBEDDED_RIVA
 from voicefsm.runtime.failover import FailoverLanguageModel, FailoverRecognizer, FailoverSynthesizer, Servers
@@ -193,7 +193,7 @@ async def _holding(  # noqa: PLR0917 (what it is made of)
         for work in (
             *warm_up,
             health.run(),
-            busy.run(lambda: admission.sessions),
+            busy.run(lambda: admission.sessions, gather),
             watch([*gate.followed, *tuned], settings.auth.reload_ms),
         )
     ]

@@ -28,9 +28,11 @@ WINDOW_S = SAMPLES * SAMPLE_S
 SESSION_PCT, SESSION_PCT_MIN = 1.5, 0.5
 """Of a core: what a conversation takes where nothing is known (0.9 CPU seconds a minute), and the least that is believed of one."""
 FEW_SESSIONS = 8
-"""So many are always taken."""
+"""So many are always taken, and never gathered for."""
 NEVER_PCT = 100
 """This limit is none."""
+GATHER_PCT, GATHER_MS_MAX_PCT, GATHER_MS_MAX = 80, 92, 3.0
+"""From so much of a core on it pays to be woken less often: at so much, after so many milliseconds each time."""
 
 
 class _Sample(NamedTuple):
@@ -57,11 +59,12 @@ class Busy:
         self._now = asyncio.get_running_loop().time
         self._samples = deque([_Sample(self._now(), wanted(), 0)], maxlen=SAMPLES + 1)
 
-    async def run(self, sessions: Callable[[], int]) -> None:
-        """Look, until cancelled. `sessions`: how many there are."""
+    async def run(self, sessions: Callable[[], int], gather: Callable[[float], None] = lambda _ms: None) -> None:
+        """Look, until cancelled. `sessions`: how many there are. `gather` is told how long wakes are to gather, in ms."""
         while True:
             await asyncio.sleep(SAMPLE_S)
             self._samples.append(_Sample(self._now(), self._wanted(), sessions()))
+            gather(self._gather_ms if sessions() >= FEW_SESSIONS else 0.0)
 
     def check(self, sessions: int) -> None:
         """May one more begin beside so many? Raises `TooMuch`."""
@@ -79,6 +82,11 @@ class Busy:
         """Of a core, in the last seconds: 0 to 100."""
         first, last = self._samples[0], self._samples[-1]
         return 100 * min(1.0, (last.wanted_s - first.wanted_s) / max(last.at - first.at, SAMPLE_S))
+
+    @property
+    def _gather_ms(self) -> float:
+        share = (self.pct - GATHER_PCT) / (GATHER_MS_MAX_PCT - GATHER_PCT)
+        return GATHER_MS_MAX * min(max(share, 0.0), 1.0)
 
     def _unseen_pct(self, sessions: int) -> float:
         """What those take that are not in `pct`, because there were fewer when it was taken."""

@@ -62,6 +62,19 @@ def let_in(busy: Busy, sessions: int, most: int = 200) -> int:
     return most
 
 
+@pytest.mark.parametrize(
+    ("share", "sessions", "gather_ms"), [(0.5, 60, 0), (0.8, 60, 0), (0.86, 60, 1.5), (0.99, 60, 3), (0.99, FEW_SESSIONS - 1, 0)]
+)
+async def test_wakes_gather_where_little_is_left(share, sessions, gather_ms):
+    """Before that they would only make somebody wait."""
+    thread, told = Thread(share), list[float]()
+    thread.sessions = sessions
+    looks = asyncio.create_task(Busy(90, thread.wanted_s).run(lambda: thread.sessions, told.append))
+    await held(thread, sessions)
+    looks.cancel()
+    assert told[-1] == pytest.approx(gather_ms, abs=0.1)
+
+
 @pytest.mark.parametrize(("share", "is_full"), [(0.5, False), (0.85, False), (0.95, True)])
 async def test_a_full_core_takes_nobody(share, is_full):
     """Otherwise one conversation too many makes all of them late."""
