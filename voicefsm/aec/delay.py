@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, Samples
+from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
 
 DELAY_MS_MAX = 800
 """The longest delay that is found, what the search is `ahead` included."""
@@ -98,32 +99,53 @@ def _thinning() -> Floats:
 
 
 class _Thinned:
-    """The last of a signal at 4 kHz, appended a hop at a time."""
+    """The last of a signal at 4 kHz, appended a hop at a time, and thinned when somebody looks at it: often nobody does."""
 
     def __init__(self, size: int) -> None:
-        matrix = _thinning()
-        self._tail = np.zeros(len(matrix) - _ROW * _DOWN, np.float32)
-        """The end of the hop before, where the low pass of the next one begins."""
+        self._tail = np.zeros(len(_thinning()) - _ROW * _DOWN, np.float32)
+        """The end of the last hop that was thinned, where the low pass of the next one begins."""
         self._frames: list[Samples] = []
         """Of the hop in progress."""
-        self.samples = np.zeros(size, np.float32)
-        """The newest last."""
+        self._hops: deque[list[Samples]] = deque()
+        """Those that are complete and not thinned."""
+        self._hops_max = -(-size // _HOP)
+        self._samples = np.zeros(size, np.float32)
 
     def put(self, frame: Samples) -> None:
         """Take the next frame of a hop; nobody writes to it any more."""
         self._frames.append(frame)
 
-    def turn(self) -> float:
-        """The hop is complete: append it. Returns its mean square."""
-        rows, width = _HOP // _ROW, len(_thinning())
-        signal: Floats = np.concatenate((self._tail, *self._frames), dtype=np.float32)
-        self._frames.clear()
-        self._tail = signal[-len(self._tail) :].copy()
-        view: Floats = np.ndarray((rows, width), np.float32, signal, 0, (_ROW * _DOWN * 4, 4))
-        self.samples[:-_HOP] = self.samples[_HOP:]
+    def turn(self) -> None:
+        """The hop is complete: append it."""
+        self._hops.append(self._frames)
+        self._frames = []
+        if len(self._hops) > self._hops_max:  # nothing is left of the oldest
+            self._tail = self._hops.popleft()[-1][-len(self._tail) :].astype(np.float32)
+
+    @property
+    def samples(self) -> Floats:
+        """The newest last."""
+        while self._hops:
+            self._append(self._hops.popleft())
+        return self._samples
+
+    @property
+    def power(self) -> float:
+        """Mean square of the last hop."""
         newest = self.samples[-_HOP:]
-        newest[:] = (view.copy() @ _thinning()).ravel()
         return float(np.dot(newest, newest)) / _HOP
+
+    def _append(self, frames: list[Samples]) -> None:
+        self._samples[:-_HOP] = self._samples[_HOP:]
+        newest = self._samples[-_HOP:]
+        if all(frame is SILENT_FRAME for frame in frames) and not self._tail.any():
+            newest[:] = 0
+            return
+        signal: Floats = np.concatenate((self._tail, *frames), dtype=np.float32)
+        self._tail = signal[-len(self._tail) :].copy()
+        rows, width = _HOP // _ROW, len(_thinning())
+        view: Floats = np.ndarray((rows, width), np.float32, signal, 0, (_ROW * _DOWN * 4, 4))
+        newest[:] = (view.copy() @ _thinning()).ravel()
 
 
 class DelayEstimator:
@@ -182,7 +204,8 @@ class DelayEstimator:
     def _turn(self) -> None:
         self._skip_hops = max(0, self._skip_hops - 1)
         self._near.turn()
-        loud = self._far.turn() > _FAR_POWER_MIN
+        self._far.turn()
+        loud = self._far.power > _FAR_POWER_MIN
         self._silent_hops = 0 if loud else min(self._silent_hops + 1, _SILENT_HOPS_MAX)
         is_sought = self._silent_hops < (_CLEAR_SILENT_HOPS_MAX if self.is_clear else _SILENT_HOPS_MAX)
         self._looks = is_sought and not self._skip_hops and self._is_worth_it()

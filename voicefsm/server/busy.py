@@ -8,6 +8,8 @@ the container's quota was used up. Whoever comes while the two leave nothing is 
 A conversation is admitted in a moment and costs something from then on. By how many there are more now than there were in the
 time that was looked at, so many are not seen yet, and are added. Those that drop and come back are none. A process with few
 conversations is never full: what keeps it busy is none of theirs.
+
+Where little is left, wakes gather (`voicefsm.loop`): those that live are a little later then, and not far too late.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ FEW_SESSIONS = 8
 """So many are always taken, and never gathered for."""
 NEVER_PCT = 100
 """This limit is none."""
-GATHER_PCT, GATHER_MS_MAX_PCT, GATHER_MS_MAX = 80, 92, 3.0
+GATHER_PCT, GATHER_MS_MAX_PCT, GATHER_MS_MAX = 80, 88, 3.0
 """From so much of a core on it pays to be woken less often: at so much, after so many milliseconds each time."""
 
 

@@ -63,7 +63,7 @@ def let_in(busy: Busy, sessions: int, most: int = 200) -> int:
 
 
 @pytest.mark.parametrize(
-    ("share", "sessions", "gather_ms"), [(0.5, 60, 0), (0.8, 60, 0), (0.86, 60, 1.5), (0.99, 60, 3), (0.99, FEW_SESSIONS - 1, 0)]
+    ("share", "sessions", "gather_ms"), [(0.5, 60, 0), (0.8, 60, 0), (0.84, 60, 1.5), (0.99, 60, 3), (0.99, FEW_SESSIONS - 1, 0)]
 )
 async def test_wakes_gather_where_little_is_left(share, sessions, gather_ms):
     """Before that they would only make somebody wait."""
