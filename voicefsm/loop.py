@@ -20,9 +20,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _QUEUE = "PollerCompletionQueue"
-"""The class of gRPC's that reads the pipe. Where none has this name nothing gathers; `tests/unit/test_loop.py` would tell."""
+"""The class of gRPC's that reads the pipe. One of another name, or whose pipe is no socket, does without gathering; then
+`tests/unit/test_loop.py` fails."""
 _PIPE_BYTES = 4096
 """What is taken out of it at a look; more than ever gather."""
+_WAIT_S_MIN = 0.0005
+"""Less than this is no time for uvloop, which counts in whole milliseconds."""
 
 GC_THRESHOLD = (50_000, 50, 50)
 """Allocations until the youngest generation is looked at, and how many of those until an older one is. Sessions leave nothing to
@@ -30,25 +33,29 @@ the collector (`voicefsm bench step`): it is there for what libraries leave, and
 
 
 class Gathers(asyncio.AbstractEventLoop):
-    """Of a loop: it may look at what gRPC's threads completed at intervals, instead of at each as it comes."""
+    """Of a loop: it may look at what gRPC's threads completed at intervals, instead of at each as it comes.
+
+    One such loop a process: gRPC has one queue, and two that take bytes out of its pipe could lose one that the other needs.
+    """
 
     gather_ms = 0.0
-    """The least interval from one look to the next. Loops count in whole milliseconds."""
-    _pipes: dict[socket.socket, _Pipe]
+    """The interval from one look to the next, give or take what the loop's clock cannot tell; 0: none."""
+    _pipes: dict[int, _Pipe]
 
     def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override] # tuples of types
-        """As ever, but for gRPC's pipe."""
+        """Call `callback` while `fd` is readable, and where that is gRPC's pipe, no more often than it gathers."""
         owner = getattr(getattr(callback, "func", callback), "__self__", None)
         if type(owner).__name__ == _QUEUE and isinstance(fd, socket.socket):
+            self.remove_reader(fd)
             pipe = _Pipe(self, fd, functools.partial(callback, *args))
-            self._pipes = getattr(self, "_pipes", {}) | {fd: pipe}
+            self._pipes = getattr(self, "_pipes", {}) | {fd.fileno(): pipe}
             self.watch(fd, pipe.ready)
         else:
             super().add_reader(fd, callback, *args)
 
     def remove_reader(self, fd: Any) -> bool:
-        """As ever."""
-        pipe = getattr(self, "_pipes", {}).pop(fd, None)
+        """Whether there was one."""
+        pipe = getattr(self, "_pipes", {}).pop(fd if isinstance(fd, int) else fd.fileno(), None)
         if pipe is not None:
             pipe.close()
         return super().remove_reader(fd) or pipe is not None
@@ -73,7 +80,7 @@ class _Pipe:
     def ready(self) -> None:
         """There is a byte: look now, or when it is time."""
         wait_s = self._looked + self._loop.gather_ms / 1000 - self._loop.time()
-        if wait_s <= 0:
+        if wait_s < _WAIT_S_MIN:
             self._look()
         else:
             self._loop.watch(self._pipe, None)

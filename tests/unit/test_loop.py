@@ -20,6 +20,7 @@ class PollerCompletionQueue:
 
     def __init__(self) -> None:
         self.theirs, self.ours = socket.socketpair()
+        self.theirs.setblocking(False)
         self.looks = 0
 
     def handle_events(self) -> None:
@@ -127,10 +128,37 @@ def test_a_queue_that_is_closed_is_not_looked_at():
         with queue_on(loop) as queue:
             queue.complete()
             await loop.after(1)
-            assert loop.remove_reader(queue.theirs)
+            assert loop.remove_reader(queue.theirs.fileno())
             assert not loop.remove_reader(queue.theirs)
             await loop.after(10)
             assert queue.looks == 0
+
+    on_a_loop(main)
+
+
+def test_a_queue_that_is_added_again_is_looked_at_once():
+    async def main(loop):
+        gather(3)
+        with queue_on(loop) as queue:
+            queue.complete()
+            await loop.after(1)
+            loop.add_reader(queue.theirs, queue.handle_events)
+            await loop.after(10)
+            assert queue.looks == 1
+
+    on_a_loop(main)
+
+
+def test_what_the_loop_cannot_wait_for_is_looked_at_now():
+    """Otherwise each look would cost a timer that is due at once."""
+
+    async def main(loop):
+        gather(3)
+        with queue_on(loop) as queue:
+            await loop.after(2.6)
+            queue.complete()
+            await loop.after()
+            assert queue.looks == 1
 
     on_a_loop(main)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 
 import pytest
 
 from tests.processes import is_alive
-from voicefsm.processes import ProcessDied, child
+from voicefsm.processes import ProcessDied, child, ended_by_signals
 
 WAIT = "import time; time.sleep(60)"
 
@@ -81,3 +82,28 @@ async def test_cancelling_the_demo_ends_its_children(tmp_path):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not is_alive(pids[0])
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
+def test_who_asks_twice_does_not_stop_the_end(sign):
+    """Otherwise an impatient operator leaves children behind, with their ports and half a core."""
+    ended = []
+
+    async def main():
+        with ended_by_signals():
+            try:
+                os.kill(os.getpid(), sign)
+                await asyncio.sleep(60)
+            finally:
+                os.kill(os.getpid(), sign)
+                await asyncio.sleep(0.05)  # what ends children takes a while
+                ended.append(True)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it
+    try:
+        with pytest.raises(SystemExit) as raised:
+            asyncio.run(main())
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert raised.value.code == 128 + sign
+    assert ended

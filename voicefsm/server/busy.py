@@ -66,7 +66,7 @@ class Busy:
         while True:
             await asyncio.sleep(SAMPLE_S)
             self._samples.append(_Sample(self._now(), self._wanted(), sessions()))
-            gather(self._gather_ms if sessions() >= FEW_SESSIONS else 0.0)
+            gather(self._gather_ms if sessions() > FEW_SESSIONS else 0.0)
 
     def check(self, sessions: int) -> None:
         """May one more begin beside so many? Raises `TooMuch`."""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
 from voicefsm.acoustics.delay import read
-from voicefsm.aec.delay import DelayEstimator, Estimate
+from voicefsm.aec.delay import DelayEstimator, Estimate, _Thinned
 from voicefsm.audio.samples import FRAME_SAMPLES, RATE_HZ, SAMPLES_PER_MS, SILENT_FRAME, Samples
 from voicefsm.simulation.acoustics import Signal, noise, pcm, room, through, voice
 
@@ -202,3 +204,39 @@ def test_forgetting_it_starts_anew():
     later = estimates(mic[half:], reference[half:], estimator)
     assert min(later) >= 20
     assert all(abs(e.delay_samples - 1600) < 64 for e in later.values())
+
+
+HOP_FRAMES, KEPT_HOPS = 10, 2
+
+
+def thinned(hops: list[list[Samples]], *, is_looked_at: bool) -> _Thinned:
+    signal = _Thinned(KEPT_HOPS * HOP_FRAMES * FRAME_SAMPLES // 4)
+    for hop in hops:
+        for frame in hop:
+            signal.put(frame)
+        signal.turn()
+        if is_looked_at:
+            assert signal.samples.any()
+    return signal
+
+
+@pytest.mark.parametrize("sounding", ["s", "ss", "sssss", "ss-", "s-s", "ss--s", "sss-s-"])
+def test_who_looks_late_sees_the_same(sounding):
+    """Otherwise what was said while nobody looked is sought in the wrong place, or a click where silence begins."""
+    rng = np.random.default_rng(6)
+    talk = [[rng.integers(-9000, 9000, FRAME_SAMPLES).astype(np.int16) for _ in range(HOP_FRAMES)] for _ in sounding]
+    late = [hop if sounds == "s" else [SILENT_FRAME] * HOP_FRAMES for hop, sounds in zip(talk, sounding, strict=True)]
+    early = [hop if sounds == "s" else [SILENT_FRAME.copy()] * HOP_FRAMES for hop, sounds in zip(talk, sounding, strict=True)]
+    signal, expected = thinned(late, is_looked_at=False), thinned(early, is_looked_at=True)
+    np.testing.assert_array_equal(signal.samples, expected.samples)
+    assert signal.power == expected.power
+
+
+def test_what_nobody_looks_at_is_let_go():
+    """Otherwise a microphone beside a silent loudspeaker is kept for as long as the session lasts."""
+    hops = [[np.ones(FRAME_SAMPLES, np.int16) for _ in range(HOP_FRAMES)] for _ in range(KEPT_HOPS + 1)]
+    kept = [weakref.ref(hop[0]) for hop in hops]
+    signal = thinned(hops, is_looked_at=False)
+    hops.clear()
+    assert [frame() is None for frame in kept] == [True] + [False] * KEPT_HOPS
+    assert signal.samples.any()

@@ -63,7 +63,7 @@ def let_in(busy: Busy, sessions: int, most: int = 200) -> int:
 
 
 @pytest.mark.parametrize(
-    ("share", "sessions", "gather_ms"), [(0.5, 60, 0), (0.8, 60, 0), (0.84, 60, 1.5), (0.99, 60, 3), (0.99, FEW_SESSIONS - 1, 0)]
+    ("share", "sessions", "gather_ms"), [(0.5, 60, 0), (0.8, 60, 0), (0.84, 60, 1.5), (0.99, 60, 3), (0.99, FEW_SESSIONS, 0)]
 )
 async def test_wakes_gather_where_little_is_left(share, sessions, gather_ms):
     """Before that they would only make somebody wait."""
@@ -71,8 +71,11 @@ async def test_wakes_gather_where_little_is_left(share, sessions, gather_ms):
     thread.sessions = sessions
     looks = asyncio.create_task(Busy(90, thread.wanted_s).run(lambda: thread.sessions, told.append))
     await held(thread, sessions)
-    looks.cancel()
     assert told[-1] == pytest.approx(gather_ms, abs=0.1)
+    thread.share = 0.3
+    await held(thread, sessions)
+    assert told[-1] == 0, "it is over when there is time again"
+    looks.cancel()
 
 
 @pytest.mark.parametrize(("share", "is_full"), [(0.5, False), (0.85, False), (0.95, True)])
