@@ -40,22 +40,24 @@ class Gathers(asyncio.AbstractEventLoop):
 
     gather_ms = 0.0
     """The interval from one look to the next, give or take what the loop's clock cannot tell; 0: none."""
-    _pipes: dict[int, _Pipe]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pipes: dict[int, _Pipe] = {}
 
     def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override] # tuples of types
         """Call `callback` while `fd` is readable, and where that is gRPC's pipe, no more often than it gathers."""
         owner = getattr(getattr(callback, "func", callback), "__self__", None)
         if type(owner).__name__ == _QUEUE and isinstance(fd, socket.socket):
             self.remove_reader(fd)
-            pipe = _Pipe(self, fd, functools.partial(callback, *args))
-            self._pipes = getattr(self, "_pipes", {}) | {fd.fileno(): pipe}
+            pipe = self._pipes[fd.fileno()] = _Pipe(self, fd, functools.partial(callback, *args))
             self.watch(fd, pipe.ready)
         else:
             super().add_reader(fd, callback, *args)
 
     def remove_reader(self, fd: Any) -> bool:
         """Whether there was one."""
-        pipe = getattr(self, "_pipes", {}).pop(fd if isinstance(fd, int) else fd.fileno(), None)
+        pipe = self._pipes.pop(fd if isinstance(fd, int) else fd.fileno(), None)
         if pipe is not None:
             pipe.close()
         return super().remove_reader(fd) or pipe is not None

@@ -58,125 +58,113 @@ def queue_on(loop: asyncio.AbstractEventLoop) -> Iterator[PollerCompletionQueue]
         queue.ours.close()
 
 
-def on_a_loop(main) -> None:
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        runner.run(main(runner.get_loop()))
+def on_a_loop(test):
+    """Runs it there; it is given the loop."""
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(test(runner.get_loop()))
+
+    run.__doc__ = test.__doc__
+    return run
 
 
-def test_each_is_looked_at_as_it_comes():
-    async def main(loop):
-        with queue_on(loop) as queue:
-            for looks in range(1, 4):
-                queue.complete()
-                await loop.after()
-                assert queue.looks == looks
-
-    on_a_loop(main)
+@on_a_loop
+async def test_each_is_looked_at_as_it_comes(loop):
+    with queue_on(loop) as queue:
+        for looks in range(1, 4):
+            queue.complete()
+            await loop.after()
+            assert queue.looks == looks
 
 
-def test_what_gathers_is_looked_at_once():
+@on_a_loop
+async def test_what_gathers_is_looked_at_once(loop):
     """Also what came while it gathered, and nothing is left in the pipe that would wake the loop for nothing."""
-
-    async def main(loop):
-        gather(3)
-        with queue_on(loop) as queue:
-            for _ in range(2):
-                queue.complete(5)
-                await loop.after(1)
-                queue.complete(2)
-                await loop.after(1)
-            assert queue.looks == 1
+    gather(3)
+    with queue_on(loop) as queue:
+        for _ in range(2):
+            queue.complete(5)
             await loop.after(1)
-            assert queue.looks == 1, "whoever was looked at 2 ms ago waits"
+            queue.complete(2)
             await loop.after(1)
-            assert queue.looks == 2
-            await loop.after(10)
-            assert queue.looks == 2
-
-    on_a_loop(main)
-
-
-def test_who_was_not_looked_at_for_long_does_not_wait():
-    async def main(loop):
-        gather(3)
-        with queue_on(loop) as queue:
-            await loop.after(10)
-            queue.complete()
-            await loop.after()
-            assert queue.looks == 1
-
-    on_a_loop(main)
+        assert queue.looks == 1
+        await loop.after(1)
+        assert queue.looks == 1, "whoever was looked at 2 ms ago waits"
+        await loop.after(1)
+        assert queue.looks == 2
+        await loop.after(10)
+        assert queue.looks == 2
 
 
-def test_gathering_ends():
-    async def main(loop):
-        gather(1000)
-        with queue_on(loop) as queue:
-            queue.complete(3)
-            await loop.after(500)
-            assert queue.looks == 0
-            gather(0)
-            await loop.after(500)
-            assert queue.looks == 3, "one a byte, as ever"
-
-    on_a_loop(main)
-
-
-def test_a_queue_that_is_closed_is_not_looked_at():
-    async def main(loop):
-        gather(3)
-        with queue_on(loop) as queue:
-            queue.complete()
-            await loop.after(1)
-            assert loop.remove_reader(queue.theirs.fileno())
-            assert not loop.remove_reader(queue.theirs)
-            await loop.after(10)
-            assert queue.looks == 0
-
-    on_a_loop(main)
-
-
-def test_a_queue_that_is_added_again_is_looked_at_once():
-    async def main(loop):
-        gather(3)
-        with queue_on(loop) as queue:
-            queue.complete()
-            await loop.after(1)
-            loop.add_reader(queue.theirs, queue.handle_events)
-            await loop.after(10)
-            assert queue.looks == 1
-
-    on_a_loop(main)
-
-
-def test_what_the_loop_cannot_wait_for_is_looked_at_now():
-    """Otherwise each look would cost a timer that is due at once."""
-
-    async def main(loop):
-        gather(3)
-        with queue_on(loop) as queue:
-            await loop.after(2.6)
-            queue.complete()
-            await loop.after()
-            assert queue.looks == 1
-
-    on_a_loop(main)
-
-
-def test_other_readers_do_not_wait():
-    async def main(loop):
-        gather(1000)
-        ours, theirs = socket.socketpair()
-        heard = []
-        loop.add_reader(theirs, lambda word: heard.append(theirs.recv(1) + word), b"!")
-        ours.send(b"ab")
+@on_a_loop
+async def test_who_was_not_looked_at_for_long_does_not_wait(loop):
+    gather(3)
+    with queue_on(loop) as queue:
+        await loop.after(10)
+        queue.complete()
         await loop.after()
-        assert heard == [b"a!", b"b!"]
-        assert loop.remove_reader(theirs)
-        ours.close()
-        theirs.close()
+        assert queue.looks == 1
 
-    on_a_loop(main)
+
+@on_a_loop
+async def test_gathering_ends(loop):
+    gather(1000)
+    with queue_on(loop) as queue:
+        queue.complete(3)
+        await loop.after(500)
+        assert queue.looks == 0
+        gather(0)
+        await loop.after(500)
+        assert queue.looks == 3, "one a byte, as ever"
+
+
+@on_a_loop
+async def test_a_queue_that_is_closed_is_not_looked_at(loop):
+    gather(3)
+    with queue_on(loop) as queue:
+        queue.complete()
+        await loop.after(1)
+        assert loop.remove_reader(queue.theirs.fileno())
+        assert not loop.remove_reader(queue.theirs)
+        await loop.after(10)
+        assert queue.looks == 0
+
+
+@on_a_loop
+async def test_a_queue_that_is_added_again_is_looked_at_once(loop):
+    gather(3)
+    with queue_on(loop) as queue:
+        queue.complete()
+        await loop.after(1)
+        loop.add_reader(queue.theirs, queue.handle_events)
+        await loop.after(10)
+        assert queue.looks == 1
+
+
+@on_a_loop
+async def test_what_the_loop_cannot_wait_for_is_looked_at_now(loop):
+    """Otherwise each look would cost a timer that is due at once."""
+    gather(3)
+    with queue_on(loop) as queue:
+        await loop.after(2.6)
+        queue.complete()
+        await loop.after()
+        assert queue.looks == 1
+
+
+@on_a_loop
+async def test_other_readers_do_not_wait(loop):
+    gather(1000)
+    ours, theirs = socket.socketpair()
+    heard = []
+    loop.add_reader(theirs, lambda word: heard.append(theirs.recv(1) + word), b"!")
+    ours.send(b"ab")
+    await loop.after()
+    assert heard == [b"a!", b"b!"]
+    assert loop.remove_reader(theirs)
+    ours.close()
+    theirs.close()
 
 
 @pytest.mark.parametrize("gather_ms", [0, 20])
