@@ -158,6 +158,10 @@ class EndCall(Exception):
     """The script ends the call with OK."""
 
 
+CANCELLED = (asyncio.CancelledError, grpc.aio.InternalError)
+"""How a call learns that its client has cancelled: a write that waits fails a moment before gRPC cancels the call's task."""
+
+
 class _Call:
     """One call, and how its responses go out: each when the one before was taken, or without waiting for it."""
 
@@ -244,13 +248,12 @@ class ScriptedTts:
             await context.abort(self.script.full.code, self.script.full.details)
         self.open_calls += 1
         self.calls += 1
+        call = _Call(self.calls - 1, context, runs_ahead=self.script.runs_ahead)
         try:
-            call = _Call(self.calls - 1, context, runs_ahead=self.script.runs_ahead)
             yield call
             await call.drain()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            self.cancelled_at.append(asyncio.get_running_loop().time())
+        except CANCELLED:
+            self._note_cancelled(call.number)
             raise
         except EndCall:
             pass
@@ -318,9 +321,13 @@ class ScriptedTts:
         done_at = loop.time() + needed_s
         try:
             yield
-        except asyncio.CancelledError:
+        except CANCELLED:
             self._busy_until = loop.time() + max(0.0, done_at - loop.time()) * script.residue
             raise
+
+    def _note_cancelled(self, _call: int) -> None:
+        self.cancelled += 1
+        self.cancelled_at.append(asyncio.get_running_loop().time())
 
     def _note(self, call: int, request: rtts.SynthesizeSpeechRequest) -> int:
         asked = Asked(call, request.text, request.id.value, request.language_code, request.voice_name, request.sample_rate_hz)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import grpc
 import grpc.aio
 import numpy as np
@@ -119,3 +122,32 @@ async def test_voice_breaks_off_where_told() -> None:
         assert (await call.read()).audio == voice("a long text", 16000)[:1600].tobytes()
         with pytest.raises(grpc.aio.AioRpcError, match="Triton"):
             await call.read()
+
+
+HELD_BACK = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16384)]
+"""The server may be so far ahead of who reads, as the gateway has it: then its write waits."""
+
+
+@pytest.mark.parametrize(
+    "timing",
+    [
+        pytest.param({"chunk_bytes": 65_536}, id="while a write waits"),
+        pytest.param({"chunk_period_ms": 60_000}, id="while it makes audio"),
+    ],
+)
+async def test_a_cancelled_call_is_seen_when_it_is_cancelled(timing: dict[str, Any]) -> None:
+    """Otherwise most barge-ins look as if they had never reached the voice: it is ahead of the listener, and its write waits."""
+    async with (
+        ScriptedRiva(tts=TtsScript(**timing)) as riva,
+        grpc.aio.insecure_channel(riva.target, options=HELD_BACK) as channel,
+    ):
+        call = rtts_grpc.RivaSpeechSynthesisStub(channel).SynthesizeOnline()
+        await call.write(text("a" * 300))
+        await call.read()
+        await asyncio.sleep(0.1)  # until the window is full
+        assert riva.tts.open_calls == 1
+        call.cancel()
+        async with asyncio.timeout(5):
+            while riva.tts.open_calls:  # noqa: ASYNC110, the server has no event for it
+                await asyncio.sleep(0.005)
+        assert (riva.tts.cancelled, len(riva.tts.cancelled_at)) == (1, 1)
