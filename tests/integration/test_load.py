@@ -34,6 +34,11 @@ def test_two_callers(tmp_path, monkeypatch):
     assert 1 <= level["loop_lag_ms"]["p50"] <= level["loop_lag_ms"]["p95"]
     assert level["counts"]["voicefsm_barge_ins_total"] >= 1
     assert level["counts"]["voicefsm_crashes_total"] == 0
+    cancellations = level["cancellations"]
+    assert cancellations["reached_ms"]["n"] >= 1
+    assert (cancellations["not_cancelled"], cancellations["unknown"], cancellations["late_texts"]) == (0, 0, 0)
+    assert cancellations["decisions"] == cancellations["reached_ms"]["n"] + cancellations["nothing_left"]
+    assert "CANCEL at the voice's server" in result.output
     assert f" <= {level['loop_lag_ms']['p95']:.0f} ms" in result.output.splitlines()[1]
     assert picture.read_text().lstrip().startswith("<?xml")
 
@@ -75,6 +80,17 @@ def test_without_metrics_nothing_is_made_up(tmp_path, monkeypatch, override):
     (level,) = json.loads(file.read_text())["levels"]
     assert (level["loop_lag_ms"], level["counts"]) == (None, None)
     assert " <= " not in result.output.splitlines()[1]
+
+
+def test_without_journals_nothing_is_said_of_cancellations(tmp_path, monkeypatch):
+    """Otherwise a run that cannot know when the gateway decided says that it never did."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "ERROR")
+    file = tmp_path / "load.json"
+    arguments = ["load", "--sessions", "1", "--seconds", "1", "--json", str(file), "--out", str(tmp_path / "logs")]
+    result = CliRunner().invoke(app, [*arguments, "--set", f"journal.dir={tmp_path / 'elsewhere'}"])
+    (level,) = json.loads(file.read_text())["levels"]
+    assert level["cancellations"] is None
+    assert "CANCEL" not in result.output
 
 
 def test_two_workers(tmp_path, monkeypatch):

@@ -7,33 +7,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from voicefsm.load.caller import Seen
+from voicefsm.load.cancellations import Cancellations
 from voicefsm.load.idlers import Idle
+from voicefsm.load.percentiles import Percentiles
 from voicefsm.load.scrape import LoopLag, Mean, Scraped
 from voicefsm.load.settings import LoadSettings
 from voicefsm.load.stage import Usage
 
 DRIVER_LATE_SHARE_MAX = 0.01
 """A driver that is late with more of its frames than this measures itself."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Percentiles:
-    """Of a latency, in ms; NaN of nothing."""
-
-    n: int
-    p50: float
-    p95: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Percentiles:
-        """Of these."""
-        if not values:
-            return cls(0, float("nan"), float("nan"))
-        p50, p95 = np.percentile(values, [50, 95])
-        return cls(len(values), round(float(p50), 1), round(float(p95), 1))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,6 +60,8 @@ class Level:
     """… and what they came to in the mean."""
     worker_shares: tuple[float, ...] = ()
     """Of one core, of each worker, where there are several."""
+    cancellations: Cancellations | None = None
+    """How barge-ins reached the voice's server, where both it and the gateway are ours."""
     idle: Idle | None = None
     """Who was there as well, and said nothing."""
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from voicefsm.load.cancellations import Cancellations
 from voicefsm.load.figures import Level
 from voicefsm.load.idlers import Idle
 from voicefsm.load.settings import LoadSettings
@@ -25,6 +26,7 @@ def lines(level: Level) -> str:
     return "\n".join(
         [
             _line(level),
+            *([_cancellations_line(level.cancellations)] if level.cancellations else []),
             *([_echo_line(level)] if level.echo_db is not None else []),
             *([_workers_line(level.worker_shares)] if level.worker_shares else []),
             *([_idle_line(level.idle)] if level.idle else []),
@@ -47,6 +49,20 @@ def _line(level: Level) -> str:
         f"  {level.missing_answers:7d}  {level.false_cuts:5d}  {level.underruns + level.gaps:4d}"
         f"  {len(level.errors):6d}  {level.refused:7d}"
         f"  {cpu:>9}  {share:>6}  {memory:>8}  {lag:>12}{late}"
+    )
+
+
+def _cancellations_line(seen: Cancellations) -> str:
+    took = seen.reached_ms
+    after = f" {took.p50:.1f} / {took.p95:.1f} ms after the decision, {took.max:.1f} at most" if took.n else ""
+    others = (
+        f"{seen.nothing_left} had nothing left to cancel",
+        *([f"{seen.not_cancelled} WENT ON"] if seen.not_cancelled else []),
+        *([f"{seen.unknown} of replies unknown"] if seen.unknown else []),
+    )
+    return (
+        f"          CANCEL at the voice's server{after}: {took.n} of {seen.decisions}, {', '.join(others)};"
+        f" texts that came after it: {seen.late_texts}"
     )
 
 

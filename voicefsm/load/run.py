@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Sequence
 
 from voicefsm.adapters.channels import RivaChannelSettings
@@ -35,7 +36,8 @@ async def run(
         # Each worker takes its share of the room, and connections come to it as the kernel likes: any of them may get all.
         wanted = (*_room((count + idle) * workers), f"server.workers={workers}", *overrides)
         async with stage(settings, wanted, workers) as staged:
-            levels.append(await _one(staged, count, idle, seconds, settings))
+            measured = await _one(staged, count, idle, seconds, settings)
+        levels.append(dataclasses.replace(measured, cancellations=staged.records.cancellations() if staged.records else None))
         on_level(levels[-1])
     return levels
 
@@ -71,7 +73,12 @@ async def _talk(staged: Stage, sessions: int, seconds: float, settings: LoadSett
         used.append(staged.usage())
         tellings.append(asyncio.create_task(staged.metrics(), name="metrics"))
 
-    seen = await crowd(staged.gateway, sessions, seconds, settings, look)
+    def begin() -> None:
+        if staged.records is not None:
+            staged.records.counts_from_ns = time.monotonic_ns()
+        look()
+
+    seen = await crowd(staged.gateway, sessions, seconds, settings, begin)
     look()
     told = [Scraped.of(await telling) for telling in tellings]
     if len(told) == 1:  # all calls ended before it began to count

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 
+from voicefsm.load.cancellations import Records
 from voicefsm.load.scrape import scrape
 from voicefsm.load.settings import LoadSettings
 from voicefsm.processes import Child, child, children_of, ended_by_signals, environment_without_settings, free_port
@@ -50,6 +51,8 @@ class Stage:
     backends: Child | None = None
     metrics_port: int = 0
     """Where the gateway serves its metrics; 0: nowhere that we know."""
+    records: Records | None = None
+    """What our gateway and backends leave when all is over."""
 
     def usage(self) -> Usage | None:
         """Of the gateway, if it is ours."""
@@ -100,7 +103,8 @@ async def stage(settings: LoadSettings, overrides: Sequence[str], workers: int =
 
 @asynccontextmanager
 async def _started(settings: LoadSettings, overrides: Sequence[str], gateway_cores: set[int]) -> AsyncIterator[Stage]:
-    async with _backends(settings) as (backends, environment):
+    records = Records(settings.out)
+    async with _backends(settings, records) as (backends, environment):
         metrics_port = 0 if settings.relay_chunk_ms else _metrics_port(overrides)
         environment |= {"VOICEFSM_METRICS__PORT": str(metrics_port)}
         name, command = _server(settings, environment, overrides)
@@ -108,7 +112,7 @@ async def _started(settings: LoadSettings, overrides: Sequence[str], gateway_cor
         async with child(name, command, environment=environment, log=log, stop_ms_max=STOP_MS_MAX) as server:
             os.sched_setaffinity(server.pid, gateway_cores)
             address, _ = await server.ready((ADDRESS, READY), START_MS_MAX)
-            yield Stage(address, server, backends, metrics_port)
+            yield Stage(address, server, backends, metrics_port, records)
 
 
 def _metrics_port(overrides: Sequence[str]) -> int:
@@ -129,12 +133,12 @@ def _server(settings: LoadSettings, environment: Mapping[str, str], overrides: S
 
 
 @asynccontextmanager
-async def _backends(settings: LoadSettings) -> AsyncIterator[tuple[Child, dict[str, str]]]:
+async def _backends(settings: LoadSettings, records: Records) -> AsyncIterator[tuple[Child, dict[str, str]]]:
     """The scripted servers, and the environment of a gateway that uses them."""
     names = ("asr_final_ms", "llm_first_token_ms", "tts_first_chunk_ms")
     delays = json.dumps({name: getattr(settings, name) for name in names})
     clean = environment_without_settings()
-    command = (sys.executable, "-u", "-m", "voicefsm.load.backends", delays)
+    command = (sys.executable, "-u", "-m", "voicefsm.load.backends", delays, str(records.calls))
     async with child("backends", command, environment=clean, log=settings.out / "backends.log", stop_ms_max=STOP_MS_MAX) as process:
         riva, llm = await process.ready((RIVA_READY, LLM_READY), START_MS_MAX)
         yield (
@@ -146,6 +150,6 @@ async def _backends(settings: LoadSettings) -> AsyncIterator[tuple[Child, dict[s
                 "VOICEFSM_RIVA__TARGET": riva,
                 "VOICEFSM_LLM__BASE_URL": llm,
                 "VOICEFSM_LOG__LEVEL": "warning",
-                "VOICEFSM_JOURNAL__DIR": str(settings.out / "journals"),
+                "VOICEFSM_JOURNAL__DIR": str(records.journals),
             },
         )

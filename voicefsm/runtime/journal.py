@@ -2,7 +2,8 @@
 
 Kinds of record, each with `at_ms` (the *now* clock, from the session's start):
 
-- `session`: the first line. Version, format, session id, wall clock, language, rates, and the turn settings the machine ran with.
+- `session`: the first line. Version, format, session id, wall clock, the *now* clock itself (`clock_ms`: on Linux the host's, so
+  that sessions and other processes can be put in order), language, rates, and the turn settings the machine ran with.
 - `step`: one fact, the states before and after, all orders it led to, and the deadline `until` which the machine waits. Feeding the
   facts to a machine with the same settings must give the same again: that is what replay checks.
 - `refused`: the fact that the machine took for a defect, and that ended the session.

@@ -73,14 +73,14 @@ class ScriptedRiva:
         self,
         *,
         asr: AsrScript | ScriptedAsr | None = None,
-        tts: TtsScript | None = None,
+        tts: TtsScript | ScriptedTts | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         gate: Gate | None = None,
         is_serving: bool = True,
     ) -> None:
         self.asr = asr if isinstance(asr, ScriptedAsr) else ScriptedAsr(asr or AsrScript())
-        self.tts = ScriptedTts(tts or TtsScript())
+        self.tts = tts if isinstance(tts, ScriptedTts) else ScriptedTts(tts or TtsScript())
         self.gate = gate or Gate()
         """Who is let in; the keys may be exchanged at any time."""
         self.metadata: list[list[tuple[str, str]]] = []

@@ -248,17 +248,18 @@ class ScriptedTts:
             await context.abort(self.script.full.code, self.script.full.details)
         self.open_calls += 1
         self.calls += 1
-        call = _Call(self.calls - 1, context, runs_ahead=self.script.runs_ahead)
+        call, is_cancelled = _Call(self.calls - 1, context, runs_ahead=self.script.runs_ahead), False
         try:
             yield call
             await call.drain()
         except CANCELLED:
-            self._note_cancelled(call.number)
+            is_cancelled = True
             raise
         except EndCall:
             pass
         finally:
             self.open_calls -= 1
+            self._note_end(call.number, is_cancelled=is_cancelled)
 
     async def _converse_until_half_close(self, call: _Call) -> None:
         """Answer texts; half-close ends it all, once something was said."""
@@ -325,9 +326,10 @@ class ScriptedTts:
             self._busy_until = loop.time() + max(0.0, done_at - loop.time()) * script.residue
             raise
 
-    def _note_cancelled(self, _call: int) -> None:
-        self.cancelled += 1
-        self.cancelled_at.append(asyncio.get_running_loop().time())
+    def _note_end(self, _call: int, *, is_cancelled: bool) -> None:
+        if is_cancelled:
+            self.cancelled += 1
+            self.cancelled_at.append(asyncio.get_running_loop().time())
 
     def _note(self, call: int, request: rtts.SynthesizeSpeechRequest) -> int:
         asked = Asked(call, request.text, request.id.value, request.language_code, request.voice_name, request.sample_rate_hz)

@@ -10,7 +10,9 @@ import pytest
 
 from voicefsm.load import LoadSettings, report
 from voicefsm.load.caller import Seen
-from voicefsm.load.figures import Percentiles, level
+from voicefsm.load.cancellations import Cancellations
+from voicefsm.load.figures import level
+from voicefsm.load.percentiles import Percentiles
 from voicefsm.load.scrape import Mean, Scraped
 from voicefsm.load.stage import Usage
 from voicefsm.telemetry.families import ERLE
@@ -28,7 +30,7 @@ USED = (Usage(1.0, 50_000), Usage(2.0, 60_000), Usage(5.0, 70_000))
 def test_figures():
     """Otherwise capacity is planned with wrong numbers."""
     one = level(2, 30.0, [GOOD, GOOD], SETTINGS, USED)
-    assert one.overhead_ms == Percentiles(6, 6.0, 7.0)
+    assert one.overhead_ms == Percentiles(6, 6.0, 7.0, 7.0)
     assert one.pause_ms.n == 4
     assert one.cpu_s_per_session_minute == 3.0  # 3 s for 2 sessions in half a minute
     assert one.cpu_share == 0.1
@@ -100,3 +102,22 @@ def test_what_the_gateway_tells_and_what_an_echo_does():
     assert first.endswith("<= 2 ms")
     assert second.strip().startswith("with an echo 15 dB below: answers fell silent by mistake 4 times, 0 for good; 4.5 words")
     assert second.endswith("; 15.5 dB of it cancelled, 2 times asked")
+
+
+def test_the_line_on_cancellations_says_what_went_wrong():
+    """Otherwise a reply that went on after its barge-in is seen in the JSON only."""
+    one = level(2, 30.0, [GOOD, GOOD], SETTINGS, USED)
+    assert "CANCEL" not in report.lines(one)
+    well = Cancellations(4, Percentiles(3, 1.2, 2.9, 4.0), 1, 0, 0, 0)
+    told = report.lines(replace(one, cancellations=well)).splitlines()[1].strip()
+    assert told == (
+        "CANCEL at the voice's server 1.2 / 2.9 ms after the decision, 4.0 at most: "
+        "3 of 4, 1 had nothing left to cancel; texts that came after it: 0"
+    )
+    ill = Cancellations(4, Percentiles.of([]), 1, 2, 1, 5)
+    told = report.lines(replace(one, cancellations=ill)).splitlines()[1].strip()
+    assert told == (
+        "CANCEL at the voice's server: 0 of 4, 1 had nothing left to cancel, 2 WENT ON, 1 of replies unknown; "
+        "texts that came after it: 5"
+    )
+    assert json.loads(json.dumps(replace(one, cancellations=ill).plain()))["cancellations"]["not_cancelled"] == 2
