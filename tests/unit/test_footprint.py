@@ -172,7 +172,7 @@ async def arguments(held: list[Any]) -> None:
 async def reply(held: list[Any]) -> None:
     """A model that writes for ever, and a voice that says nothing."""
     facts: list[Fact] = []
-    endless = FakeLanguageModel([["Well, " + WIDE * 4 + " and so on. "] * 20_000])
+    endless = FakeLanguageModel([["Well, " + WIDE * 4 + " and so on. "] * 20_000], token_ms=0)
     ask = GenerationRequest((Message("user", "Go on."),), 0.5, 512)
     chars_max = SETTINGS.session.reply_chars_max
     await write(endless, lambda: ask, Epoch(1), now=lambda: 0, tell=facts.append, shorten=lambda: False, chars_max=chars_max)

@@ -120,7 +120,8 @@ class Reader:
 
 
 def _letter_in(tone: Samples) -> str:
-    heard = np.abs(_BANK[:, : len(tone)] @ tone[: _BANK.shape[1]])
+    # `@` would wake the threads of BLAS, which then spin for milliseconds on a core that others need.
+    heard = np.abs(np.einsum("ij,j->i", _BANK[:, : len(tone)], tone[: _BANK.shape[1]]))
     low, high = int(heard[:6].argmax()), int(heard[6:].argmax())
     return LETTERS[6 * high + low]
 
