@@ -5,8 +5,7 @@ journals say when the machine ordered `CancelTts`, and what it had spoken of tha
 came, and how each call ended. Every text of a reply holds the reply's mark (backends.py), which says whose calls are whose. Both
 clocks are the host's monotonic one.
 
-A decision is timed by the fact on which it was taken, in whole milliseconds rounded down. So what the loop makes that fact wait for
-is part of the latency, which is never too short and half a millisecond too long in the mean.
+A decision is timed by the record of its step, which is written when the machine has decided and before any order is carried out.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from voicefsm.values import CancelReason
 
 MARK = re.compile(r"\b[0-9A-Z]{4}\b")
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-NS_PER_MS = 1_000_000
+NS_PER_MS, NS_PER_US = 1_000_000, 1000
 
 
 def mark(number: int) -> str:
@@ -85,11 +84,9 @@ class Reply:
 
 def replies(journal: Iterable[str]) -> Iterator[Reply]:
     """Those of one session, from the lines of its journal."""
-    lines = iter(journal)
-    clock_ms = json.loads(next(lines))["clock_ms"]
     marks: dict[int, set[str]] = {}
     cancelled_ns: dict[int, int] = {}
-    for line in lines:
+    for line in journal:
         if '"SpeakText"' not in line and '"CancelTts"' not in line:
             continue
         record = json.loads(line)
@@ -98,7 +95,7 @@ def replies(journal: Iterable[str]) -> Iterator[Reply]:
             if order["type"] == "SpeakText":
                 marks.setdefault(epoch, set()).update(MARK.findall(order["text"]))
             elif _is_barge_in(order):
-                cancelled_ns[epoch] = (clock_ms + record["at_ms"]) * NS_PER_MS
+                cancelled_ns[epoch] = record["written_us"] * NS_PER_US
     for epoch in marks.keys() | cancelled_ns.keys():
         yield Reply(frozenset(marks.get(epoch, ())), cancelled_ns.get(epoch))
 

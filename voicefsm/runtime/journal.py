@@ -1,9 +1,9 @@
 """The replayable record of a session: one JSON object per line, written as it happens.
 
-Kinds of record, each with `at_ms` (the *now* clock, from the session's start):
+Kinds of record, each with `at_ms` (the *now* clock, from the session's start), and from a gateway with `written_us` (the monotonic
+clock of the host, by which what several processes saw can be put in order; of a `step`, the moment of the decision):
 
-- `session`: the first line. Version, format, session id, wall clock, the *now* clock itself (`clock_ms`: on Linux the host's, so
-  that sessions and other processes can be put in order), language, rates, and the turn settings the machine ran with.
+- `session`: the first line. Version, format, session id, wall clock, language, rates, and the turn settings the machine ran with.
 - `step`: one fact, the states before and after, all orders it led to, and the deadline `until` which the machine waits. Feeding the
   facts to a machine with the same settings must give the same again: that is what replay checks.
 - `refused`: the fact that the machine took for a defect, and that ended the session.
@@ -71,9 +71,18 @@ class FileJournal:
     """One JSON object per line, in one file per session."""
 
     def __init__(
-        self, path: Path, *, bytes_max: int, redact: bool = False, lost: Callable[[OSError], object] = lambda _: None
+        self,
+        path: Path,
+        *,
+        bytes_max: int,
+        redact: bool = False,
+        lost: Callable[[OSError], object] = lambda _: None,
+        host_ns: Callable[[], int] | None = None,
     ) -> None:
-        """`lost` is told when the disk fails. Raises `OSError` when the file cannot be created."""
+        """`lost` is told when the disk fails. Raises `OSError` when the file cannot be created.
+
+        `host_ns` is the host's monotonic clock. Without it records do not say when they were written, and can be equal.
+        """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
         self.is_live = True
@@ -81,7 +90,7 @@ class FileJournal:
         self._file: IO[bytes] | None = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
         self._left = bytes_max
         self._redaction = Redaction() if redact else None
-        self._lost = lost
+        self._lost, self._host_ns = lost, host_ns
 
     def write(self, kind: str, at_ms: int, body: Mapping[str, Any]) -> None:
         """Append one record."""
@@ -89,7 +98,8 @@ class FileJournal:
             return
         if self._redaction is not None:
             body = self._redaction.record(body) | ({"redacted": True} if kind == "session" else {})
-        line = _line({"kind": kind, "at_ms": at_ms, **body})
+        times = {"at_ms": at_ms} if self._host_ns is None else {"at_ms": at_ms, "written_us": self._host_ns() // 1000}
+        line = _line({"kind": kind, **times, **body})
         self._left -= len(line)
         self._append(line if self._left > 0 else _line({"kind": "truncated", "at_ms": at_ms}))
         if self._left <= 0:
@@ -136,7 +146,7 @@ class JournalDirectory:
         settings = self._settings
         self._make_room()
         path = self._dir / f"{session_id}.jsonl"
-        journal = FileJournal(path, bytes_max=settings.bytes_max, redact=settings.redact, lost=lost)
+        journal = FileJournal(path, bytes_max=settings.bytes_max, redact=settings.redact, lost=lost, host_ns=time.monotonic_ns)
         self._live.append(journal)
         return journal
 

@@ -125,12 +125,11 @@ class SessionClock:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.start_ms = clock.now_ms()
-        """When it began, on the clock of the process."""
+        self._start_ms = clock.now_ms()
 
     def now_ms(self) -> int:
         """Monotonic milliseconds since the session began."""
-        return self._clock.now_ms() - self.start_ms
+        return self._clock.now_ms() - self._start_ms
 
 
 class Session:
@@ -305,7 +304,6 @@ class Session:
             "format": FORMAT,
             "session_id": self.session_id,
             "wall_clock": self._wall_clock(),
-            "clock_ms": self._clock.start_ms,
             "language_code": plan.language_code,
             "input": plain(plan.input_format),
             "output": plain(plan.output_format),

@@ -106,12 +106,13 @@ def test_what_was_before_it_counts_is_left_out() -> None:
     assert (seen.decisions, seen.reached_ms) == (1, Percentiles(1, 1.0, 1.0, 1.0))
 
 
-def head(**fields: Any) -> str:
-    return json.dumps({"kind": "session", "at_ms": 0, "clock_ms": CLOCK_MS, **fields})
+HEAD = json.dumps({"kind": "session", "at_ms": 0, "written_us": CLOCK_MS * 1000})
 
 
 def step(at_ms: int, *orders: dict[str, Any]) -> str:
-    return json.dumps({"kind": "step", "at_ms": at_ms, "fact": {"type": "FinalHeard"}, "effects": orders})
+    """Taken 10 ms after its fact."""
+    written_us = ns(at_ms) // 1000
+    return json.dumps({"kind": "step", "at_ms": at_ms - 10, "written_us": written_us, "fact": {}, "effects": orders})
 
 
 def speak(epoch: int, text: str) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def cancel(epoch: int, reason: str) -> dict[str, Any]:
 def test_what_a_journal_says() -> None:
     """Otherwise a hang-up counts as a barge-in, or a reply that was asked for again has lost its first texts."""
     journal = [
-        head(),
+        HEAD,
         step(1000, speak(1, f"One {mark(7)}."), speak(1, f"Two {mark(7)}.")),
         step(2000, speak(1, f"Again {mark(8)}.")),
         step(3000, {"type": "SendTranscript", "text": "CancelTts"}, cancel(1, "barge_in")),
@@ -140,7 +141,7 @@ def test_the_records_of_one_level(tmp_path: Path) -> None:
     """Otherwise journals of an earlier run, whose replies had the same marks, are joined with what this voice saw."""
     journals = tmp_path / "journals"
     journals.mkdir()
-    journal = [head(), step(1000, speak(1, f"One {mark(0)}.")), step(3000, cancel(1, "barge_in"))]
+    journal = [HEAD, step(1000, speak(1, f"One {mark(0)}.")), step(3000, cancel(1, "barge_in"))]
     (journals / "earlier.jsonl").write_text("\n".join(journal))
     records = Records(tmp_path)
     records.counts_from_ns = ns(0)

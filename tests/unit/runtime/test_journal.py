@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -116,6 +117,20 @@ def directory(path: Path, files_max: int) -> Callable[[str], FileJournal]:
 
 def names_in(path: Path) -> list[str]:
     return sorted(file.name for file in path.iterdir())
+
+
+def test_a_gateways_journal_says_when_each_line_was_written(tmp_path: Path) -> None:
+    """Otherwise nobody can tell how soon another process saw what the machine had decided. A simulated one has no such time."""
+    before_us = time.monotonic_ns() // 1000
+    (journal := directory(tmp_path, 1)("live")).write("step", 7, {"effects": []})
+    after_us = time.monotonic_ns() // 1000
+    journal.close()
+    (line,) = lines_of(tmp_path / "live.jsonl")
+    assert before_us <= line.pop("written_us") <= after_us
+    assert line == {"kind": "step", "at_ms": 7, "effects": []}
+    (journal := FileJournal(tmp_path / "simulated.jsonl", bytes_max=10_000)).write("step", 7, {"effects": []})
+    journal.close()
+    assert lines_of(tmp_path / "simulated.jsonl") == [line]
 
 
 def test_the_oldest_journals_make_room(tmp_path: Path) -> None:
