@@ -258,11 +258,12 @@ async def test_talk_shows_a_key_from_a_file(world: WorldOf, make_certificate: Ma
         file.writeframes(bytes(3200))
     async with world(tls=of_server(ours), auth=named(tmp_path, KIOSK)) as w:
         command = (sys.executable, "-m", "voicefsm", "talk", "--target", w.target, "--wav-in", str(tmp_path / "in.wav"))
+        hangs_up = ("--wav-tail-ms", "200")
         shown = ("--key", f"@{tmp_path / 'key'}", "--ca", str(ours.certificate))
 
         async def talk(*options: str) -> tuple[int | None, str]:
             process = await asyncio.create_subprocess_exec(
-                *command, *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+                *command, *hangs_up, *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
             )
             out, _ = await process.communicate()
             return process.returncode, out.decode()

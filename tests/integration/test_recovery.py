@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.test_resume import playing, until
 from tests.redis import RedisServer
 from voicefsm.adapters.identities import hash_of, new_key
 from voicefsm.app import running
@@ -49,11 +50,11 @@ async def converse(home: Path, token: str = "") -> tuple[str, str]:
                     pass
             async with Conversation.connect(target, options, access=access, settings=PATIENT) as conversation:
                 assert conversation.session.limits.session_ms_max == 60_000
-                await conversation.send_text("what time is it")
-                async for event in conversation:
-                    conversation.player.render(4000)
-                    if isinstance(event, TurnCompleted):
-                        break
+                async with playing(conversation):
+                    await conversation.send_text("what time is it")
+                    done = (await until(conversation, TurnCompleted))[-1]
+                assert isinstance(done, TurnCompleted)
+                assert done.heard_text == "It is noon."
                 return conversation.session.resume_token, llm.requests[-1].body["messages"][0]["content"]
 
 

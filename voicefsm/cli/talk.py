@@ -22,6 +22,9 @@ def talk(  # noqa: PLR0917  # options, given by name
     output_device: Annotated[str, typer.Option(help="The loudspeaker, by number or part of its name.")] = "",
     wav_in: Annotated[Path | None, typer.Option(help="A recording instead of the microphone.", show_default=False)] = None,
     wav_out: Annotated[Path | None, typer.Option(help="Where to write what was heard.", show_default=False)] = None,
+    wav_tail_ms: Annotated[
+        int, typer.Option(help="How long to listen after the end of the recording before hanging up.", min=0, max=600_000)
+    ] = 8000,
     key: Annotated[str, typer.Option(help="API key to show; @FILE reads it from a file.", metavar="KEY")] = "",
     token: Annotated[str, typer.Option(help="Token (JWT) to show; @FILE reads it from a file.", metavar="TOKEN")] = "",
     tls: Annotated[bool, typer.Option("--tls", help="Encrypt, and check the gateway against the well-known authorities.")] = False,
@@ -51,5 +54,6 @@ def talk(  # noqa: PLR0917  # options, given by name
         access=Access(secret(key), secret(token), tls, ca, cert, cert_key, insecure),
         wav_in=wav_in,
         wav_out=wav_out,
+        wav_tail_ms=wav_tail_ms,
     )
     print(asyncio.run(run(settings)))
