@@ -36,6 +36,8 @@ OTHERS_LABELS = {"le", "instance", "namespace", "pod", "Hostname", "gpu"}
 """Labels that Prometheus, Kubernetes or DCGM add."""
 MAY_BE_NAN = re.compile("erle_db|echo_delay|resume_pause|llm_total|transitions|increase")
 """Of a load run without echo and without rejected barge-ins."""
+ROUNDS_MAX = 3
+"""Of load. In one there is all that is asked for, but on a machine that has other things to do."""
 
 
 def samples() -> set[str]:
@@ -144,16 +146,13 @@ async def test_every_query_of_the_dashboards_returns_data_of_a_gateway_under_loa
         stage(load, ("server.sessions_max=4", f"metrics.port={metrics}", "metrics.sample_ms=200")) as running,
         child("prometheus", command, environment=dict(os.environ), log=tmp_path / "log", stop_ms_max=10_000),
     ):
-        callers = await crowd(running.gateway, 2, 25.0, load)
-        assert not [error for caller in callers for error in caller.errors]
-        await asyncio.sleep(3)  # three scrapes
-        empty = [
-            f"{name}: {one}"
-            for name, many in queries().items()
-            if name != "gpu"
-            for one in many
-            if not await asyncio.to_thread(has_data, web, one)
-        ]
+        for _ in range(ROUNDS_MAX):
+            callers = await crowd(running.gateway, 2, 10.0, load)
+            assert not [error for caller in callers for error in caller.errors]
+            await asyncio.sleep(3)  # three scrapes
+            empty = await asyncio.to_thread(without_data, web)
+            if not empty:
+                break
         firing = await asyncio.to_thread(ask, web, "rules", {})
     assert not empty, "\n".join(empty)
     assert {rule["name"] for group in firing["groups"] for rule in group["rules"]} == set(alerts(RULES))
@@ -164,6 +163,12 @@ def ask(port: int, what: str, arguments: dict[str, str]) -> Any:
     url = f"http://127.0.0.1:{port}/api/v1/{what}?{urllib.parse.urlencode(arguments)}"
     with urllib.request.urlopen(url, timeout=20) as response:
         return json.loads(response.read())["data"]
+
+
+def without_data(port: int) -> list[str]:
+    """The queries of all dashboards but the GPU's that have none."""
+    asked = [(name, one) for name, many in queries().items() if name != "gpu" for one in many]
+    return [f"{name}: {one}" for name, one in asked if not has_data(port, one)]
 
 
 def has_data(port: int, expression: str) -> bool:
