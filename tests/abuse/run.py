@@ -144,17 +144,15 @@ async def gateway(directory: Path) -> AsyncIterator[tuple[Child, str]]:
             yield process, target
 
 
-async def run(
-    directory: Path, seconds: float, names: Sequence[str] = tuple(ATTACKS), *, quiet_s: float | None = None
-) -> list[Row]:
+async def run(directory: Path, seconds: float, names: Sequence[str] = tuple(ATTACKS), *, quiet_s: float | None = None) -> list[Row]:
     """Every attack, for so long each; the bystander is measured for as long before, or for `quiet_s`."""
     quiet_s = seconds if quiet_s is None else quiet_s
     async with gateway(directory) as (process, target), bystander(target) as standing:
         await standing.times(min(2.0, quiet_s))
-        return [await _row(name, process, target, standing, seconds, quiet_s) for name in names]
+        return [await _row(name, process, target, standing, seconds, quiet_s=quiet_s) for name in names]
 
 
-async def _row(name: str, process: Child, target: str, standing: Bystander, seconds: float, quiet_s: float) -> Row:
+async def _row(name: str, process: Child, target: str, standing: Bystander, seconds: float, *, quiet_s: float) -> Row:
     before_mib = usage_of(process.pid).memory_kib / 1024
     quiet = await standing.times(quiet_s)
     command = (sys.executable, "-m", "tests.abuse.attacks", name, target, str(seconds))

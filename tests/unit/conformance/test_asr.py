@@ -99,7 +99,9 @@ async def test_idle_limits(outcomes: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
     async def outcome(id_: str, idle_ms_max: int) -> Outcome:
         async with riva(idle_ms_max=idle_ms_max) as server:
-            seen = await outcomes([check for check in CHECKS if check.id == id_], riva=server.target, idle_s=1.0)
+            seen: dict[Outcome, set[str]] = await outcomes(
+                [check for check in CHECKS if check.id == id_], riva=server.target, idle_s=1.0
+            )
         return next(outcome for outcome, ids in seen.items() if ids)
 
     limits = (("A16", 500), ("A16", 0), ("A17", 5000), ("A17", 100))
