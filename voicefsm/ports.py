@@ -194,6 +194,9 @@ class SynthesisStream(Protocol):
     def finish(self) -> None:
         """No more segments."""
 
+    def leave(self) -> None:
+        """Stop the server now: nothing is wanted any more. Harmless twice, and at the end of the context it comes by itself."""
+
     def __aiter__(self) -> AsyncIterator[SpokenAudio]:
         """Audio in order; segment k+1 begins after the last piece of segment k. Ends after `finish()` and the last piece."""
 

@@ -382,7 +382,7 @@ class RivaSynthesisStream:
         self._wake()
 
     def leave(self) -> None:
-        """Cancel whatever runs; nothing arrives afterwards."""
+        """See `ports.SynthesisStream`. Nothing is asked for and nothing arrives afterwards."""
         self._has_left = True
         self._patience.close()
         self._hang_up()
@@ -445,6 +445,8 @@ class RivaSynthesisStream:
             if not await write(call, self._message(piece)):
                 return
             piece = await self._next_unsent()
+        if self._has_left:
+            return
         self._is_half_closed = True
         self._rearm()
         await half_close(call)
@@ -454,7 +456,7 @@ class RivaSynthesisStream:
 
         A piece that no sound comes of is never answered: when nothing has come for a while and we listen, the next one is due.
         """
-        while True:
+        while not self._has_left:
             unsent = next((piece for piece in self._pending if not piece.is_sent), None)
             if unsent is not None and sum(piece.is_sent for piece in self._pending) < self._settings.texts_ahead_max:
                 return unsent
@@ -467,6 +469,7 @@ class RivaSynthesisStream:
             except TimeoutError:
                 if self._is_reading:
                     return unsent
+        return None
 
     async def _streamed(self) -> AsyncIterator[SpokenAudio]:
         """What the streaming call delivers until the server ends it."""

@@ -192,6 +192,9 @@ class _Noted:
     def finish(self) -> None:
         self._stream.finish()
 
+    def leave(self) -> None:
+        self._stream.leave()
+
     async def __aiter__(self) -> AsyncIterator[SpokenAudio]:
         async for audio in self._stream:
             self._attempt.succeeded()

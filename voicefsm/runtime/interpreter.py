@@ -241,6 +241,7 @@ class Interpreter:
         last_valid = self._playout.cancel(self._now())
         if last_valid is not None:
             self._outbox.put(messages.CancelTts(order.epoch, SampleIndex(last_valid), order.reason))
+        self._voice.leave()
         if self._speaking is not None:
             self._speaking.cancel()
 

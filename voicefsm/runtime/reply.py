@@ -144,6 +144,11 @@ class Voice:
         if self._stream is not None:
             self._stream.finish()
 
+    def leave(self) -> None:
+        """Stop the server now. The task that runs this learns of its own end a turn of the loop later, which may take a while."""
+        if self._stream is not None:
+            self._stream.leave()
+
     async def run(
         self,
         synthesizer: Synthesizer,

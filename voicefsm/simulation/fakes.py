@@ -233,9 +233,10 @@ class FakeSynthesisStream:
         self._segments.put_nowait(None)
 
     def leave(self) -> None:
-        """Nothing arrives any more."""
-        self.is_open = False
-        self._segments.put_nowait(None)
+        """See `ports.SynthesisStream`."""
+        if self.is_open:
+            self.is_open = False
+            self._segments.put_nowait(None)
 
     async def __aiter__(self) -> AsyncIterator[SpokenAudio]:
         """See `ports.SynthesisStream`."""

@@ -281,6 +281,9 @@ class FaultySynthesisStream:
         """See `ports.SynthesisStream`."""
         self._segments.put_nowait(None)
 
+    def leave(self) -> None:
+        """See `ports.SynthesisStream`. It makes audio until its reader goes."""
+
     async def __aiter__(self) -> AsyncIterator[SpokenAudio]:
         while (segment := await self._segments.get()) is not None:
             if self._script.on(Kind.TTS_END, self._now_ms()):

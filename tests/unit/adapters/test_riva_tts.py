@@ -248,6 +248,26 @@ async def test_leaving_cancels_at_once_and_ends_the_reader() -> None:
         assert len(riva.tts.asked) == 1
 
 
+@pytest.mark.parametrize("mode", [InputMode.STREAMING, InputMode.UNARY])
+@pytest.mark.parametrize("takes_audio", [False, True])
+async def test_a_reply_that_was_left_asks_for_nothing_more(mode: InputMode, *, takes_audio: bool) -> None:
+    """Otherwise a text follows the cancellation: whoever feeds the call has not ended yet, and may begin one for nobody."""
+    async with ScriptedRiva(tts=TtsScript(chunk_period_ms=20)) as riva, aclosing(synthesizer(riva, RivaTtsSettings(mode))) as tts:
+        async with tts.open(REQUEST) as stream:
+            audio = aiter(stream)
+            stream.speak(0, "a long story that nobody wants to hear to its end")
+            if takes_audio:
+                await anext(audio)
+            for index in range(1, 9):
+                stream.speak(index, "and more of it")
+            stream.leave()
+            assert await anext(audio, None) is None
+            await asyncio.sleep(0.05)
+            assert (riva.tts.calls, riva.tts.cancelled, len(riva.tts.asked)) == ((1, 1, 1) if takes_audio else (0, 0, 0))
+        await asyncio.sleep(0.05)
+        assert riva.tts.calls == takes_audio
+
+
 async def test_run_ahead_is_bounded() -> None:
     """Otherwise a reply cancelled after a second has cost the server a minute of synthesis."""
     text = "x" * 90 + " "

@@ -110,6 +110,18 @@ async def test_a_cut_reaches_the_client_before_anything_else_of_that_step() -> N
         assert (hand.stage.model.aborted, hand.stage.synthesizer.aborted) == (1, 1)
 
 
+async def test_a_cut_stops_the_server_before_anything_else_has_its_turn() -> None:
+    """Otherwise the server learns of it when the loop comes round to the voice's task: on a busy core several ms later."""
+    async with hands() as hand:
+        hand.do(fx.StartGeneration(ONE, "hi"), fx.SpeakText(ONE, 0, "Hello there."))
+        await asyncio.sleep(0.2)
+        (stream,) = hand.stage.synthesizer.streams
+        assert stream.is_open
+        hand.do(fx.CancelTts(ONE, CancelReason.BARGE_IN))
+        assert not stream.is_open
+        hand.do(fx.CancelTts(ONE, CancelReason.BARGE_IN))  # harmless twice
+
+
 async def test_audio_that_arrives_after_the_cut_does_not_leave() -> None:
     """Otherwise one more syllable is heard of a reply that was cut."""
     async with hands() as hand:
