@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 
 from voicefsm.adapters.channels import RivaChannel, RivaChannelSettings
 from voicefsm.adapters.riva_asr import RivaRecognizer
-from voicefsm.conformance.item import LONG_MS, Check, Failed, Need, NotSupported
+from voicefsm.conformance.item import LONG_MS, Away, Check, Failed, Need, NotSupported
 from voicefsm.conformance.targets import Targets
 from voicefsm.values import Backend
 
@@ -26,6 +26,7 @@ _State = health_pb2.HealthCheckResponse.ServingStatus
 
 async def health(targets: Targets) -> str:
     """H1. The standard health service says SERVING, and its watch says the same."""
+    await _insist_on_connection(targets)
     stub, request = targets.riva.health(), health_pb2.HealthCheckRequest()
     try:
         state = (await stub.Check(request, timeout=CHECK_S_MAX)).status
@@ -47,6 +48,18 @@ async def health(targets: Targets) -> str:
     if watched != state:
         raise Failed(f"Check says {_State.Name(state)}, Watch says {_State.Name(watched)}")
     return "SERVING"
+
+
+async def _insist_on_connection(targets: Targets) -> None:
+    """Raises `Away`."""
+    settings = targets.riva.settings
+    async with targets.riva.fresh_channel() as connection:
+        try:
+            async with asyncio.timeout(settings.open_ms_max / 1000):
+                await connection.channel.channel_ready()
+        except TimeoutError:
+            nobody = f"nobody answers at {settings.target} within {settings.open_ms_max} ms"
+            raise Away(f"{nobody}; the other items on it are left out") from None
 
 
 async def models(targets: Targets) -> str:

@@ -27,6 +27,10 @@ class Failed(Exception):
     """The server does otherwise. The text says what it did."""
 
 
+class Away(Failed):
+    """Nobody is there who could do anything. The text says where."""
+
+
 class NotSupported(Exception):
     """The item does not apply to this server. The text says why."""
 
@@ -75,3 +79,5 @@ class Result:
     outcome: Outcome
     detail: str
     took_ms: int
+    is_away: bool = False
+    """Nobody was there: the items after it that need this server are not run."""

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import grpc.aio
 import httpx
 
+from voicefsm.adapters.channels import is_cancelled_from_outside
 from voicefsm.conformance import asr, infra, llm, tts
-from voicefsm.conformance.item import Check, Failed, Need, NotSupported, Outcome, Result
+from voicefsm.conformance.item import Away, Check, Failed, Need, NotSupported, Outcome, Result
 from voicefsm.conformance.targets import Targets, Wish, reach
 from voicefsm.errors import BackendError
 
@@ -30,13 +31,16 @@ def chosen(ids: Sequence[str]) -> tuple[Check, ...]:
 
 
 async def run(wish: Wish, checks: Sequence[Check], tell: Callable[[Result], None]) -> list[Result]:
-    """Run what the given servers allow, in order; `tell` hears each result as it comes."""
+    """Run what the given servers allow, in order; `tell` hears each result as it comes. Who is found away is asked no more."""
     results = []
     async with reach(wish) as targets:
+        given = _given(targets)
         for check in checks:
-            if check.needs & _given(targets):
+            if check.needs & given:
                 results.append(await examine(check, targets))
                 tell(results[-1])
+                if results[-1].is_away:
+                    given &= ~check.needs
     return results
 
 
@@ -52,18 +56,22 @@ def _given(targets: Targets) -> Need:
 async def examine(check: Check, targets: Targets) -> Result:
     """Run one item. Whatever it raises is its outcome."""
     began = time.monotonic()
-    outcome, detail = Outcome.FAIL, ""
+    outcome, detail, is_away = Outcome.FAIL, "", False
     try:
         async with asyncio.timeout(check.deadline_ms / 1000):
             outcome, detail = Outcome.PASS, await check.run(targets)
     except NotSupported as reason:
         outcome, detail = Outcome.NOT_SUPPORTED, str(reason)
     except Failed as failure:
-        outcome, detail = Outcome.FAIL, str(failure)
+        outcome, detail, is_away = Outcome.FAIL, str(failure), isinstance(failure, Away)
+    except asyncio.CancelledError:
+        if is_cancelled_from_outside():
+            raise
+        outcome, detail = Outcome.FAIL, "the call was broken off by gRPC, without a status"
     except Exception as error:  # noqa: BLE001, a defect of one item costs that item
         outcome, detail = Outcome.FAIL, _told(error, check)
     took_ms = round((time.monotonic() - began) * 1000)
-    return Result(check.id, check.title, outcome, " ".join(detail.split()), took_ms)
+    return Result(check.id, check.title, outcome, " ".join(detail.split()), took_ms, is_away)
 
 
 def _told(error: Exception, check: Check) -> str:

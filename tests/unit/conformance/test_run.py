@@ -33,9 +33,9 @@ from voicefsm.values import Backend
 RIVA = Wish(riva=RivaChannelSettings(target="127.0.0.1:1"))
 
 
-def check(id_: str, ends_with: Exception | str, **fields: object) -> Check:
+def check(id_: str, ends_with: BaseException | str, **fields: object) -> Check:
     async def work(_: Targets) -> str:
-        if isinstance(ends_with, Exception):
+        if isinstance(ends_with, BaseException):
             raise ends_with
         return ends_with
 
@@ -58,7 +58,8 @@ async def test_every_end_is_an_outcome():
         check("T5", BackendError(Backend.TTS, "is away.")),
         check("T6", ZeroDivisionError("oh")),
         Check("T7", "title", hang, deadline_ms=20),
-        check("T8", ""),
+        check("T8", asyncio.CancelledError()),  # what grpc.aio raises when it breaks a call off itself
+        check("T9", ""),
     ]
     async with asyncio.timeout(5):
         results = await run(RIVA, checks, lambda _: None)
@@ -70,8 +71,27 @@ async def test_every_end_is_an_outcome():
         ("T5", Outcome.FAIL, "is away."),
         ("T6", Outcome.FAIL, "unexpected ZeroDivisionError: oh"),
         ("T7", Outcome.FAIL, "not over within 20 ms"),
-        ("T8", Outcome.PASS, ""),
+        ("T8", Outcome.FAIL, "the call was broken off by gRPC, without a status"),
+        ("T9", Outcome.PASS, ""),
     ]
+
+
+async def test_who_interrupts_the_tool_is_obeyed():
+    """Otherwise Ctrl-C costs one item, and the next begins."""
+    running = asyncio.create_task(run(RIVA, [Check("T1", "title", hang)], lambda _: None))
+    await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_server_that_is_away_is_asked_no_more():
+    """Otherwise a wrong address fails item by item, each after its deadline; or costs the items of the server that is there."""
+    nowhere = Wish(riva=RivaChannelSettings(target="127.0.0.1:1", open_ms_max=200), llm=LlmSettings(warm_up=False))
+    checks = [*chosen(["H1", "H3", "A1"]), check("L1", "seen", needs=Need.LLM)]
+    results = await run(nowhere, checks, lambda _: None)
+    assert [(r.id, r.outcome) for r in results] == [("H1", Outcome.FAIL), ("L1", Outcome.PASS)]
+    assert results[0].detail.startswith("nobody answers at 127.0.0.1:1 within 200 ms")
 
 
 async def test_items_of_a_server_that_was_not_given_are_left_out():
