@@ -5,6 +5,9 @@ told, and time is an argument. CLOSED: everybody may ask; `failures_max` failure
 rest is over; the rest doubles with each failure of a probe. HALF_OPEN: one caller may, the probe; its success closes the breaker,
 its failure opens it again, and if it leaves without either (its user hung up) the next caller is the probe.
 
+Checks (server/health.py) are told apart from calls: a check sees whether a server is there, a call whether it does its work. So a
+good check ends only what a failed one has seen, and no rest that the server has asked for; what calls alone have seen, a call ends.
+
 What a refused caller does then is not decided here: it becomes a fact, and the session's machine decides.
 """
 
@@ -54,6 +57,10 @@ class Breaker:
         """In a row."""
         self._open_until_ms: int | None = None
         self._is_probed = False
+        self._is_seen_by_checks = False
+        """A check has failed since the server was well."""
+        self._wanted_until_ms = 0
+        """The server wants to be left alone until then."""
 
     def state(self, now_ms: int) -> BreakerState:
         """As it is now."""
@@ -80,13 +87,25 @@ class Breaker:
     def succeeded(self) -> None:
         """The server has done something useful: it is well."""
         self._failures = self._rests = 0
-        self._open_until_ms, self._is_probed = None, False
+        self._open_until_ms, self._is_probed, self._is_seen_by_checks = None, False, False
 
     def failed(self, now_ms: int, *, is_probe: bool = False, retry_after_ms: int = 0) -> None:
         """A call has failed. `retry_after_ms`: the server wants to be left alone for so long."""
         self._failures += 1
+        if retry_after_ms:
+            self._wanted_until_ms = now_ms + min(retry_after_ms, self._settings.rest_ms_max)
         if is_probe or retry_after_ms or (self._failures >= self._failures_max and self._open_until_ms is None):
             self._rest(now_ms, retry_after_ms)
+
+    def check_succeeded(self, now_ms: int) -> None:
+        """The server is there."""
+        if self._is_seen_by_checks and now_ms >= self._wanted_until_ms:
+            self.succeeded()
+
+    def check_failed(self, now_ms: int) -> None:
+        """It is not. A check is as good a probe as a call, and costs nobody an answer."""
+        self._is_seen_by_checks = True
+        self.failed(now_ms, is_probe=self.state(now_ms) is BreakerState.HALF_OPEN)
 
     def left(self, *, is_probe: bool) -> None:
         """A call has ended, and says nothing about the server."""

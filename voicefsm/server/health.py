@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from voicefsm.errors import BackendError
 from voicefsm.ports import Clock
-from voicefsm.runtime.breaker import Breaker, BreakerState
+from voicefsm.runtime.breaker import Breaker
 from voicefsm.values import Backend, setting
 
 
@@ -115,13 +115,11 @@ class Watch:
         try:
             await check()
         except BackendError as error:
-            now_ms = self._clock.now_ms()
-            # A check is as good a probe as a caller, and costs nobody an answer.
-            server.breaker.failed(now_ms, is_probe=server.breaker.state(now_ms) is BreakerState.HALF_OPEN)
+            server.breaker.check_failed(self._clock.now_ms())
             return str(error)
         except Exception as defect:  # noqa: BLE001, a check that is broken must not blind the watch: nobody would look again
             return f"The check of {server.name} is broken: {type(defect).__name__}."
-        server.breaker.succeeded()
+        server.breaker.check_succeeded(self._clock.now_ms())
         return ""
 
     async def _tell(self, problem: str) -> None:

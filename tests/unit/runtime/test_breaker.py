@@ -84,6 +84,45 @@ def test_a_server_that_asks_for_a_rest_has_it_within_limits() -> None:
     assert other.wait_ms(0) == SETTINGS.rest_ms_max
 
 
+def test_a_check_ends_what_a_check_has_seen() -> None:
+    """Otherwise a server that is back is not used until a user has tried it; or its failures before count with the next one."""
+    breaker = Breaker(SETTINGS)
+    breaker.check_failed(0)
+    failing(breaker, 0, 2)
+    assert breaker.wait_ms(0) == 500
+    breaker.check_failed(500)
+    assert breaker.wait_ms(500) == 1000, "a check that fails is a failed probe"
+    breaker.check_succeeded(600)
+    assert breaker.state(600) is BreakerState.CLOSED
+    failing(breaker, 700, 2)
+    assert breaker.wait_ms(700) == 0
+
+
+def test_a_check_ends_nothing_that_only_calls_have_seen() -> None:
+    """Otherwise a server whose health is well and whose answers are all errors costs a turn its first attempt, for ever."""
+    breaker = Breaker(SETTINGS)
+    breaker.check_failed(0)
+    breaker.check_succeeded(10)
+    failing(breaker, 20, 2)
+    breaker.check_succeeded(30)
+    failing(breaker, 40)
+    breaker.check_succeeded(50)
+    assert breaker.wait_ms(50) == 490
+    breaker.check_succeeded(540)
+    assert breaker.ask(540), "the next call is the probe"
+
+
+def test_a_check_does_not_shorten_a_rest_that_the_server_wants() -> None:
+    """Otherwise Retry-After is respected until the next check, which is a second at most."""
+    breaker = Breaker(SETTINGS)
+    breaker.failed(0, retry_after_ms=1200)
+    breaker.check_failed(100)
+    breaker.check_succeeded(1199)
+    assert breaker.wait_ms(1199) == 1
+    breaker.check_succeeded(1200)
+    assert breaker.state(1200) is BreakerState.CLOSED
+
+
 @given(st.lists(st.tuples(st.sampled_from(["ask", "ok", "fail", "leave"]), st.integers(0, 700)), max_size=60))
 def test_there_is_one_probe_at_a_time_and_never_no_way_back(happenings: list[tuple[str, int]]) -> None:
     """Otherwise two callers probe at once; or a breaker stays open for ever."""

@@ -121,3 +121,16 @@ async def test_a_check_opens_and_closes_the_breaker() -> None:
     await asyncio.sleep(0.1)
     assert world.breakers["asr"].wait_ms(world.clock.now_ms()) == 0
     task.cancel()
+
+
+@pytest.mark.looptime
+async def test_a_check_leaves_a_breaker_alone_that_calls_have_opened() -> None:
+    """Otherwise a server that answers its checks and no question is asked again each second, by everybody."""
+    world = World()
+    watch = Watch({Backend.LLM: [world.watched("llm")]}, SETTINGS, world.clock, world.changed)
+    world.breakers["llm"].failed(world.clock.now_ms(), retry_after_ms=8000)
+    task = asyncio.create_task(watch.run())
+    await asyncio.sleep(7.9)
+    task.cancel()
+    assert len(world.checks) == 2
+    assert world.breakers["llm"].wait_ms(world.clock.now_ms()) > 0
