@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -386,6 +386,11 @@ class RivaChannel:
         self._retire()
         remedy = _RUNNING.format(target=self.settings.target)
         return kind(self.backend, f"{self._name} {what}.", remedy=remedy, retryable=True)
+
+    def lacking(self, what: str, offered: Iterable[str]) -> BackendError:
+        """The server works, and `what` is not among what it has: that is for an operator to put right."""
+        remedy = f"It has: {', '.join(sorted(offered))}."
+        return BackendError(self.backend, f"{self._name} has no {what}.", remedy=remedy, retryable=False)
 
     @property
     def _name(self) -> str:

@@ -165,8 +165,11 @@ class RivaRecognizer:
     async def ready(self) -> None:
         """Return when the server would do its work now. Raises `BackendError` saying why it would not."""
         await self.check_health()
-        if not await self.models():
+        models = await self.models()
+        if not models:
             raise self._channel.silent("lists no model")
+        if self._settings.model not in {"", *models}:
+            raise self._channel.lacking(f"streaming model {self._settings.model!r}", models)
 
     async def models(self) -> Mapping[str, frozenset[str]]:
         """The streaming models: name -> language codes. Raises `BackendError`."""

@@ -403,6 +403,17 @@ async def test_languages_are_those_of_all_streaming_models() -> None:
         assert (await asr.models())["small"] == {"en-US"}
 
 
+async def test_ready_knows_the_model_that_is_asked_for() -> None:
+    """Otherwise a gateway takes callers whom its recogniser refuses one by one, for ever."""
+    async with ScriptedRiva(asr=AsrScript(models=(("small", "en-US"), ("multi", "en-US,hi-IN")))) as riva:
+        async with aclosing(recognizer(riva, RivaAsrSettings(model="small"))) as asr:
+            await asr.ready()
+        async with aclosing(recognizer(riva, RivaAsrSettings(model="other"))) as asr:
+            with pytest.raises(BackendError, match=r"has no streaming model 'other'. It has: multi, small.") as caught:
+                await asr.ready()
+            assert not caught.value.retryable
+
+
 async def test_listing_a_server_that_is_not_there_fails() -> None:
     """Otherwise `doctor` reports a dead server as one without languages."""
     async with aclosing(RivaRecognizer(RivaAsrSettings(), RivaChannelSettings(target="127.0.0.1:1"))) as asr:
