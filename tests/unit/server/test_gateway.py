@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from voicefsm.errors import SettingsError
 from voicefsm.server.gateway import SERVICE
+from voicefsm.server.servicer import ConversationServicer
 from voicefsm.simulation.fakes import FakeRecognizer
 from voicefsm.v1 import conversation_pb2 as pb
 
@@ -112,6 +113,23 @@ async def test_the_end_of_a_drain_is_told_in_band(serve: Serve) -> None:
         assert (code, details) == ("UNAVAILABLE", "The server is shutting down.")
         assert [reason for _, reason in served.stage.witness.closed] == ["shutdown"]
         assert served.left() == []
+
+
+async def test_the_deadline_of_a_drain_is_a_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a busy worker, on which every wait takes longer, drains until it is killed, and ends nobody in band."""
+    sleep, waits = asyncio.sleep, 0
+
+    async def late(wait_s: float) -> None:
+        nonlocal waits
+        waits += 1
+        await sleep(4 * wait_s)
+
+    async with serve(drain_ms_max=400) as served:
+        with monkeypatch.context() as patched:
+            patched.setattr(ConversationServicer, "sessions", 1)
+            patched.setattr("voicefsm.server.gateway.asyncio.sleep", late)
+            await served.gateway.stop()
+    assert 0 < waits <= (400 + 1000) / 200, "a fifth of a second each"
 
 
 async def test_who_was_at_the_door_when_the_drain_began_does_not_get_in(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
