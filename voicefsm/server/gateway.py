@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from voicefsm.errors import SettingsError
 from voicefsm.server.admin import AdminServicer
 from voicefsm.server.admission import WINDOW_BYTES, ServerSettings
 from voicefsm.server.servicer import ConversationServicer
 from voicefsm.server.tls import Certificates
+from voicefsm.server.watches import Health, Reflection
 from voicefsm.v1 import admin_pb2_grpc as admin_grpc
 from voicefsm.v1 import conversation_pb2 as pb
 from voicefsm.v1 import conversation_pb2_grpc as pb_grpc
@@ -44,7 +45,7 @@ class Gateway:
         """`is_ready`: whether it is before anybody calls `set_ready`. Without `certificates` nothing is encrypted."""
         self._settings, self._servicer = settings, servicer
         self._is_ready, self._is_stopping = is_ready, False
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         self._server = grpc.aio.server(options=_options(settings))
         pb_grpc.add_ConversationServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call] # generated
         if admin is not None:
@@ -55,7 +56,7 @@ class Gateway:
         self._probed = self._for_probes()
         if settings.reflection:
             named = (SERVICE, reflection.SERVICE_NAME, *(["grpc.health.v1.Health"] if settings.health else []))
-            reflection.enable_server_reflection(named, self._server)
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(named), self._server)
 
     async def start(self) -> int:
         """Open the port. Returns its number. Raises `SettingsError` when it cannot be opened."""

@@ -69,6 +69,38 @@ async def test_reflection(serve: Serve) -> None:
             assert (SERVICE in names) is wanted
 
 
+async def test_calls_that_ask_nobody_who_they_are_and_never_end_are_few(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a stranger without a key fills the memory, 30 KiB with each watch."""
+    monkeypatch.setattr("voicefsm.server.watches.WATCHES_MAX", 2)
+    async with serve() as served, grpc.aio.insecure_channel(served.target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        reflect = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
+
+        async def watch() -> Call:
+            return stub.Watch(health_pb2.HealthCheckRequest())
+
+        async def describe() -> Call:
+            call = reflect()
+            await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+            return call
+
+        async def answer(call: Call) -> str:
+            try:
+                return "nothing" if await call.read() is grpc.aio.EOF else "something"
+            except grpc.aio.AioRpcError as refusal:
+                return str(refusal.code().name)
+
+        for another in (watch, describe):
+            calls = [await another() for _ in range(2)]
+            assert [await answer(call) for call in calls] == ["something"] * 2
+            assert await answer(await another()) == "RESOURCE_EXHAUSTED"
+            assert await health(channel, "") == "SERVING"
+            calls[0].cancel()
+            async with asyncio.timeout(10):
+                while await answer(await another()) != "something":
+                    pass
+
+
 async def test_a_port_in_use_is_the_operators_news(serve: Serve) -> None:
     """Otherwise two gateways share a port, and half of the calls go to the old one."""
     async with serve() as served:
