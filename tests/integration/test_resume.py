@@ -310,6 +310,7 @@ async def test_at_the_end_of_the_grace_period_the_rest_goes_on_elsewhere(redis_s
         where.replica("one", drain_ms_max=300) as one,
         where.replica("two") as two,
     ):
+        where.riva.tts.script = dataclasses.replace(where.riva.tts.script, char_ms=30)
         sessions: list[str] = []
 
         async def converse(conversation: Conversation) -> TurnCompleted:
