@@ -39,5 +39,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What was imported for thousands of tests is no garbage: each look of the collector at it all would take a tenth of a second."""
+    """What was imported for thousands of tests is no garbage: each look of the collector at it takes a tenth of a second."""
     gc.freeze()
