@@ -40,6 +40,7 @@ from voicefsm.server.callers import Gate, gate_of
 from voicefsm.server.gateway import Gateway
 from voicefsm.server.health import Watch, Watched
 from voicefsm.server.pace import of_beginnings, of_sessions
+from voicefsm.server.port import address
 from voicefsm.server.resume import Resumption
 from voicefsm.server.servicer import ConversationServicer
 from voicefsm.telemetry.exposition import Sources, registry_of, sampled, served
@@ -96,7 +97,7 @@ async def serve_embedded(settings: Settings, arguments: Sequence[str], settings_
 async def _announced(settings: Settings, reread: Reread | None = None) -> AsyncGenerator[None]:
     """A running gateway; whoever started it is told where it listens."""
     async with running(settings, reread) as port:
-        print(f"voicefsm gateway: listening on {settings.server.host}:{port}", flush=True)  # noqa: T201 (parents read it)
+        print(f"voicefsm gateway: listening on {address(settings.server.host, port)}", flush=True)  # noqa: T201 (parents read it)
         print("voicefsm gateway: ready", flush=True)  # noqa: T201
         settle_memory()
         yield

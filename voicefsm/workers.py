@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 
 import structlog
 
 from voicefsm.errors import SettingsError
+from voicefsm.server.port import address, hold
 from voicefsm.telemetry.exposition import forget
 
 LISTENING, READY, STOPPED = "voicefsm gateway: listening on ", "voicefsm gateway: ready", "voicefsm gateway: stopped"
@@ -63,7 +63,7 @@ async def serve(crew: Crew, arguments: Sequence[str]) -> None:
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(sign, stop.set)
-    with _reserved(crew.host, crew.port) as holder:
+    with hold(crew.host, crew.port, is_shared=True) as holder:
         port = holder.getsockname()[1]
         mine = (
             f"server.port={port}",
@@ -72,27 +72,13 @@ async def serve(crew: Crew, arguments: Sequence[str]) -> None:
             "server.port_is_shared=true",
         )
         command = [sys.executable, "-u", "-m", "voicefsm", *arguments, *_set(*mine)]
-        shift = _Shift(crew, command, f"{crew.host}:{port}", stop)
+        shift = _Shift(crew, command, address(crew.host, port), stop)
         await shift.run()
 
 
 def _set(*settings: str) -> list[str]:
     """On a command line."""
     return [word for setting in settings for word in ("--set", setting)]
-
-
-def _reserved(host: str, port: int) -> socket.socket:
-    """The port, held and not listened on. Raises `SettingsError`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    holder = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind((host, port))
-    except OSError as refused:
-        holder.close()
-        problem = f"Port {port} of {host} cannot be had: {refused.strerror}."
-        raise SettingsError(problem, remedy="Choose another: --port, or server.port.") from refused
-    return holder
 
 
 async def _over(worker: asyncio.subprocess.Process, reading: asyncio.Task[bool]) -> int:

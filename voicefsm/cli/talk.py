@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from voicefsm.cli.common import ConfigFile, needs, secret
+from voicefsm.server.port import address
 
 
 def talk(  # noqa: PLR0917  # options, given by name
@@ -45,7 +46,7 @@ def talk(  # noqa: PLR0917  # options, given by name
 
     server = load(file=config).server
     settings = TalkSettings(
-        target=target or f"{server.host}:{server.port}",
+        target=target or address(server.host, server.port),
         language_code=language,
         voice_name=voice,
         headset=headset,

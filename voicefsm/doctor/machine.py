@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
-import socket
 import sys
 from collections.abc import Mapping
 
 from voicefsm.doctor.finding import Finding, broken, note, ok
+from voicefsm.errors import SettingsError
+from voicefsm.server.port import address, hold
 
 PYTHONS = ((3, 11), (3, 12), (3, 13))
 """The versions this package is made for."""
@@ -87,9 +88,8 @@ def examine_port(host: str, port: int) -> Finding:
     """Could `serve` listen there?"""
     name = "port"
     try:
-        with socket.create_server((host, port)):
-            return ok(name, f"{host}:{port} is free")
-    except OSError as taken:
-        reason = taken.strerror or str(taken)
+        with hold(host, port):
+            return ok(name, f"{address(host, port)} is free")
+    except SettingsError as refused:
         remedy = "Is a gateway running already? Else choose another: `serve --port`, or server.port (VOICEFSM_SERVER__PORT)."
-        return broken(name, f"cannot listen on {host}:{port}: {reason}", remedy)
+        return broken(name, refused.message, remedy)

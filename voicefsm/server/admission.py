@@ -27,7 +27,7 @@ Calls that share a connection share it: at a round trip of 100 ms it is 2.6 MB/s
 class ServerSettings:
     """The port clients talk to."""
 
-    host: str = setting("127.0.0.1", unit="", doc="Address to listen on; 0.0.0.0 for all.")
+    host: str = setting("127.0.0.1", unit="", doc="Address to listen on; 0.0.0.0 for all, :: for those of IPv6 too.")
     port: int = setting(50055, unit="", ge=0, le=65535, doc="Port to listen on; 0 takes any free one.")
     workers: int = setting(
         1, unit="processes", ge=1, le=256, doc="Gateway processes on the port, one for each core to fill (`serve --workers`)."

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from voicefsm.errors import SettingsError
 from voicefsm.server.admin import AdminServicer
 from voicefsm.server.admission import WINDOW_BYTES, ServerSettings
+from voicefsm.server.port import address, hold
 from voicefsm.server.servicer import ConversationServicer
 from voicefsm.server.tls import Certificates
 from voicefsm.server.watches import Health, Reflection
@@ -109,15 +110,14 @@ class Gateway:
 
 def _listen(server: grpc.aio.Server, host: str, port: int, setting: str, certificates: Certificates | None = None) -> int:
     """Open a port. Returns its number. Raises `SettingsError`."""
-    address = f"{host}:{port}"
+    where = address(host, port)
     try:
         if certificates is None:
-            return int(server.add_insecure_port(address))
-        return int(server.add_secure_port(address, certificates.credentials()))
+            return int(server.add_insecure_port(where))
+        return int(server.add_secure_port(where, certificates.credentials()))
     except RuntimeError as error:
-        raise SettingsError(
-            f"Cannot listen on {address}: {error}.", remedy=f"Is another server running there? Set {setting}."
-        ) from error
+        hold(host, port, setting).close()  # raises the reason
+        raise SettingsError(f"Cannot listen on {where}: {error}.", remedy=f"Set server.host, or {setting}.") from error
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:

@@ -12,6 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from tests.servers import needs_ipv6
 from voicefsm.errors import SettingsError
 from voicefsm.server.gateway import SERVICE
 from voicefsm.server.servicer import ConversationServicer
@@ -106,6 +107,20 @@ async def test_a_port_in_use_is_the_operators_news(serve: Serve) -> None:
     async with serve() as served:
         with pytest.raises(SettingsError, match=rf"Cannot listen on {served.target}.*Is another server running.* Set server\.port"):
             await serve(port=served.port).__aenter__()
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+async def test_it_listens_on_ipv6(serve: Serve, host: str) -> None:
+    """Otherwise it has no place in a cluster without IPv4."""
+    async with serve(host=host) as served, grpc.aio.insecure_channel(f"[::1]:{served.port}") as channel:
+        assert await health(channel, "") == "SERVING"
+
+
+async def test_the_reason_is_told_why_there_is_no_listening(serve: Serve) -> None:
+    """Otherwise an operator looks for another server, and it is the address that is wrong."""
+    with pytest.raises(SettingsError, match=r"Cannot listen on 192\.0\.2\.1:\d+: .*assign requested address\. Set server\.host"):
+        await serve(host="192.0.2.1").__aenter__()
 
 
 async def test_a_drain_lets_the_living_finish_and_refuses_the_new(serve: Serve) -> None:
