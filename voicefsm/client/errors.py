@@ -8,7 +8,7 @@
     ├── ServerFull                     RESOURCE_EXHAUSTED: the server is full, or this client sends too fast
     ├── NotAllowed                     UNAUTHENTICATED, PERMISSION_DENIED: credentials are missing or wrong
     ├── ServerUnavailable              UNAVAILABLE, DEADLINE_EXCEEDED: try again later
-    ├── ReasonLost                     the call broke off while something was sent; gRPC lost what the server said
+    ├── ReasonLost                     the call broke off, and whatever the server said was lost on the way
     └── ServerDefect                   INTERNAL, UNKNOWN and the rest, or talk this client cannot follow: report it
     ConversationEnded                  something was sent after the conversation was over
 
@@ -65,7 +65,7 @@ class ServerDefect(ConversationFailed):
 
 
 class ReasonLost(ServerDefect):
-    """The call broke off while something was being sent, and gRPC has lost what the server said."""
+    """The call broke off, and whatever the server said was lost: by gRPC, or by a proxy that reset the call."""
 
 
 class ConversationEnded(VoiceFsmError):
@@ -88,6 +88,8 @@ _CLASSES: Mapping[grpc.StatusCode, type[ConversationFailed]] = {
 
 _WRITE_FAILED = "Internal error from Core"
 """What grpcio says when the call ends while a write waits for flow control: it overwrites the server's status."""
+_RESET = "RST_STREAM"
+"""What it says when a call ends without a status: a proxy has lost the server (Envoy: NO_ERROR, nginx: INTERNAL_ERROR)."""
 
 
 def failure_of(error: grpc.aio.AioRpcError) -> ConversationFailed:
@@ -101,6 +103,8 @@ def failure_of(error: grpc.aio.AioRpcError) -> ConversationFailed:
             "The call broke off while something was being sent, and the server's reason was lost on the way.",
             ReasonLost,
         )
+    if kind is ServerDefect and (_RESET in details or error.code() is grpc.StatusCode.CANCELLED):  # no server of ours says that
+        kind = ReasonLost
     return kind(details, code=error.code().name)
 
 

@@ -31,8 +31,9 @@ async def resuming(
 ) -> T:
     """Call `converse` with a session; when that is lost, with another that goes on where it was. Returns what `converse` returns.
 
-    A session is lost when it ends UNAVAILABLE, as it does when its server stops, dies, or cannot be reached any more; `converse`
-    has to let that error through. The targets are tried in turn, the next one first.
+    A session is lost when it ends UNAVAILABLE, as it does when its server stops, dies, or cannot be reached any more, and when its
+    call is reset, as proxies do that have lost the server; `converse` has to let that error through. The targets are tried in turn,
+    the next one first.
 
     Raises:
         ConversationFailed: a session ended otherwise, or none can be had in `resume_attempts_max` attempts.
