@@ -124,7 +124,10 @@ class ClientSettings:
         1000, unit="events", ge=10, le=100_000, doc="Events waiting to be looked at; when full, the oldest are dropped and counted."
     )
     resume_attempts_max: int = setting(
-        10, unit="attempts", ge=0, le=1000, doc="How often in a row `resuming` tries to get a session."
+        10, unit="attempts", ge=0, le=1000, doc="How often in a row `resuming` tries to get a session that lasts."
+    )
+    resume_lasting_ms_min: int = setting(
+        5000, unit="ms", ge=0, le=600_000, doc="A session that lived so long was one; the attempts after it are counted anew."
     )
     resume_wait_ms_min: int = setting(100, unit="ms", ge=1, le=60_000, doc="Wait before the second of them; doubles with each …")
     resume_wait_ms_max: int = setting(2000, unit="ms", ge=1, le=600_000, doc="… up to this.")

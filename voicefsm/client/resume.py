@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -36,23 +37,25 @@ async def resuming(
     the next one first.
 
     Raises:
-        ConversationFailed: a session ended otherwise, or none can be had in `resume_attempts_max` attempts.
+        ConversationFailed: a session ended otherwise, or none that lasts can be had in `resume_attempts_max` attempts.
 
     """
     settings = settings or ClientSettings()
     token, failures, place, unexplained = options.resume_token, 0, 0, 0
     done: list[T] = []
+    loop = asyncio.get_running_loop()
     while True:
-        is_held = False
+        is_held, began_s = False, math.inf
         wanted = dataclasses.replace(options, resume_token=token)
         try:
             async with Conversation.connect(targets[place], wanted, settings=settings, access=access) as conversation:
-                is_held, token, failures = True, conversation.session.resume_token, 0
+                is_held, token, began_s = True, conversation.session.resume_token, loop.time()
                 done.append(await converse(conversation))
         except (ServerUnavailable, ServerFull, ReasonLost) as lost:
             if done:  # the server went while the user hung up
                 return done[0]
-            failures += 1
+            is_lasting = (loop.time() - began_s) * 1000 >= settings.resume_lasting_ms_min
+            failures = 1 if is_lasting else failures + 1
             unexplained += isinstance(lost, ReasonLost)
             is_final = is_held and (isinstance(lost, ServerFull) or not token)  # our own fault; or nothing to go on with
             if is_final or max(failures, unexplained) > settings.resume_attempts_max:

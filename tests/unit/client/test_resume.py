@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -82,6 +83,22 @@ async def test_it_gives_up_after_so_many_attempts(serve: Callable[..., Server]) 
     with pytest.raises(ServerUnavailable):
         await resuming(["a", "b"], SessionOptions(), converse, settings=FAST)
     assert len(server.asked) == 1 + 3
+
+
+async def test_sessions_that_are_lost_at_once_are_failures_too(serve: Callable[..., Server]) -> None:
+    """Otherwise clients begin hundreds of sessions a second at a server that loses each, without a pause and without end."""
+    server = serve(*[("in", GONE)] * 9)
+    with pytest.raises(ServerUnavailable):
+        await resuming(["a", "b"], SessionOptions(), converse, settings=FAST)
+    assert len(server.asked) == 1 + 3
+
+
+async def test_after_a_session_that_lasted_attempts_are_counted_anew(serve: Callable[..., Server]) -> None:
+    """Otherwise a long conversation ends at the fourth restart of a server in its life."""
+    server = serve(*[("in", GONE)] * 9, ("in", None))
+    lasting = dataclasses.replace(FAST, resume_lasting_ms_min=0)
+    assert await resuming(["a", "b"], SessionOptions(), converse, settings=lasting) == "done"
+    assert len(server.asked) == 10
 
 
 async def test_a_full_server_is_tried_again_but_not_who_floods_it(serve: Callable[..., Server]) -> None:
