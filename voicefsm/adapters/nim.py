@@ -485,7 +485,7 @@ def retry_after_ms(headers: Mapping[str, str]) -> int:
 
     A date is compared with the server's own `date`: our clock may be wrong.
     """
-    with contextlib.suppress(ValueError, KeyError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError):  # the last two: dates without a zone, or of no year
         if text := headers.get("retry-after-ms"):
             return _bounded_ms(float(text))
         if text := headers.get("retry-after"):
@@ -521,7 +521,7 @@ def error_text(body: bytes) -> str:
     except (ValueError, RecursionError):
         return text[:ERROR_CHARS_MAX] or "nothing"
     told = _message(found) or text
-    return told[:ERROR_CHARS_MAX].rstrip(".")
+    return _clean(told)[:ERROR_CHARS_MAX].rstrip(".")
 
 
 def _message(body: object) -> str:
@@ -702,7 +702,7 @@ class WantedCalls:
 
     def all(self) -> list[WantedCall]:
         """Those that name a tool, in order."""
-        return [WantedCall(call.name, _clean(call.arguments)) for call in self._calls if call.name]
+        return [WantedCall(name, _clean(call.arguments)) for call in self._calls if (name := _clean(call.name))]
 
 
 def _clean(text: str) -> str:

@@ -7,6 +7,7 @@ they want. Keywords nobody knows are left alone, as the standard says.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -48,17 +49,19 @@ def _tool(tool: pb.Tool, where: str, limits: SessionSettings) -> Tool:
     if _chars(checked) > limits.tool_chars_max:
         what = f"`{where}` has {_chars(checked)} characters; {limits.tool_chars_max} are allowed."
         raise InvalidMessage(what, remedy="Say less in its description and its parameters.")
-    schema = _parsed(checked.parameters, f"{where}.parameters")
-    return Tool(checked.name, checked.description, json.dumps(schema, ensure_ascii=False, separators=(",", ":")))
+    return dataclasses.replace(checked, parameters=_canonical(checked.parameters, f"{where}.parameters"))
 
 
 def _chars(tool: Tool) -> int:
     return len(tool.name) + len(tool.description) + len(tool.parameters)
 
 
-def _parsed(text: str, where: str) -> Mapping[str, Any]:
+def _canonical(text: str, where: str) -> str:
+    """A schema that can be sent on, without its blanks. Reading lets through what writing does not: 1e999, half a surrogate pair."""
     try:
         schema = json.loads(text, parse_constant=_no_number)
+        canonical = json.dumps(schema, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        canonical.encode()
     except (ValueError, RecursionError) as error:
         raise InvalidMessage(f"`{where}` is no JSON: {error}.", remedy="Send the text of a JSON schema.") from error
     if not isinstance(schema, dict) or schema.get("type") != "object":
@@ -66,7 +69,7 @@ def _parsed(text: str, where: str) -> Mapping[str, Any]:
         raise InvalidMessage(what, remedy='Send a JSON schema whose `type` is "object"; its `properties` are the parameters.')
     if problem := problem_of(schema):
         raise InvalidMessage(f"`{where}` is no JSON schema: {problem}.", remedy="See json-schema.org for what it may hold.")
-    return schema
+    return canonical
 
 
 def _no_number(text: str) -> None:

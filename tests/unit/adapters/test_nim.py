@@ -234,6 +234,9 @@ async def test_refusal_says_what_the_server_said(status: int, body: Any, told: s
         ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT", "date": "Wed, 21 Oct 2015 07:29:00 GMT"}, 0),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT"}, 0),
         ({"retry-after": "soon", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:07", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 -0000", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after": "Wed, 21 Oct 99999999999999999999 07:28:07 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
         ({"retry-after-ms": "nan"}, 0),
         ({"retry-after": "999999999"}, 3_600_000),
     ],
@@ -584,6 +587,15 @@ def test_reasoning_in_the_text_is_taken_out(text: str, said: str) -> None:
     """Otherwise the assistant thinks aloud."""
     speech = SpeechFilter()
     assert speech.feed(text) + speech.finish() == said
+
+
+def test_what_a_model_says_can_be_sent_on() -> None:
+    """Otherwise half a surrogate pair in an error, or in the name of a tool, ends the session as a defect of ours."""
+    assert error_text(rb'{"error": {"message": "bad \ud800text"}}') == "bad text"
+    calls = WantedCalls()
+    assert calls.take(json.loads(r'[{"index": 0, "id": "a", "function": {"name": "we\ud800ather", "arguments": "{}"}}]'))
+    assert calls.take(json.loads(r'[{"index": 1, "id": "b", "function": {"name": "\udc00", "arguments": "{}"}}]'))
+    assert calls.all() == [WantedCall("weather", "{}")]
 
 
 def test_error_text_is_short() -> None:
