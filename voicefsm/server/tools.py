@@ -57,7 +57,7 @@ def _chars(tool: Tool) -> int:
 
 
 def _canonical(text: str, where: str) -> str:
-    """A schema that can be sent on, without its blanks. Reading lets through what writing does not: 1e999, half a surrogate pair."""
+    """A schema that can be sent on, without blanks. Reading lets through what writing does not: 1e999, half a surrogate pair."""
     try:
         schema = json.loads(text, parse_constant=_no_number)
         canonical = json.dumps(schema, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
