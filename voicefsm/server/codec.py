@@ -143,8 +143,13 @@ def is_config(request: pb.ConverseRequest) -> bool:
 
 
 def wishes_of(request: pb.ConverseRequest, before: bytes = b"") -> pb.ConverseRequest:
-    """The first message, with what it leaves unset as it was in the session that goes on in this one. Without the token."""
+    """The first message, with what it leaves unset as it was in the session that goes on in this one. Without the token.
+
+    What the client's device can do is never of before: it may be another device, and a bool that is false is no wish left unset.
+    """
     config = pb.SessionConfig.FromString(before)
+    for ability in ("client_echo_cancellation", "can_duck"):
+        config.ClearField(ability)
     if request.config.tools:
         config.ClearField("tools")
     config.MergeFrom(request.config)

@@ -74,6 +74,14 @@ def test_only_who_can_duck_is_told_to() -> None:
     assert codec.plan_of(config(can_duck=True), PLAN).turns.duck_db == 0
 
 
+@pytest.mark.parametrize("can", [False, True])
+def test_what_a_device_can_do_is_not_of_the_device_before(can: bool) -> None:
+    """Otherwise a call that is resumed without the headset is not cancelled, and hears itself; or is ducked by one that cannot."""
+    before = pb.SessionConfig(client_echo_cancellation=not can, can_duck=not can, language_code="hi-IN").SerializeToString()
+    wishes = codec.wishes_of(config(client_echo_cancellation=can, can_duck=can), before).config
+    assert (wishes.client_echo_cancellation, wishes.can_duck, wishes.language_code) == (can, can, "hi-IN")
+
+
 def test_the_servers_voice_is_not_forced_upon_another_language() -> None:
     """Otherwise a client that asks only for Hindi is refused, because the server's English voice speaks none."""
     defaults = dataclasses.replace(PLAN, voice_name="Jane")
