@@ -61,6 +61,8 @@ _LOUD = 0.1
 """... and loud a far end whose mean square is at least this share of the loudest frame ever."""
 _ECHO_FRAMES = 5
 """... and so many audible frames in a row that the network takes for echo end that: it needs as many to see who begins to speak."""
+_FOUND_MIN = 2
+"""An echo that is found so often on a line that was clear is one. Once or twice a talker looks like one, by chance."""
 _SURELY_NOT_SPEECH = 0.03
 """What the network gives less than this (a click, a thump) is nothing for a detector either."""
 
@@ -97,26 +99,31 @@ class _Line:
     def __init__(self) -> None:
         self.is_clear = False
         """It was not, although it was loud for long enough."""
-        self._frames = self._echo_frames = self._echoes = 0
+        self.has_echo = False
+        """It was, since the line was last clear. What may only look like our own voice makes a line not clear, and no more."""
+        self._frames = self._echo_frames = self._echoes = self._found = 0
         self._loudest = 0.0
 
     def take(self, mic_power: float, far_power: float, speech: float, echoes: int) -> None:
         """One frame with an active far end: mean squares, the network's word, and how often an echo was found until now."""
         if echoes != self._echoes:
-            self._echoes = echoes
-            self.is_not_clear()
+            self._found, self._echoes = self._found + echoes - self._echoes, echoes
+            self.has_echo = self.has_echo or self._found >= _FOUND_MIN
+            self.doubt()
         if mic_power > _AUDIBLE_POWER:
             self._echo_frames = self._echo_frames + 1 if speech < _SURELY_ECHO else 0
             if self._echo_frames >= _ECHO_FRAMES:
-                self.is_not_clear()
+                self.has_echo = True
+                self.doubt()
         elif far_power >= self._loudest * _LOUD:
             self._loudest = max(self._loudest, far_power)
             self._echo_frames = 0
             self._frames += 1
-            self.is_clear = self.is_clear or self._frames >= _CLEAR_FRAMES
+            if self._frames >= _CLEAR_FRAMES:
+                self.is_clear, self.has_echo, self._found = True, False, 0
 
-    def is_not_clear(self) -> None:
-        """Something was heard that nobody said."""
+    def doubt(self) -> None:
+        """Something was heard that may be our own voice."""
         self._frames, self.is_clear = 0, False
 
 
@@ -149,6 +156,8 @@ class Judgement:
         self._far = FarEnd(settings)
         self._erle = Erle()
         self._refutation, self._elsewhere, self._line = _Refutation(), Elsewhere(), _Line()
+        self._rests = False
+        """The canceller, on a line that was clear and has no echo yet."""
         self._heard_frames = self._refused_frames = self._refused_in_all = self._quiet_frames = 0
         """Of this stretch that sounds like a talker, and since it last did."""
         self._echo_power = 0.0
@@ -189,12 +198,14 @@ class Judgement:
 
     def tell(self, canceller: Corrigible, reference: Reference) -> None:
         """Tell them, after `judge`, what became of the line: nothing to cancel or to listen for on it, or not any longer."""
-        if self._line.is_clear is reference.is_clear:
-            return
         reference.is_clear = self._line.is_clear
+        if self._rests is self._line.is_clear:
+            return
         if self._line.is_clear:
+            self._rests = True
             canceller.clear()
-        else:
+        elif self._line.has_echo:  # not before: what would be learnt is the user's voice, and then it would pass for an echo
+            self._rests = False
             canceller.forget()  # nothing was learnt, or nothing but noise
 
     def _is_ours(self, reference: Reference, *, may_begin: bool, is_missing: bool) -> bool:
@@ -213,7 +224,7 @@ class Judgement:
         sent = reference.around(LATER_MS + WINDOW_MS, EARLIER_MS)
         is_elsewhere = self._elsewhere.explains(sent, anywhere=self._line.is_clear)
         if is_elsewhere:
-            self._line.is_not_clear()
+            self._line.doubt()
         self._heard_frames = 0 if is_elsewhere else self._heard_frames + 1
         self._refused_frames += is_elsewhere
         self._refused_in_all += is_elsewhere

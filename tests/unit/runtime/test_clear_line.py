@@ -12,6 +12,7 @@ from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
 from voicefsm.aec import kalman
 from voicefsm.aec.reference import Reference
 from voicefsm.audio.samples import FRAME_SAMPLES
+from voicefsm.bench.turns import pilot
 from voicefsm.ports import GatedCanceller
 from voicefsm.runtime.hearing import Hearing, HearingSettings
 from voicefsm.vad.segmenter import EdgeKind
@@ -74,6 +75,20 @@ def test_who_talks_over_us_is_heard_after_four_frames():
     assert len(began) == 8
     assert began.count(4) >= 6, "by chance a talker now and then looks like our own voice, for a frame"
     assert max(began) <= 5
+
+
+def test_a_talker_is_not_learnt_as_an_echo(monkeypatch):
+    """Otherwise the filter takes the user's voice for an echo of ours and takes it away, and no interruption is heard to its end.
+
+    A voice that is like many others by chance (tones) now and then looks like what we say, for a moment.
+    """
+    forgot = []
+    monkeypatch.setattr(kalman.KalmanCanceller, "forget", lambda _: forgot.append(talker))
+    for talker in range(24):
+        line = Line(pilot.pcm(pilot.frames(talker + 1, np.arange(400))))
+        line.hear(SILENCE)
+        assert line.hear(pcm(voice(talker, 3, level_db=-24)))
+    assert forgot == []
 
 
 def test_a_click_is_no_talker():
