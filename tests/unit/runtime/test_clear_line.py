@@ -82,8 +82,8 @@ def test_a_talker_is_not_learnt_as_an_echo(monkeypatch):
 
     A voice that is like many others by chance (tones) now and then looks like what we say, for a moment.
     """
-    forgot = []
-    monkeypatch.setattr(kalman.KalmanCanceller, "forget", lambda _: forgot.append(talker))
+    forgot: list[None] = []
+    monkeypatch.setattr(kalman.KalmanCanceller, "forget", lambda _: forgot.append(None))
     for talker in range(24):
         line = Line(pilot.pcm(pilot.frames(talker + 1, np.arange(400))))
         line.hear(SILENCE)
