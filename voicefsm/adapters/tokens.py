@@ -10,6 +10,7 @@ so that a public key is never mistaken for a secret.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import urllib.request
 from collections.abc import Callable
@@ -118,7 +119,7 @@ class JwtAuthenticator:
         url = self._settings.jwks_url
         try:
             self._fetched = keys_in(await asyncio.to_thread(_fetch, url, self._settings.jwks_ms_max / 1000), url)
-        except (OSError, SettingsError) as bad:
+        except (OSError, http.client.HTTPException, ValueError, SettingsError) as bad:
             self.told("jwks", f"{url} does not tell its keys: {bad}")
         else:
             self._fetched_ms = self._clock.now_ms()
@@ -135,6 +136,6 @@ def _scopes(claims: dict[str, Any]) -> list[str]:
 
 
 def _fetch(url: str, wait_s: float) -> bytes:
-    """The issuer's keys. Raises `OSError`."""
+    """The issuer's keys. Raises `OSError`, `HTTPException` for what is no HTTP or cut short, `ValueError` for a bad redirection."""
     with urllib.request.urlopen(url, timeout=wait_s) as answer:  # noqa: S310 (the setting allows http and https only)
         return bytes(answer.read(JWKS_BYTES_MAX))

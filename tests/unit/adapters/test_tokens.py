@@ -147,6 +147,7 @@ class Issuer:
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/keys"
         self.says, self.code, self.asked = b"", 200, 0
+        """`code` 0: what it says is the whole answer."""
 
 
 @pytest.fixture
@@ -154,8 +155,9 @@ def issuer() -> Iterator[Issuer]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             made.asked += 1
-            self.send_response(made.code)
-            self.end_headers()
+            if made.code:
+                self.send_response(made.code)
+                self.end_headers()
             self.wfile.write(made.says)
 
         def log_message(self, *_: Any) -> None:
@@ -201,7 +203,18 @@ async def test_strangers_do_not_make_us_flood_the_issuer(issuer: Issuer) -> None
     assert await knows.identify(Credentials(token=signer.token()))
 
 
-@pytest.mark.parametrize("what", ["no json", "no keys", "an error"])
+ILL: dict[str, tuple[bytes, int]] = {
+    "no json": (b"<html>", 200),
+    "no keys": (b'{"keys": []}', 200),
+    "an error": (b"", 500),
+    "no http": (b"garbage\r\n\r\n", 0),
+    "nothing": (b"", 0),
+    "cut short": (b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nff\r\n{"keys":', 0),
+    "elsewhere": (b"HTTP/1.1 302 Found\r\nlocation: http://a..b/\r\n\r\n", 0),
+}
+
+
+@pytest.mark.parametrize("what", ILL)
 async def test_an_issuer_that_is_ill_does_not_shut_out_whom_we_know(issuer: Issuer, what: str) -> None:
     """Otherwise an outage of the issuer is one of ours."""
     signer, clock, told = Signer(), Clock(), []
@@ -209,7 +222,7 @@ async def test_an_issuer_that_is_ill_does_not_shut_out_whom_we_know(issuer: Issu
     knows = JwtAuthenticator(JwtSettings(jwks_url=issuer.url, issuer=ISSUER, audience=AUDIENCE), Identities(AuthSettings()), clock)
     knows.told = lambda what, problem: told.append((what, problem))
     assert await knows.identify(Credentials(token=signer.token()))
-    issuer.says, issuer.code = {"no json": (b"<html>", 200), "no keys": (b'{"keys": []}', 200), "an error": (b"", 500)}[what]
+    issuer.says, issuer.code = ILL[what]
     clock.at_ms = 1_000_000
     assert await knows.identify(Credentials(token=signer.token()))
     assert [(what, problem != "") for what, problem in told] == [("jwks", False), ("jwks", True)]
