@@ -23,6 +23,7 @@ from voicefsm.client import (
     NotAllowed,
     NotOffered,
     NotSupported,
+    ServerFull,
     SessionOptions,
 )
 from voicefsm.client.admin import Admin, LiveSession
@@ -147,14 +148,14 @@ async def test_the_log_level_is_set_and_a_bad_one_is_not(world: WorldOf, tmp_pat
 
 
 async def test_watchers_are_bounded(world: WorldOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise forgotten watches slow the gateway down."""
+    """Otherwise forgotten watches slow the gateway down; or an operator is told that a credential does not open what is full."""
     from voicefsm.server import admin as module
 
     monkeypatch.setattr(module, "WATCHERS_MAX", 1)
     async with world(**guarded(tmp_path)) as w, kiosk(w.target), boss(w.target) as admin:
         watching = admin.watch()
         await anext(watching)
-        with pytest.raises(NotAllowed, match="1 watch already"):
+        with pytest.raises(ServerFull, match="1 watch already"):
             await _first(admin)
         await watching.aclose()  # type: ignore[attr-defined]
 

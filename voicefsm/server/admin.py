@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from voicefsm.errors import InvalidMessage, NotPermitted, NotThere, VoiceFsmError
+from voicefsm.errors import InvalidMessage, NotPermitted, NotThere, TooMuch, VoiceFsmError
 from voicefsm.runtime.session import Session
 from voicefsm.server.callers import Callers
 from voicefsm.server.servicer import ConversationServicer, status_of
@@ -51,7 +51,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         """See admin.proto."""
         async with self._operator(call):
             if self._watchers >= WATCHERS_MAX:
-                raise NotPermitted(f"{WATCHERS_MAX} watch already.", remedy="Ask again when one has gone.")
+                raise TooMuch(f"{WATCHERS_MAX} watch already.", remedy="Ask again when one has gone.")
             self._watchers += 1
             try:
                 async for change in self._changes():

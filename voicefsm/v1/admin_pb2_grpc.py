@@ -69,7 +69,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchSessions(self, request, context):
-        """All of them at once, and from then on whenever one begins, moves to another state or ends.
+        """All of them at once, and from then on whenever one begins, moves to another state or ends. RESOURCE_EXHAUSTED: ten watch already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
