@@ -33,7 +33,7 @@ FRAME_MS_MIN, FRAME_MS_MAX = 10, 200
 """Length of a piece of microphone audio."""
 
 NAME_CHARS_MAX = 200
-"""Longest name of a language or a voice. Names stand in error messages, and a gRPC status holds only some kilobytes."""
+"""Longest name of a language, a voice or a model. Names stand in error messages, and a gRPC status holds only some kilobytes."""
 
 DUCK_DB_MAX = 96
 """Nothing is left of 16-bit audio that is so much quieter."""
@@ -127,7 +127,8 @@ def plan_of(request: pb.ConverseRequest, defaults: SessionPlan) -> SessionPlan:
         input_format=input_format,
         output_format=_format_of(config.output_format, "output_format") if config.HasField("output_format") else input_format,
         language_code=language_code,
-        voice_name=_voice_of(config.voice_name) or ("" if config.language_code else defaults.voice_name),
+        voice_name=_name_of(config.voice_name, "voice_name", "the TTS server")
+        or ("" if config.language_code else defaults.voice_name),
         system_prompt=_prompt_of(config.system_prompt, defaults.session) or prompt_in(language_code, defaults.system_prompt),
         turns=_turns_of(config, defaults.turns),
         hearing=_hearing_of(config.detection, defaults.hearing),
@@ -265,11 +266,10 @@ def _language_of(tag: str) -> str:
     return tag
 
 
-def _voice_of(name: str) -> str:
+def _name_of(name: str, field: str, lister: str) -> str:
     if len(name) > NAME_CHARS_MAX:
         raise InvalidMessage(
-            f"`voice_name` has {len(name)} characters; {NAME_CHARS_MAX} are allowed.",
-            remedy="Use a name that the TTS server lists.",
+            f"`{field}` has {len(name)} characters; {NAME_CHARS_MAX} are allowed.", remedy=f"Use a name that {lister} lists."
         )
     return name.strip()
 
@@ -329,7 +329,7 @@ def _generation_of(options: pb.GenerationOptions, defaults: SessionPlan) -> dict
         changes["tokens_max"] = options.tokens_max
     _within_bounds(defaults.session, changes)
     if options.model:
-        changes["model"] = options.model.strip()
+        changes["model"] = _name_of(options.model, "generation.model", "the model server")
     return changes
 
 

@@ -129,6 +129,11 @@ BAD_CONFIGS: dict[str, tuple[pb.ConverseRequest, type[RemoteProtocolError], str]
     "language": (config(language_code="english, please"), InvalidMessage, "no BCP-47 tag"),
     "long language": (config(language_code="en" + "-abcdefgh" * 5000), InvalidMessage, "no BCP-47 tag"),
     "long voice": (config(voice_name="x" * 60_000), InvalidMessage, "`voice_name` has 60000 characters; 200 are allowed"),
+    "long model": (
+        config(generation=pb.GenerationOptions(model="x" * 201)),
+        InvalidMessage,
+        r"`generation\.model` has 201 characters; 200 are allowed",
+    ),
     "long prompt": (config(system_prompt="x" * 8001), InvalidMessage, "has 8001 characters; 8000 are allowed"),
     "temperature": (
         config(generation=pb.GenerationOptions(temperature=2.5)),
