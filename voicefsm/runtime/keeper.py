@@ -92,6 +92,8 @@ class Keeper:
         self._noted = self._settled = 0
         self._dirty, self._news = asyncio.Event(), asyncio.Event()
         self._is_ours = True
+        self._is_failing = False
+        """The store has failed, and has done nothing right since."""
         self._last: Checkpoint | None = None
         self._is_finished = False
 
@@ -108,18 +110,18 @@ class Keeper:
                     await self._dirty.wait()
             self._dirty.clear()
             noted = self._noted
-            is_written = await self._write(self.look())
+            self._is_failing = not await self._write(self.look())
             self._settled = noted
             self._news.set()
-            if not is_written:
+            if self._is_failing:
                 await asyncio.sleep(self._settings.retry_ms_min / 1000)
                 self._dirty.set()
 
     async def settled(self) -> None:
-        """Wait until the store has what was noted, or has failed; not for ever."""
+        """Wait until the store has what was noted; not for ever, and not for one that is failing."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.commit_ms_max / 1000):
-                while self._settled < self._noted and self._is_ours and not self._is_finished:
+                while self._settled < self._noted and self._is_ours and not (self._is_failing or self._is_finished):
                     self._news.clear()
                     await self._news.wait()
 

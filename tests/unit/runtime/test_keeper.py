@@ -132,6 +132,25 @@ async def test_a_store_that_fails_is_told_of_and_tried_again(store: Store) -> No
         assert bench.lost == 0
 
 
+async def test_nobody_waits_for_a_store_that_is_failing() -> None:
+    """Otherwise each turn of an outage that takes an hour is told a quarter of a second late."""
+    async with Bench(Store(0)) as bench:
+        loop, bench.store.error = asyncio.get_running_loop(), "Away."
+        waited_s = []
+        for _ in range(6):
+            bench.keeper.note()
+            before_s = loop.time()
+            await bench.keeper.settled()
+            waited_s.append(loop.time() - before_s)
+            await asyncio.sleep(0.2)
+        assert waited_s == [0.0] * 6
+        bench.store.error, bench.store.took_s = "", 0.1
+        await asyncio.sleep(1)
+        bench.keeper.note()
+        await bench.keeper.settled()
+        assert bench.store.saved[-1][0] == loop.time(), "it works again: it is waited for"
+
+
 async def test_who_was_succeeded_ends_and_says_nothing_more() -> None:
     """Otherwise two sessions hold one conversation."""
     async with Bench(Store()) as bench:
