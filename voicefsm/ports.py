@@ -418,7 +418,7 @@ class SessionStore(Protocol):
         """Keep this for so long. False, and nothing is changed, when there is a newer owner. Atomic."""
 
     async def forget(self, token: str, owner: int) -> None:
-        """The conversation is over; nothing is changed when there is a newer owner."""
+        """The conversation is over, and stays so for older owners; nothing is changed when there is a newer one."""
 
     async def aclose(self) -> None:
         """Close the connections. Harmless twice."""

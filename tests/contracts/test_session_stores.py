@@ -57,6 +57,16 @@ async def test_an_older_owner_changes_nothing(store: SessionStore) -> None:
     assert await store.find(ONE) is None
 
 
+async def test_what_is_forgotten_is_not_brought_back_by_an_older_owner(store: SessionStore) -> None:
+    """Otherwise the words of a client that has hung up are kept on, by a session that has not noticed that it lost its client."""
+    assert await store.save(ONE, 1, b"first", keep_ms=LONG_MS)
+    assert await store.claim(ONE) == (2, b"first")
+    await store.forget(ONE, 2)
+    assert not await store.save(ONE, 1, b"a ghost", keep_ms=LONG_MS)
+    assert await store.find(ONE) is None
+    assert await store.claim(ONE) is None
+
+
 async def test_of_two_that_claim_one_is_the_newer(store: SessionStore) -> None:
     """Otherwise two sessions both believe that a conversation is theirs."""
     await store.save(ONE, 1, b"first", keep_ms=LONG_MS)
@@ -102,6 +112,8 @@ async def test_memory_is_bounded() -> None:
     clock.at_ms = 100
     await store.save("t9", 1, b"x", keep_ms=100)
     assert list(store._entries) == ["t9"]
+    await store.forget("t9", 1)
+    assert store._bytes == 0
 
 
 # --- Redis -------------------------------------------------------------------------------------------------------------------

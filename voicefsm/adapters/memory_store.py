@@ -11,6 +11,7 @@ from voicefsm.ports import Clock
 class _Entry:
     owner: int
     data: bytes
+    """Empty: the conversation is forgotten, and a session that still believes it to be its own may not bring it back."""
     until_ms: int
 
 
@@ -26,12 +27,12 @@ class MemoryStore:
     async def find(self, token: str) -> bytes | None:
         """See `ports.SessionStore`."""
         entry = self._entry(token)
-        return entry.data if entry else None
+        return (entry.data or None) if entry else None
 
     async def claim(self, token: str) -> tuple[int, bytes] | None:
         """See `ports.SessionStore`."""
         entry = self._entry(token)
-        if entry is None:
+        if entry is None or not entry.data:
             return None
         entry.owner += 1
         return entry.owner, entry.data
@@ -53,7 +54,8 @@ class MemoryStore:
         """See `ports.SessionStore`."""
         entry = self._entry(token)
         if entry is not None and entry.owner <= owner:
-            self._drop(token)
+            self._bytes -= len(entry.data)
+            entry.data = b""
 
     async def aclose(self) -> None:
         """See `ports.SessionStore`."""

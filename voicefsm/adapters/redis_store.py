@@ -36,8 +36,9 @@ return {redis.call('HINCRBY', KEYS[1], 'owner', 1), data}
 """
 _FORGET = """
 local owner = tonumber(redis.call('HGET', KEYS[1], 'owner') or '0')
-if owner <= tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end
+if owner <= tonumber(ARGV[1]) then redis.call('HDEL', KEYS[1], 'data') end
 """
+"""The owner stays until it expires: a session that still believes the conversation to be its own may not bring it back."""
 
 
 class RedisStore:

@@ -146,7 +146,7 @@ async def test_a_farewell_is_one() -> None:
             while await call.read() is not grpc.aio.EOF:
                 pass
         assert await call.code() is grpc.StatusCode.OK
-        assert store._entries == {}
+        assert [entry.data for entry in store._entries.values()] == [b""]
 
 
 async def test_the_later_of_two_has_the_conversation() -> None:
