@@ -59,6 +59,8 @@ class Breaker:
         self._is_probed = False
         self._is_seen_by_checks = False
         """A check has failed since the server was well."""
+        self.problem = ""
+        """What was wrong at the last failure, in a sentence."""
         self._wanted_until_ms = 0
         """The server wants to be left alone until then."""
 
@@ -89,9 +91,10 @@ class Breaker:
         self._failures = self._rests = 0
         self._open_until_ms, self._is_probed, self._is_seen_by_checks = None, False, False
 
-    def failed(self, now_ms: int, *, is_probe: bool = False, retry_after_ms: int = 0) -> None:
+    def failed(self, now_ms: int, problem: str = "", *, is_probe: bool = False, retry_after_ms: int = 0) -> None:
         """A call has failed. `retry_after_ms`: the server wants to be left alone for so long."""
         self._failures += 1
+        self.problem = problem
         if retry_after_ms:
             self._wanted_until_ms = now_ms + min(retry_after_ms, self._settings.rest_ms_max)
         if is_probe or retry_after_ms or (self._failures >= self._failures_max and self._open_until_ms is None):
@@ -102,10 +105,10 @@ class Breaker:
         if self._is_seen_by_checks and now_ms >= self._wanted_until_ms:
             self.succeeded()
 
-    def check_failed(self, now_ms: int) -> None:
+    def check_failed(self, now_ms: int, problem: str = "") -> None:
         """It is not. A check is as good a probe as a call, and costs nobody an answer."""
         self._is_seen_by_checks = True
-        self.failed(now_ms, is_probe=self.state(now_ms) is BreakerState.HALF_OPEN)
+        self.failed(now_ms, problem, is_probe=self.state(now_ms) is BreakerState.HALF_OPEN)
 
     def left(self, *, is_probe: bool) -> None:
         """A call has ended, and says nothing about the server."""

@@ -76,7 +76,8 @@ class Attempt:
     def failed(self, error: BackendError) -> None:
         """It has not."""
         if error.retryable and not isinstance(error, Crowded):
-            self._breaker.failed(self._now_ms(), is_probe=self._is_probe, retry_after_ms=error.retry_after_ms)
+            now_ms, wanted_ms = self._now_ms(), error.retry_after_ms
+            self._breaker.failed(now_ms, error.message, is_probe=self._is_probe, retry_after_ms=wanted_ms)
             self._is_probe = False
 
     def left(self) -> None:
@@ -114,9 +115,10 @@ class Servers(Generic[T_co]):
         for server, wait_ms in zip(self.all, waits_ms, strict=True):
             if not wait_ms:
                 return server
+        problem = self.all[waits_ms.index(min(waits_ms))].breaker.problem
         raise BackendError(
             self._backend,
-            f"The {self._backend.upper()} server has failed several times in a row and is left alone for {min(waits_ms)} ms.",
+            f"The {self._backend.upper()} server has failed and is left alone for {min(waits_ms)} ms: {problem}",
             remedy=f"Is it running at {' or '.join(server.name for server in self.all)}? `voicefsm doctor` checks it.",
             retry_after_ms=min(waits_ms),
         )

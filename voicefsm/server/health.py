@@ -115,7 +115,7 @@ class Watch:
         try:
             await check()
         except BackendError as error:
-            server.breaker.check_failed(self._clock.now_ms())
+            server.breaker.check_failed(self._clock.now_ms(), error.message)
             return str(error)
         except Exception as defect:  # noqa: BLE001, a check that is broken must not blind the watch: nobody would look again
             return f"The check of {server.name} is broken: {type(defect).__name__}."

@@ -117,6 +117,7 @@ async def test_a_check_opens_and_closes_the_breaker() -> None:
     watch = Watch({Backend.ASR: [world.watched("asr")]}, SETTINGS, world.clock, world.changed)
     await watching(world, watch, (0, {"asr"}), (2600, set()))
     assert world.breakers["asr"].wait_ms(world.clock.now_ms()) > 0
+    assert world.breakers["asr"].problem == "asr is ill."
     task = asyncio.create_task(watch.run())
     await asyncio.sleep(0.1)
     assert world.breakers["asr"].wait_ms(world.clock.now_ms()) == 0
