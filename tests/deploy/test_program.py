@@ -317,6 +317,16 @@ def test_the_certificate_is_for_the_names_that_callers_use(objects):
     assert "voicefsm" in services
 
 
+def test_services_say_what_is_spoken(deploy, objects, monkeypatch, tmp_path):
+    """Otherwise a proxy would speak HTTP/2 in clear to a port that is encrypted, or the other way round."""
+    is_encrypted = {name: settings.tls.is_on for name, settings, _, _ in deployed(deploy, objects, monkeypatch, tmp_path)}
+    assert {True, False} == set(is_encrypted.values())
+    for name, encrypted in is_encrypted.items():
+        services = [each for each in objects[name] if each["kind"] == "Service" and each["metadata"]["name"].startswith("voicefsm")]
+        said = {port["appProtocol"] for service in services for port in service["spec"]["ports"] if port["name"] == "grpc"}
+        assert said == {"https" if encrypted else "kubernetes.io/h2c"}, name
+
+
 # --- what a pod's program would find ------------------------------------------------------------------------------------------
 
 
