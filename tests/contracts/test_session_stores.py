@@ -169,13 +169,14 @@ async def test_a_question_that_is_given_up_spoils_no_other(redis_server: RedisSe
     try:
         for token in (ONE, TWO):
             await store.save(token, 1, token.encode(), keep_ms=LONG_MS)
-        for _ in range(20):
+        given_up = 0
+        while given_up < 20:
             redis_server.ask("CLIENT", "PAUSE", "30", "ALL")
             asking = asyncio.create_task(store.find(ONE))
             await asyncio.sleep(0.005)
             asking.cancel()
             await asyncio.wait([asking])
-            assert asking.cancelled()
+            given_up += asking.cancelled()  # not if we were held up for longer than the pause
             assert await store.find(TWO) == TWO.encode()
             assert await store.claim(ONE) is not None
     finally:
