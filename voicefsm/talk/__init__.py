@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -34,11 +35,14 @@ from voicefsm.talk.settings import TalkSettings
 
 __all__ = ["NoAudio", "TalkSettings", "run"]
 
+T = TypeVar("T")
+
 
 async def run(settings: TalkSettings) -> str:
     """Talk until the server or Ctrl-C ends it; returns a summary of one line.
 
-    Raises `NoAudio` when the machine has no usable audio, `ConversationFailed` when the server ends the call with an error.
+    Raises `NoAudio` when the machine has no usable audio, `ConversationFailed` when the server ends the call with an error, and
+    `OSError` at once when `wav_out` cannot be written.
     """
     console = Console(highlight=False)
     if settings.wav_in is not None:
@@ -57,9 +61,13 @@ def _options(settings: TalkSettings) -> SessionOptions:
 async def _with_files(settings: TalkSettings, console: Console) -> str:
     assert settings.wav_in is not None
     recording = files.read(settings.wav_in)
+    if settings.wav_out is not None:
+        files.check_writable(settings.wav_out)
     options = _options(settings)
-    async with Conversation.connect(settings.target, options, access=settings.access) as conversation:
-        watching = asyncio.create_task(_count(conversation, console))
+    async with (
+        Conversation.connect(settings.target, options, access=settings.access) as conversation,
+        _beside(_count(conversation, console)) as watching,
+    ):
         heard = await files.play(conversation, recording, settings.wav_tail_ms)
         await conversation.end()
         turns = await watching
@@ -79,20 +87,27 @@ async def _with_devices(settings: TalkSettings, console: Console) -> str:
         duplex = device.Duplex(conversation.player)
         try:
             with duplex.open(sounddevice, settings.input_device, settings.output_device):
-                sending = asyncio.create_task(_send(conversation, duplex))
                 _hang_up_on_interrupt(conversation)
-                try:
+                async with _beside(_send(conversation, duplex)):
                     async for turn in _watch(conversation, console):
                         turns += turn
-                finally:
-                    sending.cancel()
-                    await asyncio.wait([sending])
         finally:
             dropped += duplex.dropped_blocks
             underruns += conversation.player.underruns
 
     await resuming([settings.target], _options(settings), converse, access=settings.access)
     return f"talk: {turns} turns, {dropped} blocks dropped, {underruns} underruns"
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """Work that ends with the block, at the latest. What ends the block is told, and not that it ended the work as well."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _hang_up_on_interrupt(conversation: Conversation) -> None:

@@ -31,6 +31,11 @@ def read(path: Path) -> Samples:
     return np.frombuffer(data, "<i2")
 
 
+def check_writable(path: Path) -> None:
+    """Raises `OSError` where `write` will. What the file holds is left as it is."""
+    path.open("ab").close()
+
+
 def write(path: Path, samples: Samples) -> None:
     """A 16-bit mono WAV file at 16 kHz."""
     with wave.open(str(path), "wb") as file:
