@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -25,7 +24,7 @@ from voicefsm.config import Reread, Settings, Source, fixed_changes, places_of, 
 from voicefsm.errors import BackendError, SettingsError, VoiceFsmError
 from voicefsm.loop import gather, settle_memory
 from voicefsm.ports import Clock, Journal, Observer, SessionStore, Traceparent, untraced
-from voicefsm.processes import EMBEDDED_LIKES, EMBEDDED_LLM, EMBEDDED_READY, EMBEDDED_RIVA
+from voicefsm.processes import EMBEDDED_LIKES, EMBEDDED_LLM, EMBEDDED_READY, EMBEDDED_RIVA, told_to_stop
 from voicefsm.runtime.failover import FailoverLanguageModel, FailoverRecognizer, FailoverSynthesizer, Servers
 from voicefsm.runtime.hearing import HearingSettings
 from voicefsm.runtime.journal import JournalDirectory, JournalSettings, NullJournal
@@ -68,7 +67,7 @@ async def serve(settings: Settings, reread: Reread | None = None) -> None:
 
     """
     configure(settings.log.level, settings.log.format)
-    stop = _told_to_stop()
+    stop = told_to_stop()
     async with _announced(settings, reread):
         await stop.wait()
 
@@ -84,7 +83,7 @@ async def serve_embedded(settings: Settings, arguments: Sequence[str], settings_
 
     """
     configure(settings.log.level, settings.log.format)
-    stop = _told_to_stop()
+    stop = told_to_stop()
     async with _embedded(arguments) as child:
         found = await _unless(stop, _addresses_in_time(child))
         if found is None:
@@ -409,16 +408,6 @@ def journal_opener(settings: JournalSettings) -> Callable[[str], Journal]:
             return NullJournal()
 
     return open_journal
-
-
-def _told_to_stop() -> asyncio.Event:
-    """Set on SIGTERM, SIGINT, and when the terminal is closed (unless the process was started to outlive it)."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if sign is not signal.SIGHUP or signal.getsignal(sign) is not signal.SIG_IGN:
-            loop.add_signal_handler(sign, stop.set)
-    return stop
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

@@ -153,6 +153,16 @@ async def child(
         watching.cancel()
 
 
+def told_to_stop() -> asyncio.Event:
+    """Set on SIGTERM, SIGINT, and when the terminal is closed (unless the process was started to outlive it)."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if sign is not signal.SIGHUP or signal.getsignal(sign) is not signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(sign, stop.set)
+    return stop
+
+
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end us as Ctrl-C does, so that our children end with us. Entered by the task that holds them.

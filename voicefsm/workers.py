@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import signal
 import sys
 from collections.abc import Sequence
 
 import structlog
 
 from voicefsm.errors import SettingsError
+from voicefsm.processes import told_to_stop
 from voicefsm.server.port import address, hold
 from voicefsm.telemetry.exposition import forget
 
@@ -55,14 +55,11 @@ class Crew:
 
 
 async def serve(crew: Crew, arguments: Sequence[str]) -> None:
-    """Run until SIGTERM, SIGINT or SIGHUP. `arguments` are those of `voicefsm`, `serve` first.
+    """Run until told to stop. `arguments` are those of `voicefsm`, `serve` first.
 
     Raises `SettingsError` when the port cannot be had, or workers do not become ready.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(sign, stop.set)
+    stop = told_to_stop()
     with hold(crew.host, crew.port, is_shared=True) as holder:
         port = holder.getsockname()[1]
         mine = (

@@ -101,6 +101,19 @@ async def test_a_dead_worker_is_replaced_and_the_others_go_on():
                 os.kill(pid, 0)
 
 
+async def test_workers_outlive_a_terminal_if_they_were_started_to():
+    """Otherwise `nohup voicefsm serve --workers 2` ends with the terminal, and without --workers it does not."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with gateway("--workers", "2") as running:
+            await running.until("^voicefsm gateway: ready$")
+            running.process.send_signal(signal.SIGHUP)
+            os.kill(running.children[0], signal.SIGKILL)
+            await running.until("worker ready")  # who is about to stop replaces nobody
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @needs_ipv6
 async def test_workers_share_an_ipv6_port():
     """Otherwise a cluster without IPv4 has one worker to a pod; or brackets are an error here, and their absence one elsewhere."""

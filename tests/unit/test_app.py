@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from voicefsm import app
 from voicefsm.config import Settings, Source
 from voicefsm.errors import SettingsError
+from voicefsm.processes import told_to_stop
 from voicefsm.runtime.journal import FileJournal, JournalSettings, NullJournal
 from voicefsm.scripted import ScriptedLlm, ScriptedRiva
 from voicefsm.server.admission import ServerSettings
@@ -268,7 +269,7 @@ async def test_a_closed_terminal_ends_the_gateway_in_order(
     assert started[0].returncode == -signal.SIGTERM
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        app._told_to_stop()
+        told_to_stop()
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
