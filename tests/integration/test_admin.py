@@ -128,8 +128,10 @@ async def test_without_authentication_nobody_may_and_by_default_it_is_not_there(
         with pytest.raises(NotAllowed, match="anonymous may not administer"):
             await admin.sessions()
     async with world() as w, Admin.connect(w.target, Access()) as admin:
-        with pytest.raises(NotSupported):
+        with pytest.raises(NotSupported, match=r"cannot be administered\. Start it with server\.admin = true"):
             await admin.sessions()
+        with pytest.raises(NotSupported, match="cannot be administered"):
+            await _first(admin)
 
 
 async def test_the_log_level_is_set_and_a_bad_one_is_not(world: WorldOf, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import grpc.aio
 
 from voicefsm.client.access import Access
-from voicefsm.client.errors import failure_of
+from voicefsm.client.errors import ConversationFailed, NotSupported, failure_of
 from voicefsm.v1 import admin_pb2 as pb
 from voicefsm.v1.admin_pb2_grpc import AdminServiceStub
 
@@ -64,7 +64,7 @@ class Admin:
             async for answer in self._stub.WatchSessions(pb.WatchSessionsRequest(), metadata=self._metadata):
                 yield _session(answer.session)
         except grpc.aio.AioRpcError as error:
-            raise failure_of(error) from error
+            raise _failure_of(error) from error
 
     async def end(self, session_id: str) -> None:
         """End one; it cannot be resumed."""
@@ -78,7 +78,18 @@ class Admin:
         try:
             return await method(request, metadata=self._metadata, timeout=ANSWER_S_MAX)
         except grpc.aio.AioRpcError as error:
-            raise failure_of(error) from error
+            raise _failure_of(error) from error
+
+
+def _failure_of(error: grpc.aio.AioRpcError) -> ConversationFailed:
+    """As for conversations; but a gateway without the service is told apart from what is no gateway."""
+    if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+        return failure_of(error)
+    return NotSupported(
+        "This gateway cannot be administered.",
+        code=error.code().name,
+        remedy="Start it with server.admin = true (docs/operations/admin.md).",
+    )
 
 
 def _session(message: pb.LiveSession) -> LiveSession:
