@@ -106,7 +106,7 @@ def parse(text: str) -> Room | None:
 def _pair(part: str) -> tuple[str, float]:
     key, _, value = part.partition("=")
     if key not in _KEYS:
-        raise _wrong(part, f'"{key}" is no room and no property of one')
+        raise _wrong(part, f'rooms have no "{key}"' if "=" in part else "")
     field, low, high = _KEYS[key]
     try:
         number = float(value)
@@ -119,7 +119,7 @@ def _pair(part: str) -> tuple[str, float]:
 
 def _wrong(text: str, why: str) -> SettingsError:
     return SettingsError(
-        f'"{text}" is no room: {why}.',
+        f'"{text}" is no room{": " if why else ""}{why}.',
         remedy=f"Give one of {', '.join([*PRESETS, NONE])}, or values as erl=10,delay=120,drift=50 ({', '.join(_KEYS)}).",
     )
 

@@ -89,7 +89,8 @@ def test_rooms_have_names_and_values(text, room):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("moon", "no room and no property"),
+        ("moon", r'^"moon" is no room\. Give one of office'),
+        ("moon=3", r'^"moon=3" is no room: rooms have no "moon"\. Give'),
         ("", "no room"),
         ("erl=", "from 0 to 60"),
         ("erl=nan", "from 0 to 60"),
