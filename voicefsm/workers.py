@@ -5,13 +5,15 @@ own; the kernel shares new connections out among them (SO_REUSEPORT). The parent
 that it is theirs also when it was chosen by the kernel, and while a worker is being replaced. It passes their lines on, tells them
 to stop when it is told, and waits for them. A worker that dies takes its own sessions with it and no others; a new one takes its
 place, soon the first time, later and later if it keeps dying. Workers that never become ready are a mistake that waiting does not
-mend: then the whole gateway ends.
+mend: then the whole gateway ends. A parent that is killed takes its workers along (on Linux).
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import dataclasses
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -27,6 +29,8 @@ LISTENING, READY, STOPPED = "voicefsm gateway: listening on ", "voicefsm gateway
 FAILED_STARTS_MAX = 3
 """Workers in a row that end before they are ready."""
 LINE_BYTES_MAX = 1 << 20
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2): the signal for a process whose parent has ended."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +82,12 @@ def _set(*settings: str) -> list[str]:
     return [word for setting in settings for word in ("--set", setting)]
 
 
+def _end_with_parent() -> None:
+    """In a worker that is about to begin: the kernel ends it with its parent. Nobody else would, or read its lines."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 async def _over(worker: asyncio.subprocess.Process, reading: asyncio.Task[bool]) -> int:
     """End it if it lives, and read to its end. Returns its exit code."""
     if worker.returncode is None and not reading.done():
@@ -112,7 +122,12 @@ class _Shift:
             begun = loop.time()
             shared = (f"metrics.shared_dir={self._crew.metrics_dir}", f"metrics.worker={place}")
             worker = await asyncio.create_subprocess_exec(
-                *self._command, *_set(*shared), stdout=asyncio.subprocess.PIPE, limit=LINE_BYTES_MAX, start_new_session=True
+                *self._command,
+                *_set(*shared),
+                stdout=asyncio.subprocess.PIPE,
+                limit=LINE_BYTES_MAX,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # the parent has one thread
             )
             code = await self._watch(worker, place)
             forget(self._crew.metrics_dir, place)

@@ -114,6 +114,27 @@ async def test_workers_outlive_a_terminal_if_they_were_started_to():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell no child of its parent's end")
+async def test_workers_end_with_a_parent_that_is_killed():
+    """Otherwise they listen on with old settings, and the next gateway on the port shares its callers with them."""
+    async with gateway("--workers", "2") as running:
+        target = (await running.until(r"listening on (\S+)")).group(1)
+        host, port = target.split(":")
+        running.process.kill()
+        async with asyncio.timeout(WAIT_S_MAX):
+            while await is_open(host, int(port)):  # noqa: ASYNC110 (the other end is a process)
+                await asyncio.sleep(0.02)
+
+
+async def is_open(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
+
+
 @needs_ipv6
 async def test_workers_share_an_ipv6_port():
     """Otherwise a cluster without IPv4 has one worker to a pod; or brackets are an error here, and their absence one elsewhere."""
