@@ -12,7 +12,8 @@ clock of the host, by which what several processes saw can be put in order; of a
 
 No audio is written; with `journal.redact` no words are either (redaction.py). Nobody but the user that the gateway runs as may read
 them. A directory is one gateway's and holds a limited number of journals: those of live sessions stay, of the others those that
-ended first make room. It is listed once, and not for each session: sessions begin while others are heard. Lines go to a buffered
+ended first make room. Its workers share it: each counts what it found and what it wrote, and a lock says what another still writes.
+It is listed once, and not for each session: sessions begin while others are heard. Lines go to a buffered
 file; a journal that reaches its limit says so in its last line and writes no more. A disk that fails ends the journal, never the
 session.
 """
@@ -34,6 +35,11 @@ from typing import IO, Any
 from voicefsm.events import Timer
 from voicefsm.runtime.redaction import Redaction
 from voicefsm.values import setting
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, where nobody can remove a file that is open
+    fcntl = None  # type: ignore[assignment]
 
 _NAMES = f"{'[0-9a-f]' * 16}.jsonl"
 """What journals of a gateway are called: their session's id. Other files in the directory are not ours to remove."""
@@ -88,6 +94,9 @@ class FileJournal:
         self.is_live = True
         """Whether the session is not over; the file may be closed for its size before."""
         self._file: IO[bytes] | None = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         self._left = bytes_max
         self._redaction = Redaction() if redact else None
         self._lost, self._host_ns = lost, host_ns
@@ -155,8 +164,23 @@ class JournalDirectory:
         self._ended += (journal.path for journal in self._live if not journal.is_live)
         self._live = [journal for journal in self._live if journal.is_live]
         while self._ended and len(self._live) + len(self._ended) >= self._settings.files_max:
-            self._ended[0].unlink(missing_ok=True)
+            if not _is_anothers(self._ended[0]):
+                self._ended[0].unlink(missing_ok=True)
             self._ended.popleft()
+
+
+def _is_anothers(path: Path) -> bool:
+    """Whether another process is writing it: a worker beside us, whose session is live."""
+    if fcntl is None:
+        return False
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # gone already, or no locks here
+        return False
+    return False
 
 
 def _written_ns(path: Path) -> int:

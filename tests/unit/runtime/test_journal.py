@@ -167,6 +167,19 @@ def test_a_full_journal_of_a_live_session_stays(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["full.jsonl", "next.jsonl"]
 
 
+def test_live_journals_of_another_worker_stay(tmp_path: Path) -> None:
+    """Otherwise a worker that is started anew removes the journals of the calls that the others hold."""
+    live, ended = f"{1:016x}", f"{2:016x}"
+    theirs = directory(tmp_path, 3)
+    held = theirs(live)
+    theirs(ended).close()
+    directory(tmp_path, 1)("ours").close()
+    assert names_in(tmp_path) == [f"{live}.jsonl", "ours.jsonl"]
+    held.close()
+    directory(tmp_path, 1)("later").close()
+    assert names_in(tmp_path) == ["later.jsonl", "ours.jsonl"], "ours has no name of a session"
+
+
 def test_the_directory_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise each session that begins makes all others stutter while a thousand files are looked at."""
     opened = directory(tmp_path, 3)
