@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import grpc
@@ -23,16 +22,18 @@ class _Places:
     def __init__(self) -> None:
         self._taken = 0
 
-    @asynccontextmanager
-    async def one(self, call: Call) -> AsyncIterator[None]:
-        """Hold a place, or end the call where there is none."""
+    def take(self, call: Call) -> bool:
+        """Whether there was one. Where not, the call has its status: `abort` would leave it to the garbage collector."""
         if self._taken >= WATCHES_MAX:
-            await call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{WATCHES_MAX} such calls are open already. Try again later.")
+            call.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
+            call.set_details(f"{WATCHES_MAX} such calls are open already. Try again later.")
+            return False
         self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
+        return True
+
+    def leave(self) -> None:
+        """The call is over."""
+        self._taken -= 1
 
 
 class Health(health.aio.HealthServicer):  # type: ignore[misc] # untyped
@@ -44,8 +45,11 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # untyped
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Call) -> None:  # noqa: N802 (the protocol's name)
         """See health.proto."""
-        async with self._places.one(context):
-            await super().Watch(request, context)
+        if self._places.take(context):
+            try:
+                await super().Watch(request, context)
+            finally:
+                self._places.leave()
 
 
 class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc] # untyped
@@ -59,6 +63,9 @@ class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc] # unt
         self, request_iterator: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: Call
     ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
         """See reflection.proto."""
-        async with self._places.one(context):
-            async for answer in super().ServerReflectionInfo(request_iterator, context):
-                yield answer
+        if self._places.take(context):
+            try:
+                async for answer in super().ServerReflectionInfo(request_iterator, context):
+                    yield answer
+            finally:
+                self._places.leave()
