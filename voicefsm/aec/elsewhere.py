@@ -30,8 +30,8 @@ _NEARBY_MS = 30
 """An echo so close to its place is where it belongs: the room's own reflections are there."""
 _PEAK_MIN = 8.0
 """Standard deviations of the correlation. One true onset in thirty has such a peak by chance and waits a frame or two for it."""
-_PEAK_ANYWHERE_MIN = 6.0
-"""On a line on which none was ever heard, the first is to be noticed before it has made an onset."""
+_PEAK_IN_PLACE_MIN = 6.0
+"""On a line on which none was ever heard, in its place: the first is to be noticed before it has made an onset."""
 _BAND_HZ = (300, 3400)
 _FLATTENED = 0.7
 """The power of each spectrum that is divided out."""
@@ -70,9 +70,11 @@ class Elsewhere:
         flat = (np.abs(near) + _NEAR_MIN) ** _FLATTENED * (np.abs(sent) + _FAR_MIN) ** _FLATTENED
         correlation = np.fft.irfft(sent * near.conj() * _band() / flat, _SIZE)[:_LAGS]
         spread = float(np.sqrt(np.dot(correlation, correlation) / sounding))
-        if not anywhere:
-            correlation[_in_place()] = 0
-        return float(np.abs(correlation).max()) > (_PEAK_ANYWHERE_MIN if anywhere else _PEAK_MIN) * spread
+        heights = np.abs(correlation)
+        if anywhere and float(heights[_in_place()].max()) > _PEAK_IN_PLACE_MIN * spread:
+            return True
+        heights[_in_place()] = 0
+        return float(heights.max()) > _PEAK_MIN * spread
 
 
 def _halved(signal: Samples) -> Floats:

@@ -11,7 +11,7 @@ from voicefsm.adapters.echo import choose_canceller
 from voicefsm.adapters.webrtc_vad import WebRtcVoiceDetector
 from voicefsm.aec import kalman
 from voicefsm.aec.reference import Reference
-from voicefsm.audio.samples import FRAME_SAMPLES
+from voicefsm.audio.samples import FRAME_SAMPLES, Samples
 from voicefsm.bench.turns import pilot
 from voicefsm.ports import GatedCanceller
 from voicefsm.runtime.hearing import Hearing, HearingSettings
@@ -77,15 +77,31 @@ def test_who_talks_over_us_is_heard_after_four_frames():
     assert max(began) <= 5
 
 
+def tones(reply: int) -> Samples:
+    """A voice that is like many others by chance."""
+    return pilot.pcm(pilot.frames(reply, np.arange(400)))
+
+
+def test_who_talks_over_tones_is_heard_as_soon():
+    """Otherwise who by chance looks like what we said half a second ago waits for it to pass."""
+    began = []
+    for talker in range(24):
+        line = Line(tones(talker + 1))
+        line.hear(SILENCE)
+        began += line.hear(pcm(voice(talker, 0.4, level_db=-24)))[:1]
+    assert len(began) == 24
+    assert began.count(4) >= 23
+
+
 def test_a_talker_is_not_learnt_as_an_echo(monkeypatch):
     """Otherwise the filter takes the user's voice for an echo of ours and takes it away, and no interruption is heard to its end.
 
-    A voice that is like many others by chance (tones) now and then looks like what we say, for a moment.
+    Over tones each of them now and then looks like what we say, for a moment.
     """
     forgot: list[None] = []
     monkeypatch.setattr(kalman.KalmanCanceller, "forget", lambda _: forgot.append(None))
     for talker in range(24):
-        line = Line(pilot.pcm(pilot.frames(talker + 1, np.arange(400))))
+        line = Line(tones(talker + 1))
         line.hear(SILENCE)
         assert line.hear(pcm(voice(talker, 3, level_db=-24)))
     assert forgot == []
