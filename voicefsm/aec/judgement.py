@@ -62,7 +62,7 @@ _LOUD = 0.1
 _ECHO_FRAMES = 5
 """... and so many audible frames in a row that the network takes for echo end that: it needs as many to see who begins to speak."""
 _FOUND_MIN = 2
-"""An echo that is found so often on a line that was clear is one. Once or twice a talker looks like one, by chance."""
+"""An echo that is found so often, on a line that was clear, is one. Once, a talker looks like one by chance."""
 _SURELY_NOT_SPEECH = 0.03
 """What the network gives less than this (a click, a thump) is nothing for a detector either."""
 

@@ -13,9 +13,8 @@ clock of the host, by which what several processes saw can be put in order; of a
 No audio is written; with `journal.redact` no words are either (redaction.py). Nobody but the user that the gateway runs as may read
 them. A directory is one gateway's and holds a limited number of journals: those of live sessions stay, of the others those that
 ended first make room. Its workers share it: each counts what it found and what it wrote, and a lock says what another still writes.
-It is listed once, and not for each session: sessions begin while others are heard. Lines go to a buffered
-file; a journal that reaches its limit says so in its last line and writes no more. A disk that fails ends the journal, never the
-session.
+It is listed once, and not for each session: sessions begin while others are heard. Lines go to a buffered file; a journal that
+reaches its limit says so in its last line and writes no more. A disk that fails ends the journal, never the session.
 """
 
 from __future__ import annotations
@@ -176,10 +175,8 @@ def _is_anothers(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # gone already, or no locks here
-        return False
+    except OSError as refused:  # else it is gone already, or there are no locks here
+        return isinstance(refused, BlockingIOError)
     return False
 
 
